@@ -11,6 +11,7 @@ use std::time::Duration;
 use base::Timestamp;
 use futures::{Stream, StreamExt};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -109,20 +110,10 @@ impl Engine {
         let now = self.inner.clock.now();
         let closing = self.inner.closing.clone();
         let wait = query.until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
-        let feed = Feed { query, past: past.into(), receiver };
-        let deadline = async move {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        let ended = async move {
-            tokio::select! {
-                () = deadline => {}
-                () = closing.cancelled_owned() => {}
-            }
-        };
-        Box::pin(futures::stream::unfold(feed, Feed::next).take_until(ended))
+        // What lies too far ahead never comes.
+        let until = wait.and_then(|wait| Instant::now().checked_add(wait));
+        let feed = Feed { query, past: past.into(), receiver, until, is_over: false };
+        Box::pin(futures::stream::unfold(feed, Feed::next).take_until(closing.cancelled_owned()))
     }
 }
 
@@ -131,14 +122,41 @@ struct Feed {
     query: EventQuery,
     past: VecDeque<Arc<Event>>,
     receiver: broadcast::Receiver<Arc<Event>>,
+    /// When nothing more is waited for.
+    until: Option<Instant>,
+    is_over: bool,
 }
 
 impl Feed {
+    /// The next event; after the end, those that happened before and were not read so far.
+    async fn coming(&mut self) -> Result<Arc<Event>, broadcast::error::RecvError> {
+        use broadcast::error::{RecvError, TryRecvError};
+
+        let until = self.until;
+        let over = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        if !self.is_over {
+            tokio::select! {
+                biased;
+                event = self.receiver.recv() => return event,
+                () = over => self.is_over = true,
+            }
+        }
+        self.receiver.try_recv().map_err(|error| match error {
+            TryRecvError::Lagged(missed) => RecvError::Lagged(missed),
+            TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
+        })
+    }
+
     async fn next(mut self) -> Option<(Result<Event>, Self)> {
         loop {
             let event = match self.past.pop_front() {
                 Some(event) => event,
-                None => match self.receiver.recv().await {
+                None => match self.coming().await {
                     Ok(event) => event,
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         let error = Error::unavailable(format!(
@@ -191,6 +209,36 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[tokio::test]
+    async fn what_happened_until_then_is_told_however_late_it_is_read() {
+        let event = |second: i64| {
+            Arc::new(Event {
+                at: Timestamp::from_second(second).expect("a time"),
+                kind: EventKind::Image,
+                action: "create".into(),
+                id: String::new(),
+                attributes: BTreeMap::new(),
+            })
+        };
+        let (sender, receiver) = broadcast::channel(8);
+        for second in [3, 4, 9] {
+            sender.send(event(second)).expect("somebody listens");
+        }
+        let query = EventQuery { until: Some(event(5).at), ..EventQuery::default() };
+        let past = [event(1), event(2)].into();
+        let feed = Feed { query, past, receiver, until: Some(Instant::now()), is_over: false };
+        let told: Vec<i64> = futures::stream::unfold(feed, Feed::next)
+            .map(|event| event.expect("an event").at.as_second())
+            .collect()
+            .await;
+        assert_eq!(told, [1, 2, 3, 4]);
+        // And nothing is waited for.
+        let receiver = sender.subscribe();
+        let (query, past) = (EventQuery::default(), VecDeque::new());
+        let feed = Feed { query, past, receiver, until: Some(Instant::now()), is_over: false };
+        assert!(feed.next().await.is_none());
+    }
+
     fn check(query: EventQuery, expected: bool) {
         let attributes = [("name", "web"), ("image", "nginx"), ("tier", "front")];
         let event = Event {

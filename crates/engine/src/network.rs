@@ -203,6 +203,7 @@ pub(crate) fn attach_error(error: net::AttachError) -> Error {
     let kind = match &error {
         net::AttachError::NoNetwork { .. } => Kind::NotFound,
         net::AttachError::Exists { .. } => Kind::Conflict,
+        net::AttachError::InterfaceTaken { .. } => Kind::Internal,
         net::AttachError::AddressTaken { .. } => Kind::Denied,
         net::AttachError::AddressOutside { .. } | net::AttachError::NotLinkLocal { .. } => Kind::Invalid,
         net::AttachError::AddressesExhausted { .. } | net::AttachError::AddressesUnknown { .. } => {

@@ -7,12 +7,13 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use engine::container::{
     HostEntry, NamespaceMode, NetworkMode, Port, PortBinding, Protocol, RemoveOptions, Status,
 };
 use engine::exec::ExecSpec;
-use engine::network::{NetworkFilter, NetworkSpec};
+use engine::network::{EndpointSpec, NetworkFilter, NetworkSpec};
 use engine::sandbox::{SandboxNetwork, SandboxSpec};
 use engine::{ContainerId, ContainerSpec, Engine, Kind};
 use support::{create, on_host, output, remove_all, shell, start, wait};
@@ -137,6 +138,40 @@ fn a_running_container_joins_and_leaves_networks() {
         assert!(run(&engine, &id, "ip -4 -o addr").await.contains(&at));
         engine.network_disconnect(&network.id, &id).await.expect("disconnect");
         assert!(!run(&engine, &id, "ip -4 -o addr").await.contains(&at));
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_link_has_the_name_that_was_asked_for_or_the_next_that_is_free() {
+    on_host(|_, engine| async move {
+        for name in ["one", "two", "three"] {
+            let spec = NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() };
+            engine.network_create(spec).await.expect("make a network");
+        }
+        let named = |interface: &str| EndpointSpec {
+            options: [("com.docker.network.endpoint.ifname".to_owned(), interface.to_owned())].into(),
+            ..EndpointSpec::default()
+        };
+        let mut spec = in_network("one", "sleep 1000");
+        spec.networks =
+            [("one".to_owned(), named("eth1")), ("two".to_owned(), EndpointSpec::default())].into();
+        let id = start(&engine, spec).await;
+        for (network, interface) in [("one", "eth1"), ("two", "eth0")] {
+            let at = address(&engine, &id, network);
+            let told = run(&engine, &id, &format!("ip -4 -o addr show dev {interface}")).await;
+            assert!(told.contains(&format!("{at}/")), "{network}: {told}");
+        }
+        let three = engine.network_find("three").expect("the network");
+        let error = engine.network_connect(&three, &id, named("eth0")).await.expect_err("it is taken");
+        assert_eq!(error.to_string(), "error renaming interface to \"eth0\": file exists");
+        engine.network_connect(&three, &id, named("mine")).await.expect("connect");
+        let at = address(&engine, &id, "three");
+        assert!(run(&engine, &id, "ip -4 -o addr show dev mine").await.contains(&at));
+        // It has its name again after a restart.
+        engine.container_stop(&id, None, Some(Duration::ZERO)).await.expect("stop");
+        engine.container_start(&id).await.expect("start");
+        assert!(run(&engine, &id, "ip -4 -o addr show dev mine").await.contains("inet "));
         remove_all(&engine).await;
     });
 }

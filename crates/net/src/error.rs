@@ -166,6 +166,12 @@ pub enum AttachError {
         /// The address.
         address: IpAddr,
     },
+    /// Another link inside has the name that was asked for.
+    #[error("error renaming interface to \"{interface}\": file exists")]
+    InterfaceTaken {
+        /// The name.
+        interface: String,
+    },
     /// No address is left.
     #[error("no available IPv4 addresses on this network's address pools: {network}")]
     AddressesExhausted {

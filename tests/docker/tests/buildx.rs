@@ -363,6 +363,22 @@ fn a_context_may_come_through_a_pipe() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(answer.body.contains("\"moby.image.id\""), "{}", answer.body);
     assert_eq!(daemon.ok(&["run", "--rm", "piped:3"]), "piped");
+    // Who listens hears of each image and of its name.
+    let told = daemon.ok(&[
+        "events",
+        "--since",
+        "0",
+        "--until",
+        "0s",
+        "--filter",
+        "type=image",
+        "--format",
+        "{{.Action}} {{.Actor.Attributes.name}}",
+    ]);
+    for name in ["piped:latest", "piped:2", "piped:3"] {
+        assert!(told.contains(&format!("tag {name}")), "{told}");
+    }
+    assert!(told.lines().filter(|line| line.starts_with("create sha256:")).count() >= 3, "{told}");
     let nobody = raw(&daemon.socket(), "POST", "/v1.41/build?version=2&buildid=upload-request:x", &archive);
     assert_eq!(nobody.expect("an answer").status, 404);
 }

@@ -8,6 +8,7 @@ use build::solve::{
     VertexEvent,
 };
 use futures::StreamExt as _;
+use oci::Reference;
 use tonic::Status;
 
 use crate::bridge::Bridge;
@@ -123,12 +124,24 @@ async fn hand_over(
     }
     let mut told = BTreeMap::new();
     for exporter in exporters {
-        told.extend(job.export(outcome, exporter).await.map_err(|error| status(&error))?);
+        let exported = job.export(outcome, exporter).await.map_err(|error| status(&error))?;
+        if matches!(&*exporter.kind, "moby" | "image") {
+            tell(job, &exported);
+        }
+        told.extend(exported);
     }
     for cache in cache_exports.iter().filter(|cache| !cache.is_inline()) {
         told.extend(job.export_cache(outcome, cache).await.map_err(|error| status(&error))?);
     }
     Ok(told)
+}
+
+/// Tells the engine's subscribers of an image that is in the store now.
+fn tell(job: &Job, exported: &BTreeMap<String, String>) {
+    let Some(id) = exported.get("containerimage.config.digest") else { return };
+    let names = exported.get("image.name").map(String::as_str).unwrap_or_default();
+    let names: Vec<Reference> = names.split(',').filter_map(|name| Reference::parse(name).ok()).collect();
+    job.solver().engine().image_made(id, &names);
 }
 
 /// Who is to have the result, from all the ways in which clients have said so.

@@ -46,20 +46,29 @@ pub(crate) fn spec(document: &EndpointSettings, named: Option<&str>) -> Result<E
     })
 }
 
+/// The option that names the link inside.
+const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+
 /// What networks here do not do.
 fn refuse(document: &EndpointSettings) -> Result<(), Fault> {
-    if let Some(key) = document
-        .driver_opts
-        .iter()
-        .flatten()
-        .map(|(key, _)| key)
-        .find(|key| key.starts_with("com.docker.network."))
-    {
-        return Err(Fault::unsupported(format!(
-            "the driver option \"{key}\" of an endpoint is not supported"
-        )));
+    for (key, value) in document.driver_opts.iter().flatten() {
+        if key == INTERFACE {
+            if !names_interface(value) {
+                return Err(Fault::invalid(format!("invalid interface name: {value:?}")));
+            }
+        } else if key.starts_with("com.docker.network.") {
+            return Err(Fault::unsupported(format!(
+                "the driver option \"{key}\" of an endpoint is not supported"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Whether the kernel takes `text` as a link's name, whole.
+fn names_interface(text: &str) -> bool {
+    let fits = (1..16).contains(&text.len()) && !matches!(text, "." | "..");
+    fits && !text.contains(|c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control())
 }
 
 /// Whether `text` is six pairs of hexadecimal digits.
@@ -157,6 +166,26 @@ mod tests {
             r#"{"DriverOpts":{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.log_martians=1"}}"#,
             Err("the driver option \"com.docker.network.endpoint.sysctls\" of an endpoint is not supported"),
         );
+    }
+
+    #[test]
+    fn a_link_has_a_name_that_the_kernel_takes() {
+        for (name, fits) in [
+            ("eth1", true),
+            ("a.b-c_d", true),
+            ("fifteen-letters", true),
+            ("sixteen-letters-", false),
+            ("", false),
+            ("..", false),
+            ("a b", false),
+            ("a/b", false),
+            ("eth%d", false),
+            ("a:b", false),
+        ] {
+            let options = format!(r#"{{"DriverOpts":{{"{INTERFACE}":"{name}"}}}}"#);
+            let message = format!("invalid interface name: {name:?}");
+            check(&options, if fits { Ok("None None") } else { Err(&message) });
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(crate) async fn disk_usage(call: Call) -> Answer {
     let containers =
         usage.containers.iter().map(|(container, size)| summary::line(container, Some(*size), now));
     answer::json(&DiskUsage {
-        layers_size: usage.layers,
+        // Of images, as Docker counts them.
+        layers_size: if wanted("image") { usage.layers } else { 0 },
         images: wanted("image").then(|| images.collect()),
         containers: wanted("container").then(|| containers.collect()),
         volumes: wanted("volume").then(|| usage.volumes.iter().map(volume::volume).collect()),

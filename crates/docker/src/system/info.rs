@@ -44,6 +44,8 @@ pub(crate) async fn info(call: Call) -> Answer {
         bridge_nf_iptables: (call.version < ApiVersion(1, 50)).then_some(false),
         bridge_nf_ip6tables: (call.version < ApiVersion(1, 50)).then_some(false),
         oom_kill_disable: facts.limits.oom_kill_disable,
+        // What the daemon does at once; here these are tasks.
+        n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         system_time: wire::time(call.api.now()),
         logging_driver: engine.config().log.driver.clone(),
         cgroup_driver: "cgroupfs".to_owned(),

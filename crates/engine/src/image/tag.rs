@@ -39,12 +39,16 @@ impl Engine {
             store.image_keep(&kept, &wanted).map_err(|source| convert::error(source.kind(), source))
         })
         .await?;
-        let made = id.to_string();
-        self.emit_image("create", &made, &made);
-        for name in names {
-            self.emit_image("tag", &id.to_string(), &name.familiar());
-        }
+        self.image_made(&id.to_string(), names);
         Ok(())
+    }
+
+    /// Tells subscribers of an image that was put into the store by who is beside the engine.
+    pub fn image_made(&self, id: &str, names: &[oci::Reference]) {
+        self.emit_image("create", id, id);
+        for name in names {
+            self.emit_image("tag", id, &name.familiar());
+        }
     }
 
     /// Tells subscribers that something happened to the image `id`, which is called `name`.

@@ -9,6 +9,9 @@ use crate::error::{Fact, Result};
 use crate::network::{EndpointSpec, ports};
 use crate::registry::{Live, SandboxCell};
 
+/// The option of an endpoint that names its link inside.
+const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+
 /// What a sandbox's network is asked to be.
 pub(crate) struct Wiring {
     /// Networks by name.
@@ -38,7 +41,7 @@ impl Engine {
                 addresses: asked.ipv4.map(IpAddr::V4).into_iter().chain(asked.ipv6.map(IpAddr::V6)).collect(),
                 link_local: asked.link_local.clone(),
                 mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
-                interface: None,
+                interface: asked.options.get(INTERFACE).cloned(),
                 ports,
                 priority: asked.priority,
             };

@@ -107,6 +107,11 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     if state.endpoints().contains_key(&(spec.owner.clone(), id.clone())) {
         return Err(AttachError::Exists { name: spec.name, network: network.name });
     }
+    if let Some(interface) = spec.interface.as_ref()
+        && state.endpoints_of(&spec.owner).any(|endpoint| endpoint.interface == *interface)
+    {
+        return Err(AttachError::InterfaceTaken { interface: interface.clone() });
+    }
     let addresses = choose_addresses(state, &network, &spec.addresses)?;
     check_link_local(state, &network, &spec.link_local)?;
     let ips: Vec<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
