@@ -14,13 +14,13 @@ impl Builder {
             return Ok(false);
         }
         let found = match self.done_here(stage, key, None) {
-            Some(id) => Some(id),
+            Some(image) => Some(image),
             None => offload::in_place(|| self.done_elsewhere(stage, key))?,
         };
         match found {
-            Some(id) => {
-                stage.chain = self.chain_of(&self.store.image_get(&id.to_string())?)?;
-                self.go_on(stage, id)?;
+            Some(image) => {
+                stage.chain = self.chain_of(&image)?;
+                self.go_on(stage, image.id)?;
                 stage.out.text(" ---> Using cache\n".to_owned()).await;
                 Ok(true)
             }
@@ -33,7 +33,7 @@ impl Builder {
 
     /// The image of a step with these files, if it was made before.
     pub(super) fn image_here(&self, stage: &Stage, key: &Key, top: Option<&Digest>) -> Option<ImageId> {
-        self.done_here(stage, key, Some(top))
+        self.done_here(stage, key, Some(top)).map(|image| image.id)
     }
 
     /// Goes on with an image of this machine.
@@ -43,7 +43,7 @@ impl Builder {
         Ok(())
     }
 
-    fn done_here(&self, stage: &Stage, key: &Key, files: Option<Option<&Digest>>) -> Option<ImageId> {
+    fn done_here(&self, stage: &Stage, key: &Key, files: Option<Option<&Digest>>) -> Option<Image> {
         let candidates: Vec<Image> = match &stage.image {
             Some(parent) => {
                 let children = self.store.image_children(parent);
@@ -62,7 +62,7 @@ impl Builder {
                 && self.may_count(&image.id)
         };
         let found = candidates.into_iter().filter(same);
-        found.max_by(|a, b| a.config.created.cmp(&b.config.created)).map(|image| image.id)
+        found.max_by(|a, b| a.config.created.cmp(&b.config.created))
     }
 
     /// Whether an image here may stand for a step. Where the user named images to take steps from,
@@ -85,7 +85,7 @@ impl Builder {
 
     /// Looks into the images that the user said to take steps from. Their steps have no images of
     /// their own here, so one is made.
-    fn done_elsewhere(&self, stage: &mut Stage, key: &Key) -> Result<Option<ImageId>, BuildError> {
+    fn done_elsewhere(&self, stage: &mut Stage, key: &Key) -> Result<Option<Image>, BuildError> {
         let parent = match &stage.image {
             Some(id) => Some(self.store.image_get(&id.to_string())?),
             None => None,
@@ -129,7 +129,7 @@ impl Builder {
             };
             let (made, held) = self.store.image_create_step(new)?;
             self.held.lock().push(held);
-            return Ok(Some(made.id));
+            return Ok(Some(made));
         }
         Ok(None)
     }
