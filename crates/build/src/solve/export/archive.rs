@@ -17,9 +17,12 @@ use super::assemble::{Assembled, assemble};
 use super::parts::parts;
 use super::{Exporter, attest, image};
 use crate::solve::reference::Outcome;
+use crate::solve::remote::put_packed;
 use crate::solve::shown::Shown;
 use crate::solve::{SessionError, SolveError, now};
 
+/// What clients call the store of the directory that they want an image in.
+const LAYOUT: &str = "export";
 /// When an image was made, where its layout says so.
 const CREATED: &str = "org.opencontainers.image.created";
 
@@ -36,12 +39,6 @@ pub(super) async fn to_client(
         ));
     }
     let attributes = image::read(job, outcome, exporter)?;
-    if !attributes.tar {
-        return Err(SolveError::Unsupported(
-            "tar=false: a directory of the client's is not written to: leave it out and unpack the archive"
-                .into(),
-        ));
-    }
     let parts = parts(job, outcome, Some(&attributes))?;
     let said = attest::said(job, outcome, &parts).await?;
     let several = !outcome.refs.is_empty();
@@ -65,6 +62,10 @@ pub(super) async fn to_client(
     if !names.is_empty() {
         told.insert(image::NAME.to_owned(), image::joined(&names));
     }
+    if !attributes.tar {
+        to_layout(shown, &assembled).await?;
+        return Ok(told);
+    }
     let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
     let part = shown.part("sending tarball");
     let mut sink = job.session()?.send_file(&exporter.id, &told).await?;
@@ -80,6 +81,22 @@ pub(super) async fn to_client(
     }
     sink.shutdown().await.map_err(broken)?;
     Ok(told)
+}
+
+/// Puts an image into the layout that the client has, which names it by what it is told.
+async fn to_layout(shown: &Shown, assembled: &Assembled) -> Result<(), SolveError> {
+    let job = shown.job();
+    let session = job.session()?;
+    for packed in &assembled.layers {
+        let descriptor = packed.descriptor();
+        let _part = shown.part(format!("writing layer {}", descriptor.digest));
+        put_packed(job, session, LAYOUT, Arc::clone(packed), descriptor).await?;
+    }
+    for (descriptor, bytes) in &assembled.documents {
+        let content = futures::stream::iter([Ok(bytes.clone().into())]).boxed();
+        session.content_write(LAYOUT, &descriptor.digest, descriptor.size, content).await?;
+    }
+    Ok(())
 }
 
 /// Writes an image as an OCI layout, which is one of Docker's as well with `is_docker`.
