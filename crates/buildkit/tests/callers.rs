@@ -376,7 +376,7 @@ fn workers_say_what_clients_may_send() {
         assert_eq!(workers.len(), 1);
         let labels = &workers[0].labels;
         assert_eq!(labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"], about().host_gateway);
-        assert!(!labels.contains_key("org.mobyproject.buildkit.worker.snapshotter"));
+        assert_eq!(labels["org.mobyproject.buildkit.worker.snapshotter"], "overlayfs");
         assert_eq!(workers[0].platforms[0].os, "linux");
     });
 }

@@ -294,22 +294,16 @@ impl Packed {
         let made_so = |origin: &Origin| origin.compressor == compressor.name();
         let (came, made): (Vec<Origin>, Vec<Origin>) =
             origins.into_iter().partition(|origin| origin.compressor.is_none());
+        let came = came.iter().filter(|origin| packing.takes(origin));
+        let made_alike = made.iter().filter(|origin| made_so(origin));
+        if came.chain(made_alike).any(|origin| self.take(packing, origin)) {
+            return true;
+        }
         // What was made here and is named by the manifest of an image here did not come.
-        let documented = self.documented().into_iter();
-        let documented = documented.filter(|origin| made.iter().all(|made| made.digest != origin.digest));
-        let came = came.into_iter().chain(documented).filter(|origin| packing.takes(origin));
-        let candidates: Vec<Origin> =
-            came.chain(made.iter().filter(|origin| made_so(origin)).cloned()).collect();
-        for origin in candidates {
-            // Held before it is looked for, so that it does not go in between.
-            let mut lease = Lease::new(&self.inner);
-            lease.content([origin.digest.clone()]);
-            if self.inner.blob_len(&origin.digest) == Some(origin.size) {
-                let of = packing.types.layer(&origin.media_type);
-                self.descriptor = Descriptor::new(of, origin.digest.clone(), origin.size);
-                (self.is_blob, self.lease) = (true, lease);
-                return true;
-            }
+        let came =
+            |origin: &Origin| packing.takes(origin) && made.iter().all(|made| made.digest != origin.digest);
+        if self.documented().iter().any(|origin| came(origin) && self.take(packing, origin)) {
+            return true;
         }
         if packing.compression == Compression::Uncompressed {
             self.descriptor =
@@ -317,6 +311,20 @@ impl Packed {
             return true;
         }
         false
+    }
+
+    /// Takes a form, if it is there.
+    fn take(&mut self, packing: &Packing, form: &Origin) -> bool {
+        // Held before it is looked for, so that it does not go in between.
+        let mut lease = Lease::new(&self.inner);
+        lease.content([form.digest.clone()]);
+        let is_there = self.inner.blob_len(&form.digest) == Some(form.size);
+        if is_there {
+            let of = packing.types.layer(&form.media_type);
+            self.descriptor = Descriptor::new(of, form.digest.clone(), form.size);
+            (self.is_blob, self.lease) = (true, lease);
+        }
+        is_there
     }
 
     /// The forms in which manifests of images name the layer.

@@ -71,6 +71,9 @@ pub struct ResolvedImage {
     pub config: Bytes,
 }
 
+/// Definitions that are remembered of one build.
+const SOLVED_MAX: usize = 256;
+
 /// What a front end was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -106,6 +109,8 @@ pub(crate) struct JobInner {
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// The cache mounts that it has begun anew.
     pub(crate) begun_anew: Mutex<HashSet<String>>,
+    /// What was solved for it, the first of that: what its result comes of, beside what it stands on.
+    solved: Mutex<Vec<Arc<llb::Graph>>>,
     /// What was brought for sources, by their digests in definitions.
     pins: Mutex<BTreeMap<Digest, Pin>>,
     /// When it began, and what it is called where that is told.
@@ -133,6 +138,7 @@ impl Job {
                 described: Mutex::default(),
                 uses: Mutex::default(),
                 begun_anew: Mutex::default(),
+                solved: Mutex::default(),
                 pins: Mutex::default(),
                 started: super::now(),
                 invocation: super::attach::random() + &super::attach::random(),
@@ -188,8 +194,25 @@ impl Job {
 
     /// What a definition is for. Nothing is done yet: it is when the result is asked for something.
     pub async fn solve(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
+        let result = self.solve_aside(definition)?;
+        let mut solved = self.inner.solved.lock();
+        let of = |graph: &llb::Graph| Some(graph.vertex(graph.result()?.vertex).digest.clone());
+        if solved.len() < SOLVED_MAX && solved.iter().all(|graph| of(graph) != of(result.graph())) {
+            solved.push(Arc::clone(result.graph()));
+        }
+        drop(solved);
+        Ok(result)
+    }
+
+    /// The same for something that is no part of what the build comes to.
+    pub(crate) fn solve_aside(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
         let graph = llb::Graph::read(definition, llb::Limits::default())?;
         Ok(Ref::new(self, Arc::new(graph)))
+    }
+
+    /// What was solved.
+    pub(crate) fn solved(&self) -> Vec<Arc<llb::Graph>> {
+        self.inner.solved.lock().clone()
     }
 
     /// What a front end makes of a request: `dockerfile.v0`, `gateway.v0`.

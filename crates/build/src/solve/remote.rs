@@ -23,7 +23,7 @@ use super::source::image::BaseImage;
 use super::value::{Chain, Value};
 use super::{SolveError, Solver};
 
-pub(super) use export::{INLINE_CACHE, put_packed};
+pub(super) use export::INLINE_CACHE;
 pub(super) use import::{Imports, of_options};
 
 /// A cache elsewhere, as clients say it.

@@ -17,12 +17,11 @@ use super::assemble::{Assembled, assemble};
 use super::parts::parts;
 use super::{Exporter, attest, image};
 use crate::solve::reference::Outcome;
-use crate::solve::remote::put_packed;
 use crate::solve::shown::Shown;
 use crate::solve::{SessionError, SolveError, now};
 
-/// What clients call the store of the directory that they want an image in.
-const LAYOUT: &str = "export";
+/// The store of a client that wants the blobs of an image, and no archive.
+const CLIENT_STORE: &str = "export";
 /// When an image was made, where its layout says so.
 const CREATED: &str = "org.opencontainers.image.created";
 
@@ -63,7 +62,7 @@ pub(super) async fn to_client(
         told.insert(image::NAME.to_owned(), image::joined(&names));
     }
     if !attributes.tar {
-        to_layout(shown, &assembled).await?;
+        to_client_store(shown, &assembled).await?;
         return Ok(told);
     }
     let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
@@ -83,18 +82,30 @@ pub(super) async fn to_client(
     Ok(told)
 }
 
-/// Puts an image into the layout that the client has, which names it by what it is told.
-async fn to_layout(shown: &Shown, assembled: &Assembled) -> Result<(), SolveError> {
+/// Sends all blobs of an image to the client's own store, which it writes into a directory.
+async fn to_client_store(shown: &Shown, assembled: &Arc<Assembled>) -> Result<(), SolveError> {
+    let _part = shown.part("copying to the client's directory");
     let job = shown.job();
     let session = job.session()?;
+    let mut sent: Vec<Digest> = Vec::new();
     for packed in &assembled.layers {
-        let descriptor = packed.descriptor();
-        let _part = shown.part(format!("writing layer {}", descriptor.digest));
-        put_packed(job, session, LAYOUT, Arc::clone(packed), descriptor).await?;
+        let (packed, descriptor) = (Arc::clone(packed), packed.descriptor().clone());
+        if sent.contains(&descriptor.digest) {
+            continue;
+        }
+        let writing = move |out: &mut dyn Write| packed.write_to(out);
+        let pieces = job.solver().engine().archive_stream("build", writing).await?;
+        let broken = |error: io::Error| SessionError::Failed(error.to_string());
+        let content = pieces.map(move |piece| piece.map_err(broken)).boxed();
+        session.content_write(CLIENT_STORE, &descriptor.digest, descriptor.size, content).await?;
+        sent.push(descriptor.digest);
     }
     for (descriptor, bytes) in &assembled.documents {
-        let content = futures::stream::iter([Ok(bytes.clone().into())]).boxed();
-        session.content_write(LAYOUT, &descriptor.digest, descriptor.size, content).await?;
+        if !sent.contains(&descriptor.digest) {
+            let content = futures::stream::iter([Ok(bytes::Bytes::from(bytes.clone()))]).boxed();
+            session.content_write(CLIENT_STORE, &descriptor.digest, descriptor.size, content).await?;
+            sent.push(descriptor.digest.clone());
+        }
     }
     Ok(())
 }

@@ -196,8 +196,7 @@ async fn built(
     }))
     .await?;
     let (platform, written) = (part.platform.clone(), part.config.clone());
-    let (base, epoch) = (part.base_config.clone(), part.epoch);
-    let inline = part.inline_cache.clone();
+    let (base, epoch, cache) = (part.base_config.clone(), part.epoch, part.cache.clone());
     let (config, packed) = job
         .blocking(move || {
             let mut facts = facts(&store, packed.iter().map(|packed| packed.layer()));
@@ -205,8 +204,7 @@ async fn built(
                 *fact = LayerFact { diff_id: packed.diff_id().clone(), created: fact.created };
             }
             let config = finish(written.as_deref(), base.as_deref(), &platform, &facts, epoch, now());
-            let config = config.and_then(|config| with_cache(config, inline.as_deref()));
-            config.map(|config| (config, packed))
+            with_cache(config?, cache.as_deref()).map(|config| (config, packed))
         })
         .await?;
     let config_digest = Digest::sha256_of(&config);

@@ -137,11 +137,11 @@ pub(super) async fn said(job: &Job, outcome: &Outcome, parts: &[Part]) -> Result
             said.extend(of_front(attestation).await?);
         }
         if let Some(scanner) = &scanner
-            && let Some(attestation) = scanner.scan(job, part).await?
+            && let Some(attestation) = scanner.scan(job, part)?
         {
             said.extend(of_front(&attestation).await?);
         }
-        said.extend(provenance::said(job, part).await?);
+        said.extend(provenance::said(job, part, parts).await?);
         all.push(said);
     }
     Ok(all)

@@ -75,20 +75,19 @@ pub(super) fn finish(
     serde_json::to_vec(&Value::Object(config)).map_err(invalid)
 }
 
+/// What is no JSON, or not what it should be.
+pub(super) fn broken(error: serde_json::Error) -> SolveError {
+    SolveError::Invalid(format!("failed to parse image config: {error}"))
+}
+
 /// The configuration with the records of what its layers were made by, for who builds the same elsewhere.
 pub(super) fn with_cache(config: Vec<u8>, records: Option<&[u8]>) -> Result<Vec<u8>, SolveError> {
     use base64::Engine as _;
     let Some(records) = records else { return Ok(config) };
-    let invalid =
-        |error: serde_json::Error| SolveError::Invalid(format!("failed to parse image config: {error}"));
+    let invalid = broken;
     let mut read: Map<String, Value> = serde_json::from_slice(&config).map_err(invalid)?;
     read.insert(INLINE.to_owned(), base64::prelude::BASE64_STANDARD.encode(records).into());
     serde_json::to_vec(&Value::Object(read)).map_err(invalid)
-}
-
-/// What is no JSON, or not what it should be.
-pub(super) fn broken(error: serde_json::Error) -> SolveError {
-    SolveError::Invalid(format!("failed to parse image config: {error}"))
 }
 
 /// The steps so that as many make a layer as there are layers, each with its time.
@@ -199,15 +198,6 @@ mod tests {
     }
 
     #[test]
-    fn the_records_of_layers_are_put_beside_what_is_there() {
-        let config = br#"{"os":"linux"}"#.to_vec();
-        assert_eq!(with_cache(config.clone(), None).expect("as it is"), config);
-        let with = with_cache(config, Some(b"[]")).expect("with records");
-        let read: Value = serde_json::from_slice(&with).expect("JSON");
-        assert_eq!(read, json!({ "os": "linux", "moby.buildkit.cache.v0": "W10=" }));
-    }
-
-    #[test]
     fn with_an_epoch_nothing_hangs_on_when_it_was_done() {
         let base = json!({ "history": [{ "created_by": "base", "created": "2031-01-01T00:00:00Z" }] });
         let history = json!([
@@ -237,5 +227,14 @@ mod tests {
         let at = "2020-02-02T02:02:02Z";
         assert_eq!(times, ["2031-01-01T00:00:00Z", at, at, at]);
         assert_eq!(read["created"], at);
+    }
+
+    #[test]
+    fn the_records_of_layers_are_put_beside_what_is_there() {
+        let config = br#"{"os":"linux"}"#.to_vec();
+        assert_eq!(with_cache(config.clone(), None).expect("as it is"), config);
+        let with = with_cache(config, Some(b"[]")).expect("with records");
+        let read: Value = serde_json::from_slice(&with).expect("JSON");
+        assert_eq!(read, json!({ "os": "linux", "moby.buildkit.cache.v0": "W10=" }));
     }
 }

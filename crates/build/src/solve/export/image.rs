@@ -133,15 +133,14 @@ async fn plain(
         }
     };
     let (platform, written) = (part.platform.clone(), part.config.clone());
-    let (base, epoch) = (part.base_config.clone(), part.epoch);
-    let inline = part.inline_cache.clone();
+    let (base, epoch, cache) = (part.base_config.clone(), part.epoch, part.cache.clone());
     let (store, known_as) = (job.solver().inner.store.clone(), names.to_vec());
     let image = job
         .blocking(move || {
             let layers = chain.top().map(|top| store.layer_chain(top)).unwrap_or_default();
             let facts = facts(&store, layers.iter());
             let config = finish(written.as_deref(), base.as_deref(), &platform, &facts, epoch, now())?;
-            let config = with_cache(config, inline.as_deref())?;
+            let config = with_cache(config, cache.as_deref())?;
             store.image_create_of(config, chain.top(), &known_as).map_err(SolveError::from)
         })
         .await?;

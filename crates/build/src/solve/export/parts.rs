@@ -33,8 +33,8 @@ pub(super) struct Part {
     pub(super) base_config: Option<Vec<u8>>,
     /// The latest time that anything in it may have.
     pub(super) epoch: Option<Timestamp>,
-    /// The records of what its layers were made by, where its configuration is to have them.
-    pub(super) inline_cache: Option<Vec<u8>>,
+    /// The records of what its layers were made by, for who builds the same elsewhere.
+    pub(super) cache: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +114,6 @@ fn part(
             None => None,
         },
     };
-    let (config, base_config, inline_cache) = (of(CONFIG), of(BASE_CONFIG), of(INLINE_CACHE));
-    Ok(Part { id, platform, reference, config, base_config, epoch, inline_cache })
+    let (config, base_config, cache) = (of(CONFIG), of(BASE_CONFIG), of(INLINE_CACHE));
+    Ok(Part { config, base_config, cache, id, platform, reference, epoch })
 }

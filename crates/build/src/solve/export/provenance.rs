@@ -50,7 +50,7 @@ struct Capture {
 pub(crate) type Pin = (String, String);
 
 /// What is said of where a part comes from, if that is wanted.
-pub(super) async fn said(job: &Job, part: &Part) -> Result<Option<Said>, SolveError> {
+pub(super) async fn said(job: &Job, part: &Part, all: &[Part]) -> Result<Option<Said>, SolveError> {
     let Some(attributes) = job.options().attestations.get("provenance") else { return Ok(None) };
     // Nothing comes from nowhere.
     let Some(reference) = &part.reference else { return Ok(None) };
@@ -58,7 +58,14 @@ pub(super) async fn said(job: &Job, part: &Part) -> Result<Option<Said>, SolveEr
     reference.evaluate().await?;
     let (definition, asked) = (reference.graph().definition(), reference.asked().cloned());
     let pins = job.pins();
-    let capture = Capture::of(&definition, &pins, &job.platform());
+    // What a front end looked into counts, results for other platforms do not.
+    let result = |graph: &llb::Graph| Some(graph.vertex(graph.result()?.vertex).digest.clone());
+    let others: Vec<Option<Digest>> =
+        all.iter().filter_map(|part| Some(result(part.reference.as_ref()?.graph()))).collect();
+    let looked_into = job.solved().into_iter().filter(|graph| !others.contains(&result(graph)));
+    let mut definitions = vec![definition.clone()];
+    definitions.extend(looked_into.map(|graph| graph.definition()));
+    let capture = Capture::of(&definitions, &pins, &job.platform());
     if settings.complete && (capture.incomplete || !capture.locals.is_empty()) {
         let mut problem = "provenance materials are incomplete\n\nThe build requested complete provenance materials, but not all dependencies could be captured.".to_owned();
         for local in &capture.locals {
@@ -111,9 +118,9 @@ impl Settings {
 }
 
 impl Capture {
-    fn of(definition: &pb::Definition, pins: &BTreeMap<Digest, Pin>, platform: &Platform) -> Self {
+    fn of(definitions: &[pb::Definition], pins: &BTreeMap<Digest, Pin>, platform: &Platform) -> Self {
         let mut capture = Self::default();
-        for bytes in &definition.def {
+        for bytes in definitions.iter().flat_map(|definition| &definition.def) {
             let Ok(op) = <pb::Op as prost::Message>::decode(bytes.as_ref()) else { continue };
             let pin = pins.get(&Digest::sha256_of(bytes));
             match &op.op {

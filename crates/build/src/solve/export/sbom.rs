@@ -49,7 +49,7 @@ impl Scanner {
     }
 
     /// What it says of a part.
-    pub(super) async fn scan(&self, job: &Job, part: &Part) -> Result<Option<Attestation>, SolveError> {
+    pub(super) fn scan(&self, job: &Job, part: &Part) -> Result<Option<Attestation>, SolveError> {
         let Some(reference) = &part.reference else { return Ok(None) };
         let said = &self.config.config;
         let command = said.entrypoint.iter().chain(&said.cmd).flatten().cloned();
@@ -106,7 +106,7 @@ impl Scanner {
             ..pb::OpMetadata::default()
         };
         let written = builder.add(op::Op::Exec(exec), &inputs, Some(platform), metadata);
-        let content = job.solve(&builder.finish(Some(&written))).await?;
+        let content = job.solve_aside(&builder.finish(Some(&written)))?;
         Ok(Some(Attestation {
             predicate: SPDX.to_owned(),
             path: String::new(),

@@ -471,7 +471,7 @@ impl Target {
             Self::Registry(destination, _) => {
                 Ok(destination.put(&descriptor.digest, move |out| packed.write_to(out)).await?)
             }
-            Self::Store(session, name) => put_packed(job, session, name, Arc::new(packed), descriptor).await,
+            Self::Store(session, name) => put_packed(job, session, name, packed, descriptor).await,
         }
     }
 
@@ -493,11 +493,11 @@ impl Target {
 }
 
 /// Sends a layer into a store of the client's.
-pub(crate) async fn put_packed(
+async fn put_packed(
     job: &Job,
     session: &Arc<dyn Session>,
     store: &str,
-    packed: Arc<Packed>,
+    packed: Packed,
     descriptor: &Descriptor,
 ) -> Result<(), SolveError> {
     let engine = &job.inner.solver.inner.engine;

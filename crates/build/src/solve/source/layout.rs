@@ -38,6 +38,7 @@ pub(crate) async fn perform(
     let (session, store) = (text("oci.session"), text("oci.store"));
     let found = find(step.job, name, session, store, &step.platform()).await?;
     progress.tell(0, 0, true);
+    step.job.pin(&step.vertex.digest, found.digest.algorithm().as_str(), found.digest.hex());
     let image = BaseImage::elsewhere(name.to_owned(), found.layers, &step.vertex.digest);
     let store = &step.job.inner.solver.inner.store;
     let cached = image.chain_id().is_none_or(|chain_id| store.layer_hold(chain_id).is_some());
