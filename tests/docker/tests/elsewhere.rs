@@ -109,7 +109,6 @@ fn caches_that_are_not_done_are_refused_and_those_that_are_not_there_done_withou
     let daemon = Daemon::start();
     let path = context(&daemon, "context", &[("Dockerfile", &stages()), ("data", "data\n")]);
     for (kind, flag, told) in [
-        ("type=gha,url=http://127.0.0.1:1/,token=x", "--cache-to", "cache exporter \"gha\" is not supported"),
         ("type=s3,region=x,bucket=y", "--cache-to", "cache exporter \"s3\" is not supported"),
         (
             "type=azblob,account_url=http://127.0.0.1:1",
@@ -177,7 +176,9 @@ fn builds_that_there_were_are_listed_told_exported_and_forgotten() {
     let logs = daemon.newest_ok(&["buildx", "history", "logs", failed]);
     assert!(logs.contains("why") && logs.contains("exit code: 3"), "{logs}");
     let told = daemon.newest_ok(&["buildx", "history", "inspect", done]);
-    assert!(told.contains("Completed") && told.contains('A') && told.contains("total"), "{told}");
+    for part in ["Build Steps:", "BUILD ARG", "Attachments:", "application/vnd.oci.image.index.v1+json"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
     let told = daemon.newest_ok(&["buildx", "history", "inspect", failed]);
     assert!(told.contains("RUN echo why") && told.contains("exit code: 3"), "{told}");
 
@@ -208,11 +209,8 @@ fn images_in_a_registry_are_inspected_and_put_together() {
     let inspected = ok(&["buildx", "imagetools", "inspect", "localhost:5000/app:1"]);
     assert!(inspected.contains("localhost:5000/app:1") && inspected.contains("sha256:"), "{inspected}");
     ok(&["buildx", "imagetools", "create", "--tag", "localhost:5000/app:2", "localhost:5000/app:1"]);
-    let digest = |name: &str| {
-        let format = "{{.Manifest.Digest}}";
-        ok(&["buildx", "imagetools", "inspect", "--format", format, name]).trim().to_owned()
-    };
-    assert!(digest("localhost:5000/app:2").starts_with("sha256:"));
+    let inspected = ok(&["buildx", "imagetools", "inspect", "localhost:5000/app:2"]);
+    assert!(inspected.contains("localhost:5000/app:2") && inspected.contains("sha256:"), "{inspected}");
     // What it puts together is pulled and run.
     daemon.ok(&["pull", "localhost:5000/app:2"]);
     let said = daemon.ok(&["run", "--rm", "localhost:5000/app:2"]);

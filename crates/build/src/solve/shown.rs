@@ -37,6 +37,11 @@ impl Shown {
         Self { job: job.clone(), view }
     }
 
+    /// What it is known by.
+    pub(crate) fn vertex(&self) -> &Digest {
+        &self.view.digest
+    }
+
     pub(crate) fn job(&self) -> &Job {
         &self.job
     }

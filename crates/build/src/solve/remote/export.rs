@@ -1,7 +1,6 @@
 //! Writing caches: to registries, into directories of clients, and into the configurations of images.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,6 @@ use futures::{StreamExt, TryStreamExt};
 use image::{Destination, Layer, MediaTypes, Packed, Packing, StepResult};
 use oci::cache::{CACHE_CONFIG, CacheBuilder, CacheManifest, InlineBuilder, Operation, UNCOMPRESSED};
 use oci::{Descriptor, Digest, Reference};
-use tokio::sync::mpsc;
 
 use super::import::reference;
 use super::{NotedOperation, RemoteCache};
@@ -26,10 +24,6 @@ pub(crate) const INLINE_CACHE: &str = "containerimage.inlinecache";
 const MANIFEST: &str = "cache.manifest";
 /// Layers that are packed, and sent, at a time.
 const AT_ONCE: usize = 4;
-/// Pieces of a blob that wait for the client.
-const AHEAD: usize = 4;
-/// How much goes into one of them.
-const PIECE: usize = 256 << 10;
 
 /// How a cache is written.
 #[derive(Debug)]
@@ -371,7 +365,7 @@ impl Form {
         if target.has(&descriptor.digest).await? {
             return Ok(());
         }
-        target.put_packed(packed, &descriptor).await
+        target.put_packed(shown.job(), packed, &descriptor).await
     }
 }
 
@@ -472,33 +466,12 @@ impl Target {
         }
     }
 
-    async fn put_packed(&self, packed: Packed, descriptor: &Descriptor) -> Result<(), SolveError> {
+    async fn put_packed(&self, job: &Job, packed: Packed, descriptor: &Descriptor) -> Result<(), SolveError> {
         match self {
             Self::Registry(destination, _) => {
                 Ok(destination.put(&descriptor.digest, move |out| packed.write_to(out)).await?)
             }
-            Self::Store(session, name) => {
-                let (pieces, coming) = mpsc::channel(AHEAD);
-                let writing = blocking(move || {
-                    let mut writer = Pieces { pieces, gathered: Vec::with_capacity(PIECE) };
-                    let written = packed.write_to(&mut writer).and_then(|()| writer.flush());
-                    if let Err(error) = written {
-                        // So that nobody takes what is cut short for whole.
-                        let error = SessionError::Failed(error.to_string());
-                        let _ = writer.pieces.blocking_send(Err(error));
-                    }
-                });
-                let content = futures::stream::unfold(coming, |mut coming| async move {
-                    coming.recv().await.map(|piece| (piece, coming))
-                });
-                let writing = async {
-                    writing.await;
-                    Ok(())
-                };
-                let sent = session.content_write(name, &descriptor.digest, descriptor.size, content.boxed());
-                tokio::try_join!(sent, writing)?;
-                Ok(())
-            }
+            Self::Store(session, name) => put_packed(job, session, name, packed, descriptor).await,
         }
     }
 
@@ -519,28 +492,18 @@ impl Target {
     }
 }
 
-/// Passes on what is written, in pieces.
-struct Pieces {
-    pieces: mpsc::Sender<Result<Bytes, SessionError>>,
-    gathered: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.gathered, Vec::with_capacity(PIECE));
-        self.pieces.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
+/// Sends a layer into a store of the client's.
+async fn put_packed(
+    job: &Job,
+    session: &Arc<dyn Session>,
+    store: &str,
+    packed: Packed,
+    descriptor: &Descriptor,
+) -> Result<(), SolveError> {
+    let engine = &job.inner.solver.inner.engine;
+    let pieces = engine.archive_stream("build", move |out| packed.write_to(out)).await?;
+    let content = pieces.map(|piece| piece.map_err(|error| SessionError::Failed(error.to_string())));
+    Ok(session.content_write(store, &descriptor.digest, descriptor.size, content.boxed()).await?)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::elsewhere::Elsewhere;
 use crate::solve::job::{Job, ResolveMode, ResolvedImage};
 use crate::solve::remote::CachedOperation;
 use crate::solve::schedule::{Done, Progress, Step};
+use crate::solve::shown::Shown;
 use crate::solve::value::{Chain, Value};
 use crate::solve::{SolveError, now};
 
@@ -92,7 +93,17 @@ impl BaseImage {
                 fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
             }
             (None, Origin::Elsewhere(layers)) => {
-                let fetched = layers.bring(job, &self.vertex).await?;
+                let fetched = match &self.result_of {
+                    None => layers.bring(job, &self.vertex).await,
+                    // Its operation is over: nobody who follows that looks for more of it.
+                    Some(operation) => {
+                        let name = format!("bringing the layers of {}", operation.description);
+                        let mut shown = Shown::begin(job, &format!("{name} {chain_id}"), &name);
+                        let fetched = layers.bring(job, shown.vertex()).await;
+                        shown.end(&fetched);
+                        fetched
+                    }
+                }?;
                 fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
             }
         };
