@@ -489,3 +489,120 @@ fn steps(definition: &pb::Definition) -> (Vec<Value>, Vec<Digest>) {
     });
     (steps.collect(), numbers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_have_package_addresses() {
+        let digest = Digest::sha256_of(b"x").to_string();
+        let amd = "linux/amd64".parse::<Platform>().expect("a platform");
+        for (name, platform, expected) in [
+            ("alpine", None, "pkg:docker/alpine@latest".to_owned()),
+            ("ghcr.io/foo/bar:v2", None, "pkg:docker/ghcr.io/foo/bar@v2".to_owned()),
+            ("busybox", Some(&amd), "pkg:docker/busybox@latest?platform=linux%2Famd64".to_owned()),
+            (
+                &format!("busybox@{digest}"),
+                Some(&amd),
+                format!("pkg:docker/busybox?digest={digest}&platform=linux%2Famd64"),
+            ),
+        ] {
+            let name = Reference::parse(name).expect(name);
+            assert_eq!(package_url("docker", &name, platform), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_told() {
+        for (address, expected) in [
+            ("https://me:secret@example.org/x?y=a@b", "https://xxxxx:xxxxx@example.org/x?y=a@b"),
+            ("https://token@example.org/x", "https://xxxxx@example.org/x"),
+            ("ssh://git@example.org/x", "ssh://git@example.org/x"),
+            ("https://example.org/a@b", "https://example.org/a@b"),
+            ("a/context", "a/context"),
+        ] {
+            assert_eq!(redacted(address), expected);
+        }
+    }
+
+    /// What is told of a request with these options, with one image and a client's files.
+    fn told(settings: &[(&str, &str)], options: &[(&str, &str)]) -> Value {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let settings = Settings::read(&of(settings)).expect("settings");
+        let mut builder = llb::Builder::new();
+        let source =
+            |name: &str| Op::Source(pb::SourceOp { identifier: name.to_owned(), ..pb::SourceOp::default() });
+        let digest = Digest::sha256_of(b"image");
+        let image = builder.add(
+            source(&format!("docker-image://docker.io/library/a:1@{digest}")),
+            &[],
+            None,
+            Default::default(),
+        );
+        let files = builder.add(source("local://context"), &[], None, Default::default());
+        let pins = BTreeMap::from([(image.digest.clone(), ("sha256".to_owned(), digest.hex().to_owned()))]);
+        let definitions = [builder.clone().finish(Some(&image)), builder.finish(Some(&files))];
+        let platform = "linux/arm64".parse().expect("a platform");
+        let capture = Capture::of(&definitions, &pins, &platform);
+        let asked = Asked { front: "dockerfile.v0".to_owned(), options: of(options) };
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        predicate(&settings, &capture, Some(&asked), None, "id", (at, at))
+    }
+
+    #[test]
+    fn little_is_told_without_arguments_and_much_with_them() {
+        let options = [
+            ("build-arg:A", "1"),
+            ("filename", "Dockerfile"),
+            ("context", "https://u:p@example.org/x.git"),
+            ("vcs:source", "https://u:p@example.org/x.git"),
+            ("attest:provenance", "mode=min"),
+            ("platform", "linux/arm64"),
+            ("target", "t"),
+        ];
+        let least = told(&[("mode", "min"), ("builder-id", "me")], &options);
+        let request = &least["buildDefinition"]["externalParameters"]["request"];
+        assert_eq!(
+            request.to_string(),
+            r#"{"frontend":"dockerfile.v0","args":{"target":"t"},"locals":[{"name":"context"}]}"#
+        );
+        let source = &least["buildDefinition"]["externalParameters"]["configSource"];
+        assert_eq!(
+            source.to_string(),
+            r#"{"uri":"https://xxxxx:xxxxx@example.org/x.git","path":"Dockerfile"}"#
+        );
+        let materials = &least["buildDefinition"]["resolvedDependencies"];
+        assert_eq!(materials[0]["uri"], "pkg:docker/a@1?platform=linux%2Farm64");
+        assert_eq!(materials[0]["digest"]["sha256"], Digest::sha256_of(b"image").hex());
+        let details = &least["runDetails"];
+        assert_eq!(details["builder"]["id"], "me");
+        assert_eq!(
+            details["metadata"]["buildkit_completeness"].to_string(),
+            r#"{"request":false,"resolvedDependencies":false}"#
+        );
+        assert_eq!(
+            details["metadata"]["buildkit_metadata"]["vcs"]["source"],
+            "https://xxxxx:xxxxx@example.org/x.git"
+        );
+        let most = told(&[("version", "v0.2")], &options);
+        assert_eq!(most["invocation"]["parameters"]["args"]["build-arg:A"], "1");
+        assert_eq!(most["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+        assert_eq!(most["metadata"]["completeness"]["parameters"], true);
+        assert_eq!(most["materials"][0]["uri"], "pkg:docker/a@1?platform=linux%2Farm64");
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let refused = |key: &str, value: &str| {
+            let settings = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            Settings::read(&settings).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused("mode", "some"), "invalid mode \"some\"");
+        assert_eq!(refused("version", "v2"), "invalid provenance SLSA version: v2");
+        assert!(refused("capture-usage", "true").contains("not supported"));
+        assert_eq!(refused("reproducible", "x"), "failed to parse reproducible flag \"x\"");
+    }
+}
