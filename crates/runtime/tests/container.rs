@@ -263,6 +263,23 @@ fn what_is_mounted_behind_a_link_to_nothing_is_made_below_the_root() {
 }
 
 #[test]
+fn a_file_is_not_mounted_on_a_directory_and_that_is_said() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.dir.path().join("file");
+    std::fs::write(&file, "x").expect("write");
+    let directory = sandbox.dir.path().join("directory");
+    std::fs::create_dir(&directory).expect("make");
+    for (id, source, target) in [("c1", &file, "/tmp"), ("c2", &directory, "/bin/busybox")] {
+        let mut spec = shell("true");
+        spec.mounts.push(Mount::bind(source, target, &["rprivate"]));
+        let error = sandbox.try_create(id, spec, Stdio::default()).expect_err(id).to_string();
+        let begin =
+            format!("mount on `{target}` (Are you trying to mount a directory onto a file (or vice-versa)? ");
+        assert!(error.contains(&begin) && error.ends_with("expected type): not a directory"), "{error}");
+    }
+}
+
+#[test]
 fn links_to_nothing_that_lead_to_each_other_end() {
     let sandbox = Sandbox::new();
     let shown = sandbox.dir.path().join("shown");

@@ -175,7 +175,21 @@ fn make(plan: &mut MountPlan, root: BorrowedFd<'_>) -> Result<(), Failed> {
         set_attributes(tree, recursive, MountAttr { propagation, ..MountAttr::default() })
             .tried(format_args!("set the propagation of `{text}`"))?;
     }
-    attach(tree.as_fd(), target.as_fd()).tried(format_args!("mount on `{text}`"))
+    match attach(tree.as_fd(), target.as_fd()) {
+        // So the kernel calls it that one of them is a directory and the other is not.
+        Err(Errno::INVAL) if is_directory(tree) != is_directory(&target) => {
+            Err(Failed::new(Errno::NOTDIR, format_args!("mount on `{text}` ({OTHER_TYPE})")))
+        }
+        attached => attached.tried(format_args!("mount on `{text}`")),
+    }
+}
+
+/// What runtimes ask whoever mounts a file on a directory.
+const OTHER_TYPE: &str = "Are you trying to mount a directory onto a file (or vice-versa)? \
+                          Check if the specified host path exists and is the expected type";
+
+fn is_directory(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|meta| FileType::from_raw_mode(meta.st_mode) == FileType::Directory)
 }
 
 /// A new instance of a file system, attached nowhere.
