@@ -267,11 +267,11 @@ impl Worker {
         let until = since + delay;
         self.waiting.insert(
             name.to_owned(),
-            Waiting { reason: refusal.reason, message: refusal.message, since, until },
+            Waiting { reason: refusal.reason, message: refusal.message, said: since, until },
         );
     }
 
-    /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough.
+    /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough, and again while it is so.
     pub(super) fn age_messages(&mut self) {
         let now = self.now();
         let images: std::collections::BTreeMap<String, String> = self
@@ -280,14 +280,17 @@ impl Worker {
             .collect();
         let mut aged = Vec::new();
         for (name, waiting) in &mut self.waiting {
-            let shown = waiting.since + super::ERROR_SHOWN <= now;
-            if waiting.reason == Reason::Pull && shown {
-                let image = images.get(name).map(String::as_str).unwrap_or_default();
-                let backs_off = format!("Back-off pulling image \"{image}\"");
+            if waiting.says_next().is_none_or(|at| at > now) {
+                continue;
+            }
+            let image = images.get(name).map(String::as_str).unwrap_or_default();
+            let backs_off = format!("Back-off pulling image \"{image}\"");
+            if waiting.reason == Reason::Pull {
                 waiting.reason = Reason::PullBackOff;
                 waiting.message = format!("{backs_off}: {}: {}", Reason::Pull, waiting.message);
-                aged.push((name.clone(), backs_off));
             }
+            waiting.said = now;
+            aged.push((name.clone(), backs_off));
         }
         for (name, backs_off) in aged {
             self.shared.container_event(&self.pod, &name, false, "BackOff", backs_off);
