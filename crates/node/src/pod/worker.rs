@@ -327,8 +327,10 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     async fn rejection(&self) -> Option<Rejection> {
+        let features = self.shared.runtime().features();
         let node = Abilities {
-            apparmor: self.shared.runtime().features().apparmor,
+            apparmor: features.apparmor,
+            selinux: features.selinux,
             cluster_domain: &self.shared.config.cluster_domain,
             allowed_sysctls: &self.shared.config.allowed_sysctls,
         };

@@ -14,7 +14,7 @@ use crate::images::{self, PullPolicy};
 use crate::pod::observe::Observation;
 use crate::pod::plan::SandboxState;
 use crate::pod::waiting::Reason;
-use crate::pod::{back_off, container_spec, env, hosts, sandbox_spec};
+use crate::pod::{admission, back_off, container_spec, env, hosts, sandbox_spec};
 use crate::runtime::{ContainerId, Error, Kind};
 use crate::words;
 
@@ -62,6 +62,9 @@ impl Worker {
         let unlimited = of_pod.and_then(|of_pod| container_spec::unlimited_storage(of_pod, limited));
         if let Some(message) = unlimited {
             self.event(true, "StorageLimitNotEnforced", message);
+        }
+        if admission::wants_selinux(&self.pod) {
+            self.event(true, "SELinuxNotEnforced", admission::NO_SELINUX.to_owned());
         }
         self.shared.weigh_groups().await;
         match self.shared.runtime().run_pod_sandbox(spec).await {
