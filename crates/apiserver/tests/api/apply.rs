@@ -52,7 +52,7 @@ async fn options_that_cannot_be_are_invalid_as_objects_of_their_kind_are() {
     let too_long = format!("fieldManager={long}");
     let bell = "fieldManager: Invalid value: \"a\\x01b\": invalid character U+0001 (at position 1)";
     let supported = "Unsupported value: \"x\": supported values:";
-    let dry = format!("dryRun: Unsupported value: [\"x\"]: supported values: \"All\"");
+    let dry = "dryRun: Unsupported value: [\"x\"]: supported values: \"All\"".to_owned();
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
     let new = json!({"metadata": {"name": "b"}});
     let cases = [
