@@ -84,7 +84,7 @@ impl Call {
 
     /// What the request says of how it is to be written.
     pub fn write_options(&self) -> Result<WriteOptions> {
-        WriteOptions::parse(&self.query, self.user_agent())
+        WriteOptions::parse(&self.query, self.user_agent(), self.target.verb)
     }
 
     /// Whether the request has no body.

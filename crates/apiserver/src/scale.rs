@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::call::{Call, plain_object};
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::request::{Verb, WriteOptions};
+use crate::request::Verb;
 use crate::verbs::{Part, modify, patched_document};
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
@@ -18,7 +18,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
         let object = call.current().await?;
         return Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]));
     }
-    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
     let schema = model::schema::builtin(&gvk);
     let modified = modify(call, &options, Part::Scale, |old| {

@@ -159,6 +159,8 @@ pub struct Version {
 pub struct Features {
     /// AppArmor is in force, and containers can be confined by its profiles.
     pub apparmor: bool,
+    /// SELinux is in force: a process that has no label of its own has less to hold it.
+    pub selinux: bool,
     /// Pods can have users of their own.
     pub user_namespaces: bool,
     /// What is mounted below a read-only mount can be read-only too.

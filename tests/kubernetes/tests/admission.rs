@@ -17,7 +17,6 @@ fn what_would_be_left_out_is_refused_by_the_node_with_its_reason() {
     let space = cluster.namespace("admission");
     let security = |text: &str| format!(r#""securityContext": {{{text}}},"#);
     let refused = [
-        ("selinux", security(r#""seLinuxOptions": {"level": "s0:c1"}"#), "", "SELinux"),
         ("windows", security(r#""windowsOptions": {"runAsUserName": "x"}"#), "", "WindowsOptions"),
         ("runtime", String::new(), r#""runtimeClassName": "gvisor","#, "RuntimeClass"),
         (
@@ -60,6 +59,25 @@ fn what_would_be_left_out_is_refused_by_the_node_with_its_reason() {
     space.fails_with(&unmasked, &["apply", "-f", "-"], "`hostUsers` must be false to use `Unmasked`");
     let profile = manifest("bad", &security(r#""appArmorProfile": {"type": "Localhost"}"#), "");
     space.fails_with(&profile, &["apply", "-f", "-"], "must be set when AppArmor type is Localhost");
+}
+
+#[test]
+fn labels_of_a_kernel_that_has_none_are_not_missed_and_it_is_told() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("labels");
+    let labels = r#""securityContext": {"seLinuxOptions": {"level": "s0:c1"}},"#;
+    space.apply(&manifest("box", labels, ""));
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        space.wait_for("pod/box", "{.status.phase}/{.status.reason}", "Failed/SELinux");
+        return;
+    }
+    space.wait("condition=Ready", &["pod/box"]);
+    let output = "jsonpath={range .items[*]}{.type} {.reason} {.message}{\"\\n\"}{end}";
+    let told = "Warning SELinuxNotEnforced seLinuxOptions are not enforced here: ";
+    testkit::wait_until(told, || {
+        let events = space.ok(&["get", "events", "-o", output]);
+        if events.lines().any(|line| line.starts_with(told)) { Ok(()) } else { Err(events) }
+    });
 }
 
 #[test]

@@ -130,6 +130,16 @@ fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
     assert!(why.contains(r#"container "box" in pod "box" is waiting to start: "#), "{why}");
     event(&space, "box", &format!("Normal/BackOff/Back-off pulling image \"{missing}\""));
     event(&space, "box", "Warning/Failed/Error: ImagePullBackOff");
+    // It is told again while it waits: more often than it is tried, which is after 10 s and 20 more.
+    let counted = |reason: &str| -> u32 {
+        let path = format!("{{range .items[?(@.reason==\"{reason}\")]}}{{.count}} {{end}}");
+        let counts = space.kubectl(&["get", "events", "-o", &format!("jsonpath={path}")]).stdout;
+        counts.split_whitespace().filter_map(|count| count.parse::<u32>().ok()).sum()
+    };
+    testkit::wait_until("it is told more often than it is tried", || {
+        let (told, tried) = (counted("BackOff"), counted("Pulling"));
+        if told > tried { Ok(()) } else { Err(format!("told {told} times, tried {tried} times")) }
+    });
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use model::field::{FieldError, Path};
+use model::{GroupKind, Status};
 use serde::Deserialize;
 
-use super::Query;
+use super::{Query, Verb};
 use crate::error::{Error, Result};
 
 /// How a list or watch relates to the revision that the client names.
@@ -124,7 +126,9 @@ impl ListOptions {
             Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
             Some("Exact") => Some(VersionMatch::Exact),
             Some(other) => {
-                return Err(Error::bad_request(format!("invalid resourceVersionMatch {other:?}")));
+                let supported = ["Exact", "NotOlderThan", ""];
+                let path = Path::root("resourceVersionMatch");
+                return Err(invalid("ListOptions", &[FieldError::not_supported(&path, other, &supported)]));
             }
         };
         let options = Self {
@@ -155,60 +159,73 @@ impl ListOptions {
     }
 
     fn check(&self) -> Result<()> {
+        let forbidden =
+            |field, why| Err(invalid("ListOptions", &[FieldError::forbidden(&Path::root(field), why)]));
         if self.version_match.is_some() && self.initial_events.is_none() {
             if self.resource_version.is_empty() {
-                return Err(Error::bad_request(
-                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-                ));
+                return forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                );
             }
             if self.version_match == Some(VersionMatch::Exact) && self.resource_version == "0" {
-                return Err(Error::bad_request(
-                    "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                ));
+                return forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                );
             }
         }
         if !self.continue_token.is_empty() && self.version_match.is_some() {
-            return Err(Error::bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
-            ));
+            return forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
         if !self.continue_token.is_empty() && !matches!(self.resource_version.as_str(), "" | "0") {
             return Err(Error::bad_request("specifying resource version is not allowed when using continue"));
         }
         if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
-            return Err(Error::bad_request(
-                "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
+            return forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
         self.revision().map(drop)
     }
 }
 
 impl WriteOptions {
-    /// Reads and checks the query; the manager falls back to the program in the user agent.
-    pub fn parse(query: &Query, user_agent: &str) -> Result<Self> {
+    /// Reads and checks the query of a request that writes by `verb`; the manager falls back to the program
+    /// in the user agent.
+    pub fn parse(query: &Query, user_agent: &str, verb: Verb) -> Result<Self> {
         let named = query.filled("fieldManager");
-        if named.is_some_and(|m| m.chars().count() > 128 || m.chars().any(char::is_control)) {
-            return Err(Error::bad_request(
-                "fieldManager: Invalid value: must be at most 128 printable characters",
-            ));
+        let mut wrong = manager_errors(named.unwrap_or_default());
+        let dry_run = dry_run(query.all("dryRun"), &mut wrong);
+        let field_validation = match query.filled("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some("Strict") => FieldValidation::Strict,
+            Some(other) => {
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                wrong.push(FieldError::not_supported(&Path::root("fieldValidation"), other, &supported));
+                FieldValidation::Warn
+            }
+        };
+        if !wrong.is_empty() {
+            let kind = match verb {
+                Verb::Patch => "PatchOptions",
+                Verb::Update => "UpdateOptions",
+                _ => "CreateOptions",
+            };
+            return Err(invalid(kind, &wrong));
         }
         let program = || user_agent.split('/').next().unwrap_or_default().trim();
         let manager = named.unwrap_or_else(|| Some(program()).filter(|p| !p.is_empty()).unwrap_or("unknown"));
         Ok(Self {
-            dry_run: dry_run(query.all("dryRun"))?,
-            field_manager: manager.chars().take(128).collect(),
+            dry_run,
+            field_manager: manager.chars().take(MANAGER_BYTES).collect(),
             explicit_manager: named.is_some(),
-            field_validation: match query.filled("fieldValidation") {
-                None | Some("Warn") => FieldValidation::Warn,
-                Some("Ignore") => FieldValidation::Ignore,
-                Some("Strict") => FieldValidation::Strict,
-                Some(other) => {
-                    return Err(Error::bad_request(format!(
-                        "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
-                    )));
-                }
-            },
+            field_validation,
             force: query.flag("force"),
         })
     }
@@ -229,7 +246,11 @@ impl DeleteOptions {
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
-            Some(other) => return Err(Error::bad_request(format!("invalid propagationPolicy {other:?}"))),
+            Some(other) => {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                let path = Path::root("propagationPolicy");
+                return Err(invalid("DeleteOptions", &[FieldError::not_supported(&path, other, &supported)]));
+            }
         };
         options.dry_run = query.all("dryRun").map(str::to_owned).collect();
         Ok(options)
@@ -242,15 +263,19 @@ impl DeleteOptions {
                 "gracePeriodSeconds: Invalid value: must be greater than or equal to 0",
             ));
         }
-        if self.propagation_policy.is_some() && self.orphan_dependents.is_some() {
-            return Err(Error::bad_request("orphanDependents and deletionPropagation cannot be both set"));
+        let mut wrong = Vec::new();
+        if let Some(policy) = self.propagation_policy.filter(|_| self.orphan_dependents.is_some()) {
+            let both = "orphanDependents and deletionPropagation cannot be both set";
+            let path = Path::root("propagationPolicy");
+            wrong.push(FieldError::invalid(&path, format!("{policy:?}"), both));
         }
-        self.is_dry_run().map(drop)
+        dry_run(self.dry_run.iter().map(String::as_str), &mut wrong);
+        if wrong.is_empty() { Ok(()) } else { Err(invalid("DeleteOptions", &wrong)) }
     }
 
     /// Whether nothing is to be deleted in earnest.
-    pub fn is_dry_run(&self) -> Result<bool> {
-        dry_run(self.dry_run.iter().map(String::as_str))
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run.iter().any(|value| value == ALL)
     }
 
     /// What happens to what the object owns, in whichever form it was given.
@@ -263,18 +288,41 @@ impl DeleteOptions {
     }
 }
 
-fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool> {
-    let mut dry = false;
-    for value in values {
-        match value {
-            "All" => dry = true,
-            "" => {}
-            other => {
-                return Err(Error::bad_request(format!(
-                    "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-                )));
-            }
-        }
+/// What `dryRun` may be.
+const ALL: &str = "All";
+
+/// A field manager has no longer name.
+const MANAGER_BYTES: usize = 128;
+
+/// That options cannot be what the client says: 422, as of an object of their kind.
+fn invalid(kind: &str, errors: &[FieldError]) -> Error {
+    Status::invalid(&GroupKind::new("meta.k8s.io", kind), "", errors).into()
+}
+
+/// Whether it is said that nothing is to be stored; what else is said is wrong.
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>, wrong: &mut Vec<FieldError>) -> bool {
+    let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+    if values.iter().any(|value| *value != ALL) {
+        let path = Path::root("dryRun");
+        wrong.push(FieldError::not_supported(&path, values.clone(), &[ALL]));
     }
-    Ok(dry)
+    !values.is_empty()
+}
+
+/// What is wrong with the name of a field manager.
+fn manager_errors(manager: &str) -> Vec<FieldError> {
+    let path = Path::root("fieldManager");
+    let too_long = (manager.len() > MANAGER_BYTES).then(|| FieldError::too_long(&path, MANAGER_BYTES));
+    let unprintable = manager.char_indices().filter(|(_, c)| !is_printable(*c)).map(|(at, c)| {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        FieldError::invalid(&path, manager, why)
+    });
+    // A long name of nothing else would be answered by its square.
+    too_long.into_iter().chain(unprintable.take(8)).collect()
+}
+
+/// Letters, marks, numbers, punctuation, symbols and the plain space.
+fn is_printable(c: char) -> bool {
+    // Behind a letter, so that a mark is not taken for one that has nothing to stand on.
+    !c.is_control() && !format!("a{c}").escape_debug().to_string().contains("\\u{")
 }

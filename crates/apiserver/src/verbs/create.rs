@@ -53,7 +53,7 @@ impl Created {
 }
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
-    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let options = call.write_options()?;
     let (object, warnings) = decode::object(call, options.field_validation)?;
     Ok(create_object(call, &options, object).await?.answer(call, &warnings))
 }

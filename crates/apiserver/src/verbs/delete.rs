@@ -43,7 +43,7 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
 
 /// Deletes the object that the path names.
 pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Deleted> {
-    let dry_run = options.is_dry_run()?;
+    let dry_run = options.is_dry_run();
     for _ in 0..TRIES {
         let live = call.live()?;
         let old = call.served(live.clone()).await?.object();

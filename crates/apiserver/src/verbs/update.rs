@@ -9,10 +9,9 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::request::WriteOptions;
 
 pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
-    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let options = call.write_options()?;
     let (object, warnings) = decode::object(call, options.field_validation)?;
     super::create::check_namespace(call, &object)?;
     if object.name() != call.target.name {

@@ -45,6 +45,50 @@ async fn what_another_manager_owns_is_a_conflict_unless_forced() {
 }
 
 #[tokio::test]
+async fn options_that_cannot_be_are_invalid_as_objects_of_their_kind_are() {
+    let cluster = Cluster::start().await;
+    apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    let long = "m".repeat(129);
+    let too_long = format!("fieldManager={long}");
+    let bell = "fieldManager: Invalid value: \"a\\x01b\": invalid character U+0001 (at position 1)";
+    let supported = "Unsupported value: \"x\": supported values:";
+    let dry = "dryRun: Unsupported value: [\"x\"]: supported values: \"All\"".to_owned();
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let new = json!({"metadata": {"name": "b"}});
+    let cases = [
+        ("POST", deployments, &*too_long, "CreateOptions", "fieldManager: Too long: may not be more than 128 bytes".to_owned()),
+        ("POST", deployments, "fieldManager=a%01b", "CreateOptions", bell.to_owned()),
+        ("PUT", ONE, "fieldManager=a%01b", "UpdateOptions", bell.to_owned()),
+        ("PATCH", ONE, "fieldManager=a%01b", "PatchOptions", bell.to_owned()),
+        ("PATCH", &format!("{ONE}/scale"), "fieldManager=a%01b", "PatchOptions", bell.to_owned()),
+        ("POST", deployments, "dryRun=x", "CreateOptions", dry.clone()),
+        ("DELETE", ONE, "dryRun=x", "DeleteOptions", dry),
+        ("POST", deployments, "fieldValidation=x", "CreateOptions", format!("fieldValidation: {supported} \"\", \"Ignore\", \"Strict\", \"Warn\"")),
+        ("DELETE", ONE, "propagationPolicy=x", "DeleteOptions", format!("propagationPolicy: {supported} \"Foreground\", \"Background\", \"Orphan\", \"nil\"")),
+        ("GET", deployments, "resourceVersionMatch=x", "ListOptions", format!("resourceVersionMatch: {supported} \"Exact\", \"NotOlderThan\", \"\"")),
+        ("GET", deployments, "resourceVersionMatch=Exact", "ListOptions", "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".to_owned()),
+    ];
+    for (method, path, query, kind, expected) in cases {
+        let path = format!("{path}?{query}");
+        let (code, status) = match method {
+            "POST" => cluster.send(method, &path, &new).await,
+            "PUT" | "PATCH" => cluster.send(method, &path, &json!({})).await,
+            _ => cluster.send_as(method, &path, "", Vec::new().into()).await,
+        };
+        assert_eq!((code, &status["details"]["kind"]), (422, &json!(kind)), "{method} {query}: {status}");
+        assert_eq!(
+            status["message"],
+            format!("{kind}.meta.k8s.io \"\" is invalid: {expected}"),
+            "{method} {query}"
+        );
+    }
+    // What Kubernetes takes for printable: marks, and what is not of ASCII.
+    let (code, made) = apply(&cluster, "fieldManager=e%CC%81%E4%BA%BA%20b", &deployment("a", 1)).await;
+    let managers = made["metadata"]["managedFields"].as_array().expect("managers");
+    assert!(code == 200 && managers.iter().any(|one| one["manager"] == "e\u{301}人 b"), "{made}");
+}
+
+#[tokio::test]
 async fn applying_needs_a_manager_and_force_needs_applying() {
     let cluster = Cluster::start().await;
     let (code, status) = apply(&cluster, "", &deployment("a", 1)).await;

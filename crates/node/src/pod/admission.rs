@@ -16,6 +16,8 @@ const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.i
 pub struct Abilities<'a> {
     /// The kernel has AppArmor in force.
     pub apparmor: bool,
+    /// The kernel has SELinux in force.
+    pub selinux: bool,
     /// The cluster's domain.
     pub cluster_domain: &'a str,
     /// Kernel parameters that pods may set besides the safe ones.
@@ -87,9 +89,12 @@ fn of_pod(pod: &Pod, spec: &PodSpec, node: Abilities<'_>) -> Result<(), Rejectio
         let message = "resource claims are not supported by this node: leave resources.claims out";
         return Err(Rejection::new("UnsupportedResourceClaims", message));
     }
+    if node.selinux && wants_selinux(pod) {
+        let message = "Cannot enforce SELinux: this node gives no labels to mounts and files";
+        return Err(Rejection::new("SELinux", message));
+    }
     if let Some(security) = &spec.security_context {
         let windows = security.windows_options.as_ref().is_some_and(|options| *options != Default::default());
-        selinux(security.se_linux_options.as_ref())?;
         refuse_windows(windows)?;
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -114,7 +119,6 @@ fn of_container(
 ) -> Result<(), Rejection> {
     if let Some(security) = &container.security_context {
         let windows = security.windows_options.as_ref().is_some_and(|options| *options != Default::default());
-        selinux(security.se_linux_options.as_ref())?;
         refuse_windows(windows)?;
         if security.proc_mount.as_deref() == Some("Unmasked") && spec.host_users != Some(false) {
             let message = format!(
@@ -170,17 +174,21 @@ fn refuse_windows(given: bool) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn selinux(options: Option<&SELinuxOptions>) -> Result<(), Rejection> {
-    let texts = |options: &SELinuxOptions| {
-        let SELinuxOptions { level, role, type_, user } = options.clone();
-        [level, role, type_, user]
+/// What is told of a pod that wants labels where the kernel has none: it runs without, as in Kubernetes.
+pub const NO_SELINUX: &str =
+    "seLinuxOptions are not enforced here: SELinux is disabled or not supported on the host";
+
+/// Whether a pod asks for labels of SELinux, for itself or for one of its containers.
+pub fn wants_selinux(pod: &Pod) -> bool {
+    let given = |options: &SELinuxOptions| {
+        let SELinuxOptions { level, role, type_, user } = options;
+        [level, role, type_, user].into_iter().flatten().any(|text| !text.is_empty())
     };
-    let given = |options: &SELinuxOptions| texts(options).into_iter().flatten().any(|text| !text.is_empty());
-    if options.is_some_and(given) {
-        let message = "Cannot enforce SELinux: seLinuxOptions are set, but SELinux is disabled or not supported on the host";
-        return Err(Rejection::new("SELinux", message));
-    }
-    Ok(())
+    pod.spec.as_ref().is_some_and(|spec| {
+        let own = spec.security_context.iter().filter_map(|security| security.se_linux_options.as_ref());
+        let each = containers(spec).filter_map(|container| container.security_context.as_ref());
+        own.chain(each.filter_map(|security| security.se_linux_options.as_ref())).any(given)
+    })
 }
 
 /// All containers of a pod, those that begin it included.
@@ -247,8 +255,13 @@ mod tests {
 
     #[track_caller]
     fn check_pod(pod: &Pod, apparmor: bool, expected: &str) {
+        check_on(pod, apparmor, false, expected);
+    }
+
+    #[track_caller]
+    fn check_on(pod: &Pod, apparmor: bool, selinux: bool, expected: &str) {
         let allowed_sysctls = &AllowedSysctls::default();
-        let node = Abilities { apparmor, cluster_domain: "cluster.local", allowed_sysctls };
+        let node = Abilities { apparmor, selinux, cluster_domain: "cluster.local", allowed_sysctls };
         let found = check(pod, node).map_or_else(
             |rejection| format!("{}: {}", rejection.reason, rejection.message),
             |()| String::new(),
@@ -293,9 +306,19 @@ mod tests {
             "UnsupportedVolume: volume \"huge\": emptyDir of medium HugePages-2Mi",
         );
         let selinux = json!({"seLinuxOptions": {"level": "s0:c1,c2"}});
-        refused(json!({"securityContext": selinux}), "SELinux: Cannot enforce SELinux");
-        refused(container(json!({"securityContext": selinux})), "SELinux: Cannot enforce SELinux");
-        refused(json!({"securityContext": {"seLinuxOptions": {}}}), "");
+        for (spec, wanted) in [
+            (json!({"securityContext": selinux}), true),
+            (container(json!({"securityContext": selinux})), true),
+            (json!({"initContainers": [{"name": "i", "securityContext": selinux}]}), true),
+            (json!({"securityContext": {"seLinuxOptions": {}}}), false),
+            (json!({"securityContext": {"seLinuxOptions": {"level": ""}}}), false),
+        ] {
+            let pod = pod(json!({}), spec);
+            assert_eq!(wants_selinux(&pod), wanted);
+            // It runs without where there is none, and is not run where it would be less confined than others.
+            check_on(&pod, true, false, "");
+            check_on(&pod, true, true, if wanted { "SELinux: Cannot enforce SELinux" } else { "" });
+        }
         let windows = json!({"windowsOptions": {"runAsUserName": "x"}});
         refused(json!({"securityContext": windows}), "WindowsOptions: ");
         refused(container(json!({"securityContext": windows})), "WindowsOptions: ");

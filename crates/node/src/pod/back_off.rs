@@ -19,7 +19,7 @@ pub const MOST: Duration = Duration::from_secs(300);
 /// After so long without a failure everything is forgotten.
 const FORGIVEN: Duration = Duration::from_secs(600);
 /// How often it is told that a container waits: as often as the kubelet looks at one that does.
-const TOLD_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Back-offs by key: a container's name, or an image's.
 #[derive(Clone, Debug, Default)]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::admission::{self, Abilities, Rejection};
-use super::back_off::{Announced, BackOffs};
+use super::back_off::{Announced, BackOffs, TOLD_AGAIN};
 use super::observe::Observation;
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
@@ -130,8 +130,20 @@ pub(crate) struct Worker {
 struct Waiting {
     reason: Reason,
     message: String,
-    since: Duration,
+    /// When that reason was told of last.
+    said: Duration,
     until: Duration,
+}
+
+impl Waiting {
+    /// When it is to be told of again, if it still waits then.
+    fn says_next(&self) -> Option<Duration> {
+        match self.reason {
+            Reason::Pull => Some(self.said + ERROR_SHOWN),
+            Reason::PullBackOff => Some(self.said + TOLD_AGAIN),
+            _ => None,
+        }
+    }
 }
 
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
@@ -315,8 +327,10 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     async fn rejection(&self) -> Option<Rejection> {
+        let features = self.shared.runtime().features();
         let node = Abilities {
-            apparmor: self.shared.runtime().features().apparmor,
+            apparmor: features.apparmor,
+            selinux: features.selinux,
             cluster_domain: &self.shared.config.cluster_domain,
             allowed_sysctls: &self.shared.config.allowed_sysctls,
         };
@@ -407,8 +421,7 @@ impl Worker {
     /// The moment at which something is due: a back-off ends or is told of again, a message changes, volumes
     /// are old.
     fn wake(&self, plan: &Plan) -> Option<Duration> {
-        let errors = self.waiting.values().filter(|waiting| waiting.reason == Reason::Pull);
-        let shown = errors.map(|waiting| waiting.since + ERROR_SHOWN);
+        let shown = self.waiting.values().filter_map(Waiting::says_next);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
         let again = self.announced.next();
         plan.wake.into_iter().chain(shown).chain(refresh).chain(again).chain(self.publish_again).min()

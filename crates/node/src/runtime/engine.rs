@@ -52,6 +52,11 @@ fn of_pod(pod: Option<&str>) -> Vec<String> {
     vec![pod.map_or_else(|| labels::POD_UID.to_owned(), |uid| format!("{}={uid}", labels::POD_UID))]
 }
 
+/// Whether this host's kernel has SELinux in force.
+fn has_selinux() -> bool {
+    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+}
+
 impl Runtime for OfEngine {
     fn version(&self) -> Version {
         Version { name: "gantry".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
@@ -60,6 +65,7 @@ impl Runtime for OfEngine {
     fn features(&self) -> Features {
         Features {
             apparmor: ::engine::host::has_apparmor(),
+            selinux: has_selinux(),
             user_namespaces: self.has_own_users,
             recursive_read_only_mounts: true,
             storage_limits: self.engine.can_limit_storage(),

@@ -169,7 +169,7 @@ fn who_is_being_deleted_is_near_until_it_has_ended() {
     let term = json!({"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "host"});
     let affinity =
         |kind: &str| json!({"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
-    check(affinity("podAntiAffinity"), &nodes, &[going.clone()], Ok("b"));
+    check(affinity("podAntiAffinity"), &nodes, std::slice::from_ref(&going), Ok("b"));
     let other = json!({"nodeName": "b", "containers": wants("100m", "1Mi")});
     check(affinity("podAffinity"), &nodes, &[going, other], Ok("a"));
 }

@@ -14,7 +14,7 @@ use crate::images::{self, PullPolicy};
 use crate::pod::observe::Observation;
 use crate::pod::plan::SandboxState;
 use crate::pod::waiting::Reason;
-use crate::pod::{back_off, container_spec, env, hosts, sandbox_spec};
+use crate::pod::{admission, back_off, container_spec, env, hosts, sandbox_spec};
 use crate::runtime::{ContainerId, Error, Kind};
 use crate::words;
 
@@ -62,6 +62,9 @@ impl Worker {
         let unlimited = of_pod.and_then(|of_pod| container_spec::unlimited_storage(of_pod, limited));
         if let Some(message) = unlimited {
             self.event(true, "StorageLimitNotEnforced", message);
+        }
+        if admission::wants_selinux(&self.pod) {
+            self.event(true, "SELinuxNotEnforced", admission::NO_SELINUX.to_owned());
         }
         self.shared.weigh_groups().await;
         match self.shared.runtime().run_pod_sandbox(spec).await {
@@ -267,11 +270,11 @@ impl Worker {
         let until = since + delay;
         self.waiting.insert(
             name.to_owned(),
-            Waiting { reason: refusal.reason, message: refusal.message, since, until },
+            Waiting { reason: refusal.reason, message: refusal.message, said: since, until },
         );
     }
 
-    /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough.
+    /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough, and again while it is so.
     pub(super) fn age_messages(&mut self) {
         let now = self.now();
         let images: std::collections::BTreeMap<String, String> = self
@@ -280,14 +283,17 @@ impl Worker {
             .collect();
         let mut aged = Vec::new();
         for (name, waiting) in &mut self.waiting {
-            let shown = waiting.since + super::ERROR_SHOWN <= now;
-            if waiting.reason == Reason::Pull && shown {
-                let image = images.get(name).map(String::as_str).unwrap_or_default();
-                let backs_off = format!("Back-off pulling image \"{image}\"");
+            if waiting.says_next().is_none_or(|at| at > now) {
+                continue;
+            }
+            let image = images.get(name).map(String::as_str).unwrap_or_default();
+            let backs_off = format!("Back-off pulling image \"{image}\"");
+            if waiting.reason == Reason::Pull {
                 waiting.reason = Reason::PullBackOff;
                 waiting.message = format!("{backs_off}: {}: {}", Reason::Pull, waiting.message);
-                aged.push((name.clone(), backs_off));
             }
+            waiting.said = now;
+            aged.push((name.clone(), backs_off));
         }
         for (name, backs_off) in aged {
             self.shared.container_event(&self.pod, &name, false, "BackOff", backs_off);
