@@ -50,7 +50,9 @@ pub use export::Exporter;
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use reference::{Attestation, Outcome, Ref};
-pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, UPLOADS, Upload};
+pub use session::{
+    Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, UPLOADS, Upload,
+};
 pub use usage::{PruneOptions, UsageKind, UsageRecord};
 pub use value::Chain;
 
