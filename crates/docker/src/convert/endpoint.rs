@@ -184,7 +184,7 @@ mod tests {
         ] {
             let options = format!(r#"{{"DriverOpts":{{"{INTERFACE}":"{name}"}}}}"#);
             let message = format!("invalid interface name: {name:?}");
-            check(&options, if fits { Ok("None None") } else { Err(&message) });
+            check(&options, if fits { Ok("None None") } else { Err(message.as_str()) });
         }
     }
 
