@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask codegen`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask codegen`, `cargo xtask fuzz`.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod codegen;
+mod fuzz;
 mod tidy;
 
 /// Chores of this repository.
@@ -24,12 +25,19 @@ enum Command {
     Tidy,
     /// Make committed files that are generated
     Codegen(codegen::Codegen),
+    /// Feed what reads bytes of others with made-up ones
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Tidy => tidy::run(),
-        Command::Codegen(codegen) => codegen::run(&codegen),
+    let result = if fuzz::is_compiler() {
+        fuzz::compile()
+    } else {
+        match Cli::parse().command {
+            Command::Tidy => tidy::run(),
+            Command::Codegen(codegen) => codegen::run(&codegen),
+            Command::Fuzz(fuzz) => fuzz::run(&fuzz),
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

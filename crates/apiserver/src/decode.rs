@@ -189,6 +189,11 @@ fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
     }
 }
 
+/// Reads YAML as a body of a request.
+pub(crate) fn fuzz_yaml(text: &[u8]) -> Option<Value> {
+    plain(text, BodyKind::Yaml).ok()
+}
+
 /// YAML nests no deeper than this.
 const YAML_DEPTH: usize = 64;
 

@@ -25,6 +25,8 @@ mod decode;
 mod definitions;
 pub mod error;
 mod flight;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod identity;
 mod impersonation;

@@ -1,6 +1,6 @@
 //! Writing objects: from the store's point of view, and visible in memory before anyone is told.
 //!
-//! What an object takes that no other may have ([`Claim`]) is written and removed in the same transaction:
+//! What an object takes that no other may have ([`Claim`](crate::Claim)) is written and removed in the same transaction:
 //! as long as an object is what it is, so is what it holds. What is too much for that is let go of afterwards.
 
 mod claims;

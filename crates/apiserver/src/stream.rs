@@ -36,6 +36,7 @@ pub(crate) use port_forward::{
 pub(crate) use remote_command::{
     Command, SPDY as COMMAND_SPDY, WEBSOCKET as COMMAND_WEBSOCKET, Wanted, remote_command,
 };
+pub(crate) use spdy::fuzz as fuzz_spdy;
 
 /// The header by which SPDY clients offer protocols and learn the choice.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");

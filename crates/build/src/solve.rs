@@ -6,7 +6,7 @@
 //!
 //! - What an operation comes to is layers of the image store, named by their content; or, for files of the
 //!   client's, a directory that is held while it is used.
-//! - An operation is known by a [key](key): itself, and what it stands on, by content. It is remembered in the image
+//! - An operation is known by a [key]: itself, and what it stands on, by content. It is remembered in the image
 //!   store, as crash-safe as names are; there is no second database.
 //! - The same operation asked for twice at a time is done once. If who does it goes away, another does.
 //! - No process of a job outlives it: everything is done in futures that end when they are dropped, and what

@@ -1,6 +1,7 @@
 //! A copy of a kind's objects in memory, kept true by list and watch, with handlers for changes.
 
 mod index;
+mod outlines;
 mod reflector;
 mod set;
 mod store;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::index::Index;
+pub use self::outlines::{Outline, Outlined, Outlines};
 pub use self::set::Informers;
 pub use self::store::Store;
 use crate::api::{Api, ListOptions};
@@ -81,6 +83,12 @@ impl<K: Resource> Informer<K> {
     ) -> &Self {
         self.shared.store.add_index(Index::new(name, keys_of));
         self
+    }
+
+    /// Has the copy keep a `T` of every object besides its text, for those who look at very many at once.
+    pub fn outlines<T: Outline<K>>(&self) -> Outlines<K, T> {
+        self.shared.store.add_outliner(outlines::Outliner::of::<T>());
+        Outlines::new(self.store())
     }
 
     /// Calls `handler` for every change from now on, and first for every object that is there.

@@ -30,7 +30,7 @@ pub use client::Client;
 pub use controller::{Action, Controller, Reconcile};
 pub use error::{Error, OptionalExt};
 pub use freshness::Freshness;
-pub use informer::{Change, Informer, Informers, Store};
+pub use informer::{Change, Informer, Informers, Outline, Outlined, Outlines, Store};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, EventWriter, Recorder};
 pub use resource::{Labels, ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};

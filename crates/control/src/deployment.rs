@@ -7,13 +7,16 @@ use std::time::Duration;
 use base::clock::Ages;
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, Error, Freshness, ObjectKey, Outlines, Reconcile, Resource as _, Store,
+};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::{Context, ownership, pods, selector};
+use crate::pods::PodOutline;
+use crate::{Context, ownership, selector};
 
 mod hash;
 mod plan;
@@ -31,7 +34,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     let reconciler = Reconciler {
         deployments: deployments.store(),
         sets: sets.store(),
-        pods: all_pods.store(),
+        pods: all_pods.outlines(),
         fresh: Freshness::new(sets.store()),
         recorder,
         progress: Mutex::default(),
@@ -60,7 +63,7 @@ struct Reconciler {
     context: Context,
     deployments: Store<Deployment>,
     sets: Store<ReplicaSet>,
-    pods: Store<Pod>,
+    pods: Outlines<Pod, PodOutline>,
     fresh: Freshness<ReplicaSet>,
     recorder: Recorder,
     /// How long ago each rollout last came on.
@@ -101,7 +104,7 @@ impl Reconciler {
     fn running_pods(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
         let newest = plan::newest(deployment, sets).map(|set| set.uid().to_owned());
         let old = sets.iter().filter(|set| Some(set.uid()) != newest.as_deref());
-        old.flat_map(|set| self.pods.by_controller(set.uid())).any(|pod| !pods::is_terminal(&pod))
+        old.flat_map(|set| self.pods.by_controller(set.uid())).any(|pod| !pod.outline.is_terminal())
     }
 
     /// Whether the deployment is there to stay. Asked of the API: the cache may not show yet that it

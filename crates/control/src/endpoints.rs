@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, WriteOptions};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, Error, Freshness, ObjectKey, Outlines, Reconcile, Resource as _, Store,
+};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::pods::PodOutline;
 use crate::{Context, ownership};
 
 mod mirror;
@@ -26,7 +29,7 @@ pub(crate) async fn run(context: Context) {
     let endpoints = context.informers.of::<Endpoints>();
     let reconciler = Reconciler {
         services: services.store(),
-        pods: pods.store(),
+        pods: pods.outlines(),
         slices: slices.store(),
         endpoints: endpoints.store(),
         fresh: Freshness::new(slices.store()),
@@ -52,7 +55,8 @@ pub(crate) async fn run(context: Context) {
 struct Reconciler {
     context: Context,
     services: Store<Service>,
-    pods: Store<Pod>,
+    /// What is looked at of all pods of a service.
+    pods: Outlines<Pod, PodOutline>,
     slices: Store<EndpointSlice>,
     endpoints: Store<Endpoints>,
     fresh: Freshness<EndpointSlice>,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use base::clock::Ages;
 use client::api::{DeleteOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, Error, Freshness, ObjectKey, Outline as _, Outlined, Outlines, Reconcile,
+    Resource as _, Store,
+};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +19,7 @@ use model::select::LabelSelector;
 use parking_lot::Mutex;
 use tracing::debug;
 
+use crate::pods::{OutlinedPod, PodOutline};
 use crate::{Context, ownership, pods};
 
 mod plan;
@@ -42,6 +46,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     let reconciler = Reconciler {
         sets: sets.store(),
         pods: all_pods.store(),
+        outlines: all_pods.outlines(),
         fresh: Freshness::new(all_pods.store()),
         recorder,
         ready: Mutex::default(),
@@ -59,6 +64,8 @@ struct Reconciler {
     context: Context,
     sets: Store<ReplicaSet>,
     pods: Store<Pod>,
+    /// What is looked at of all pods of a set.
+    outlines: Outlines<Pod, PodOutline>,
     fresh: Freshness<Pod>,
     recorder: Recorder,
     /// For how long the pods of each set have been ready whose pods have to be for a while, by uid.
@@ -80,8 +87,9 @@ impl Reconcile for Reconciler {
         let (mut owned, others) = self.owned(&set);
         if set.metadata.deletion_timestamp.is_none() {
             self.release(key, &set, others).await?;
-            owned.extend(self.adopt(key, &set).await?);
+            let adopted = self.adopt(key, &set).await?;
             let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+            owned.extend(adopted);
             let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
             if !steps.is_empty() && self.stays(key, &set).await? {
                 debug!(replica_set = %key, steps = steps.len(), "acting");
@@ -96,8 +104,8 @@ impl Reconcile for Reconciler {
 impl Reconciler {
     /// The set's pods, and those whose labels no longer fit: they are none of them, though they still name
     /// the set.
-    fn owned(&self, set: &ReplicaSet) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
-        let all = self.pods.by_controller(set.uid());
+    fn owned(&self, set: &ReplicaSet) -> (Vec<OutlinedPod>, Vec<OutlinedPod>) {
+        let all = self.outlines.by_controller(set.uid());
         match selector(set) {
             Some(selector) => all.into_iter().partition(|pod| pod.is_selected(&selector)),
             None => (all, Vec::new()),
@@ -112,16 +120,21 @@ impl Reconciler {
     }
 
     /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
-    async fn release(&self, key: &ObjectKey, set: &ReplicaSet, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
-        for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    async fn release(&self, key: &ObjectKey, set: &ReplicaSet, pods: Vec<OutlinedPod>) -> Result<(), Error> {
+        for pod in pods.iter().filter(|pod| !pod.outline.is_ending).filter_map(|pod| self.same(pod)) {
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
             ownership::release(&api, set, &*pod).await?;
         }
         Ok(())
     }
 
+    /// The pod that an outline is of, if it is there still.
+    fn same(&self, pod: &OutlinedPod) -> Option<Arc<Pod>> {
+        self.pods.get(&pod.key).filter(|found| found.uid() == &*pod.outline.uid)
+    }
+
     /// Takes over pods that the selector fits and nobody owns.
-    async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
+    async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<OutlinedPod>, Error> {
         let Some(selector) = selector(set) else { return Ok(Vec::new()) };
         let mut adopted = Vec::new();
         for pod in self.pods.select_orphans(&key.namespace, &selector) {
@@ -134,7 +147,8 @@ impl Reconciler {
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
             if let Some(pod) = ownership::adopt(&api, set, &*pod).await? {
                 self.fresh.created(key, &pod);
-                adopted.push(Arc::new(pod));
+                let labels = Arc::new(pod.metadata.labels.clone().unwrap_or_default());
+                adopted.push(Outlined { key: pod.key(), labels, outline: Arc::new(PodOutline::of(&pod)) });
             }
         }
         Ok(adopted)
@@ -161,7 +175,8 @@ impl Reconciler {
             create -= now;
             batch *= 2;
         }
-        let results = join_all(delete.iter().map(|pod| self.delete(key, set, pod))).await;
+        let there: Vec<Arc<Pod>> = delete.iter().filter_map(|pod| self.same(pod)).collect();
+        let results = join_all(there.iter().map(|pod| self.delete(key, set, pod))).await;
         results.into_iter().collect()
     }
 
@@ -215,9 +230,14 @@ impl Reconciler {
     }
 
     /// Publishes the status if it changed; comes back when a pod will have been ready long enough.
-    async fn publish(&self, key: &ObjectKey, set: &ReplicaSet, owned: &[Arc<Pod>]) -> Result<Action, Error> {
+    async fn publish(
+        &self,
+        key: &ObjectKey,
+        set: &ReplicaSet,
+        owned: &[OutlinedPod],
+    ) -> Result<Action, Error> {
         let ages = self.ready_for(key, set, owned);
-        let (next, wake) = status(set, owned, &|pod| ages.get(pod.uid()).copied().unwrap_or_default());
+        let (next, wake) = status(set, owned, &|pod| ages.get(&*pod.uid).copied().unwrap_or_default());
         let before = set.status.clone().unwrap_or_default();
         if next != before {
             let api: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
@@ -234,13 +254,19 @@ impl Reconciler {
     }
 
     /// For how long pods have been ready, where that is asked for.
-    fn ready_for(&self, key: &ObjectKey, set: &ReplicaSet, owned: &[Arc<Pod>]) -> HashMap<String, Duration> {
+    fn ready_for(
+        &self,
+        key: &ObjectKey,
+        set: &ReplicaSet,
+        owned: &[OutlinedPod],
+    ) -> HashMap<String, Duration> {
         let mut ready = self.ready.lock();
         if plan::least_ready(set).is_zero() {
             ready.remove(key);
             return HashMap::new();
         }
-        let since = owned.iter().filter_map(|pod| Some((pod.uid().to_owned(), pods::ready_since(pod)?)));
+        let since = owned.iter().map(|pod| &pod.outline);
+        let since = since.filter_map(|pod| Some((pod.uid.clone().into_string(), pod.ready_since?)));
         ready.entry(key.clone()).or_default().look(&*self.context.clock, since)
     }
 }

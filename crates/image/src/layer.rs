@@ -28,7 +28,7 @@ pub(crate) use compress::{COMPRESSOR, Compressor};
 pub(crate) use pack::{changes, pack, seal};
 pub(crate) use place::clean;
 pub(crate) use skeleton::reassemble;
-pub(crate) use unpack::{Climbing, Unpacked, unpack_plain};
+pub(crate) use unpack::{Climbing, Unpacked, fuzz as fuzz_unpack, unpack_plain};
 
 /// A layer in the store. While it is held it is not collected.
 #[derive(Debug)]

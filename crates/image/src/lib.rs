@@ -20,6 +20,8 @@
 
 mod content;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod layer;
 mod load;

@@ -12,6 +12,8 @@ pub mod default;
 pub mod depth;
 mod encoded;
 pub mod field;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gvk;
 pub mod merge;
 pub mod names;

@@ -133,6 +133,11 @@ fn parse(reply: &Reply) -> Option<Flow> {
     })
 }
 
+/// Reads a reply as a flow.
+pub(crate) fn fuzz(reply: &Reply) {
+    let _ = parse(reply);
+}
+
 type End = (IpAddr, u16);
 
 fn ends(tuple: &[u8]) -> Option<(u8, End, End)> {

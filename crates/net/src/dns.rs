@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use self::message::{Outcome, Question};
 use crate::{Protocol, ServiceName};
 
 mod cache;
@@ -122,6 +123,35 @@ impl Data {
             Self::Text(_) => Kind::Text,
         }
     }
+}
+
+/// Answers a message from a zone of `table`, and keeps it as another server's answer to itself.
+pub(crate) fn fuzz(message: &[u8], table: DnsTable) {
+    let zone = SharedZone::new("cluster.local");
+    zone.replace(table);
+    for udp in [true, false] {
+        let Some(question) = Question::parse(message) else { break };
+        let (outcome, data) =
+            match zone.now().answer(&question.name, question.kind, zone::Portion::within(message::LONGEST)) {
+                Answer::Records(data) => (Outcome::Found, data),
+                Answer::NoSuchName => (Outcome::NoSuchName, Vec::new()),
+                Answer::NotYet | Answer::Elsewhere => (Outcome::Failed, Vec::new()),
+            };
+        let limit = udp.then(|| question.udp_limit());
+        let Some(answer) = question.answer(outcome, &data, Vec::new(), Some(zone.now().domain()), limit)
+        else {
+            continue;
+        };
+        assert_eq!(answer.get(..2), message.get(..2), "an answer has its question's number");
+        assert!(limit.is_none_or(|limit| answer.len() <= limit), "an answer is longer than is taken");
+        let (said, records) = message::answers(&answer).expect("an answer of ours can be read");
+        assert_eq!(said, outcome);
+        assert!(limit.is_some() || records.len() == data.len(), "a record was lost");
+    }
+    let _ = message::answers(message);
+    cache::fuzz(message);
+    forward::fuzz(message);
+    let _ = std::str::from_utf8(message).map(zone::parse_reverse);
 }
 
 impl fmt::Display for Data {

@@ -25,6 +25,8 @@ mod error;
 mod exclusive;
 mod files;
 mod finding;
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod namespace;
 mod netlink;

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::netlink::{Attributes, Family, Message, Socket, attribute_text, attribute_u32};
+use crate::netlink::{Attributes, Family, Message, Reply, Socket, attribute_text, attribute_u32};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -236,14 +236,7 @@ impl Links {
     pub(crate) fn address_list(&mut self) -> io::Result<Vec<(u32, IpNet)>> {
         let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
         let replies = self.socket.dump(&Message::new(RTM_GETADDR, 0, &header))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| {
-                let index = attribute_u32(reply.payload.get(4..)?)?;
-                let local = Attributes::after(&reply.payload, 8).find(IFA_LOCAL)?;
-                Some((index, Ipv4Net::new(ipv4(local)?, *reply.payload.get(1)?).ok()?.into()))
-            })
-            .collect())
+        Ok(replies.iter().filter_map(|reply| parse_address(&reply.payload)).collect())
     }
 
     /// Makes a route, in place of another to the same destination.
@@ -256,19 +249,7 @@ impl Links {
         let mut header = [0; 12];
         header[0] = libc::AF_INET as u8;
         let replies = self.socket.dump(&Message::new(RTM_GETROUTE, 0, &header))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| {
-                let attributes = Attributes::after(&reply.payload, 12);
-                let table = attributes.find(RTA_TABLE).and_then(attribute_u32)?;
-                if table != u32::from(RT_TABLE_MAIN) {
-                    return None;
-                }
-                let destination = attributes.find(RTA_DST).and_then(ipv4).unwrap_or(Ipv4Addr::UNSPECIFIED);
-                let net = Ipv4Net::new(destination, *reply.payload.get(1)?).ok()?;
-                Some((net.into(), attributes.find(RTA_OIF).and_then(attribute_u32)?))
-            })
-            .collect())
+        Ok(replies.iter().filter_map(|reply| parse_route(&reply.payload)).collect())
     }
 
     /// Makes a veth between a bridge and a namespace; the end in the namespace is not up yet.
@@ -564,6 +545,32 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         peer: attributes.find(IFLA_LINK).and_then(attribute_u32),
         mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()).unwrap_or_default(),
     })
+}
+
+/// A link, and an address that it has.
+fn parse_address(payload: &[u8]) -> Option<(u32, IpNet)> {
+    let index = attribute_u32(payload.get(4..)?)?;
+    let local = Attributes::after(payload, 8).find(IFA_LOCAL)?;
+    Some((index, Ipv4Net::new(ipv4(local)?, *payload.get(1)?).ok()?.into()))
+}
+
+/// Where a route of the main table leads to, and by which link.
+fn parse_route(payload: &[u8]) -> Option<(IpNet, u32)> {
+    let attributes = Attributes::after(payload, 12);
+    let table = attributes.find(RTA_TABLE).and_then(attribute_u32)?;
+    if table != u32::from(RT_TABLE_MAIN) {
+        return None;
+    }
+    let destination = attributes.find(RTA_DST).and_then(ipv4).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let net = Ipv4Net::new(destination, *payload.get(1)?).ok()?;
+    Some((net.into(), attributes.find(RTA_OIF).and_then(attribute_u32)?))
+}
+
+/// Reads a reply as a link, an address and a route.
+pub(crate) fn fuzz(reply: &Reply) {
+    let _ = parse_link(&reply.payload);
+    let _ = parse_address(&reply.payload);
+    let _ = parse_route(&reply.payload);
 }
 
 fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {

@@ -7,4 +7,4 @@ mod message;
 mod socket;
 
 pub(crate) use message::{Attributes, Message, attribute_text, attribute_u32};
-pub(crate) use socket::{Family, Reply, Socket};
+pub(crate) use socket::{Family, Reply, Socket, fuzz};

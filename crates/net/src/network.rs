@@ -296,12 +296,13 @@ impl Network {
 
     /// Makes the cluster's DNS answer for exactly `table`. Until then it says of no name that there is none.
     pub fn dns_replace(&self, table: DnsTable) {
-        self.inner.zone.replace(table);
+        offload::in_place(|| self.inner.zone.replace(table));
     }
 
     /// Makes the cluster's DNS answer for the services that `changes` names as it says; all others stay.
     pub fn dns_change(&self, changes: DnsChanges) {
-        self.inner.zone.change(changes);
+        // Of a service with very many endpoints that is a while.
+        offload::in_place(|| self.inner.zone.change(changes));
     }
 
     /// What on this host stands in the way of the networks.

@@ -15,9 +15,17 @@ mod ruleset;
 mod table;
 mod text;
 
+use crate::netlink::Reply;
+
 pub(crate) use foreign::{ForeignChain, Stop};
 pub(crate) use ruleset::{
     Chain, Content, Field, Hook, HookType, IpFamily, Leads, Point, Rule, Ruleset, Rulesets, Set, Statement,
     Target, Value, rule,
 };
 pub(crate) use table::{Disturbance, Table, TableEvents};
+
+/// Reads a reply as one about chains and rules of others.
+pub(crate) fn fuzz(reply: &Reply) {
+    foreign::fuzz(reply);
+    pass::fuzz(&reply.payload);
+}

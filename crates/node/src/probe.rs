@@ -1,6 +1,6 @@
 //! Probes: is a container started, alive, ready to serve?
 //!
-//! [`Tally`] is the pure part: results in, verdict changes out. [`check`] makes one attempt over
+//! [`Tally`] is the pure part: results in, verdict changes out. [`fn@check`] makes one attempt over
 //! exec, HTTP, HTTPS, gRPC or TCP. The pod worker owns one task per probe of a running
 //! container and hears of verdicts only.
 

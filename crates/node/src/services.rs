@@ -1,4 +1,4 @@
-//! Services and their endpoints, as the network and its DNS take them: pure, but for [`program`].
+//! Services and their endpoints, as the network and its DNS take them: pure, but for [`mod@program`].
 
 mod dns;
 mod program;

@@ -74,7 +74,7 @@ impl Reference {
     ///
     /// No tag is added: see [`Reference::with_default_tag`].
     pub fn parse(text: &str) -> Result<Self, ParseReferenceError> {
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if looks_like_id(text) {
             return Err(ParseReferenceError::LooksLikeId(text.to_owned()));
         }
         let format = || ParseReferenceError::Format(text.to_owned());
@@ -138,15 +138,18 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository name as people write it: `debian`, `localhost:5000/app`.
+    /// The repository name as people write it: `debian`, `localhost:5000/app`. It is whole where less would be
+    /// the name of something else, as of `docker.io/example.org/app`.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        let is_clear = !looks_like_id(short) && split_domain(short) == (DEFAULT_DOMAIN.to_owned(), short);
+        if is_clear { short.to_owned() } else { self.name() }
     }
 
     /// The whole reference as people write it.
@@ -227,6 +230,11 @@ impl<'de> Deserialize<'de> for Reference {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
+}
+
+/// Whether what is written is an image's id, which is no name.
+fn looks_like_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Splits off the registry: the part before the first slash, if it can only be a host.

@@ -9,7 +9,7 @@
 //! Whatever happens, and a clock, takes each of these a step further, and whoever asked is answered
 //! when it is done or has taken too long.
 //!
-//! The engine starts one with [`launch`] and talks to it over its socket in the words of
+//! The engine starts one with [`fn@launch`] and talks to it over its socket in the words of
 //! [`protocol`]; [`Client`] does so synchronously.
 
 pub mod protocol;

@@ -1,15 +1,17 @@
 //! What may be depended on, and how a package says it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context as _;
-use cargo_metadata::Metadata;
+use cargo_metadata::{DependencyKind, Metadata, PackageId};
 use serde::Deserialize;
 use spdx::Expression;
 use spdx::ParseMode;
 
 /// Complains about what `deny.toml` does not allow ([`Allowed`]), members that do not inherit the
-/// workspace's lints, and versions that stand outside the workspace's list.
+/// workspace's lints, versions that stand outside the workspace's list, and several versions of one crate in
+/// what is built for the platform.
 pub(super) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(root.join("deny.toml")).context("read deny.toml")?;
     let allowed = Allowed::read(&text).context("read deny.toml")?;
@@ -23,6 +25,7 @@ pub(super) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<Vec<Stri
             from_registry: package.source.as_ref().is_some_and(cargo_metadata::Source::is_crates_io),
         }));
     }
+    complaints.extend(allowed.check_versions(&versions(root, &allowed.targets)?));
     for package in metadata.workspace_packages() {
         let path = package.manifest_path.as_std_path();
         let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
@@ -30,6 +33,35 @@ pub(super) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<Vec<Stri
         complaints.extend(check_manifest(&shown, &text)?);
     }
     Ok(complaints)
+}
+
+/// The versions of each crate that is built, by name: what members depend on but for their tests.
+fn versions(root: &Path, targets: &[String]) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for target in targets {
+        let metadata = cargo_metadata::MetadataCommand::new()
+            .manifest_path(root.join("Cargo.toml"))
+            .other_options(vec!["--filter-platform".to_owned(), target.clone()])
+            .exec()
+            .context("ask cargo for what is built")?;
+        let graph = metadata.resolve.as_ref().context("cargo resolves what is depended on")?;
+        let nodes: BTreeMap<&PackageId, _> = graph.nodes.iter().map(|node| (&node.id, node)).collect();
+        let mut waiting: Vec<&PackageId> = metadata.workspace_members.iter().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = waiting.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let built = nodes.get(id).into_iter().flat_map(|node| &node.deps).filter(|dependency| {
+                dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
+            });
+            waiting.extend(built.map(|dependency| &dependency.pkg));
+        }
+        for package in metadata.packages.iter().filter(|package| seen.contains(&package.id)) {
+            versions.entry(package.name.to_string()).or_default().insert(package.version.to_string());
+        }
+    }
+    Ok(versions)
 }
 
 fn check_manifest(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
@@ -55,6 +87,9 @@ fn check_manifest(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
 struct Allowed {
     licences: Vec<spdx::Licensee>,
     bans: Vec<Ban>,
+    /// Versions that may be there besides another, as `name@version`.
+    skipped: Vec<Ban>,
+    targets: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +113,12 @@ impl Allowed {
         struct File {
             licenses: Licenses,
             bans: Bans,
+            #[serde(default)]
+            graph: Graph,
+        }
+        #[derive(Deserialize, Default)]
+        struct Graph {
+            targets: Vec<String>,
         }
         #[derive(Deserialize)]
         struct Licenses {
@@ -86,12 +127,50 @@ impl Allowed {
         #[derive(Deserialize)]
         struct Bans {
             deny: Vec<Ban>,
+            #[serde(default)]
+            skip: Vec<Ban>,
         }
         let file: File = toml::from_str(text)?;
         let licences = file.licenses.allow.iter().map(|name| {
             spdx::Licensee::parse(name).map_err(|error| anyhow::anyhow!("licence `{name}`: {}", error.reason))
         });
-        Ok(Self { licences: licences.collect::<Result<_, _>>()?, bans: file.bans.deny })
+        Ok(Self {
+            licences: licences.collect::<Result<_, _>>()?,
+            bans: file.bans.deny,
+            skipped: file.bans.skip,
+            targets: file.graph.targets,
+        })
+    }
+
+    /// Complains about crates of which there are several versions, but for those that are skipped, and about
+    /// those that are skipped and need not be.
+    fn check_versions(&self, versions: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+        let is = |skipped: &Ban, name: &str, version: &str| {
+            skipped.name.split_once('@').is_some_and(|(of, beginning)| {
+                of == name && version.strip_prefix(beginning).is_some_and(|rest| rest.starts_with('.'))
+            })
+        };
+        let mut complaints = Vec::new();
+        for (name, versions) in versions {
+            let is_skipped = |version: &&String| self.skipped.iter().any(|one| is(one, name, version));
+            let left: Vec<&str> =
+                versions.iter().filter(|version| !is_skipped(version)).map(String::as_str).collect();
+            if left.len() > 1 {
+                complaints.push(format!(
+                    "`{name}` is there as {}: take one, or say in deny.toml why not",
+                    left.join(" and ")
+                ));
+            }
+        }
+        for skipped in &self.skipped {
+            let is_needed = versions.iter().any(|(name, versions)| {
+                versions.len() > 1 && versions.iter().any(|version| is(skipped, name, version))
+            });
+            if !is_needed {
+                complaints.push(format!("deny.toml: `{}` need not be skipped", skipped.name));
+            }
+        }
+        complaints
     }
 
     fn check(&self, package: &Facts<'_>) -> Option<String> {
@@ -144,6 +223,30 @@ mod tests {
         check("a", None, true, Some("dependency `a` names no licence"));
         check("a", Some("MIT"), false, Some("dependency `a` comes from elsewhere than the registry"));
         check("bad-sys", Some("MIT"), true, Some("dependency `bad-sys` is forbidden: a C library"));
+    }
+
+    #[test]
+    fn a_crate_is_there_once_or_it_is_said_why_not() {
+        let text = "[licenses]\nallow = []\n[bans]\ndeny = []\n\
+                    skip = [{ crate = \"a@0.1\", reason = \"b\" }, { crate = \"gone@1\", reason = \"b\" }]\n";
+        let allowed = Allowed::read(text).expect("it is well formed");
+        let versions = |of: &[(&str, &[&str])]| -> BTreeMap<String, BTreeSet<String>> {
+            let texts = |all: &[&str]| all.iter().map(|&version| version.to_owned()).collect();
+            of.iter().map(|(name, all)| ((*name).to_owned(), texts(all))).collect()
+        };
+        let gone = "deny.toml: `gone@1` need not be skipped";
+        let found = allowed.check_versions(&versions(&[("a", &["0.1.5", "0.10.0"]), ("b", &["1.0.0"])]));
+        assert_eq!(found, [gone]);
+        let found = allowed
+            .check_versions(&versions(&[("a", &["0.1.5", "0.10.0", "0.11.0"]), ("b", &["1.0.0", "2.0.0"])]));
+        assert_eq!(
+            found,
+            [
+                "`a` is there as 0.10.0 and 0.11.0: take one, or say in deny.toml why not",
+                "`b` is there as 1.0.0 and 2.0.0: take one, or say in deny.toml why not",
+                gone,
+            ]
+        );
     }
 
     #[track_caller]

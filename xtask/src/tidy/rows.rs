@@ -34,7 +34,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that may use the whole house: the binary, tests and chores.
-const EVERYTHING: &[&str] = &["gantry", "xtask", "testkit"];
+const EVERYTHING: &[&str] = &["gantry", "xtask", "testkit", "fuzz"];
 
 /// Complains about every dependency between crates of the house that the table does not allow, and
 /// about every one that it allows and nobody has.

@@ -332,6 +332,44 @@ impl Reader {
     }
 }
 
+/// Reads frames and the headers in them; data of one stream that comes in several pieces is told as one.
+pub(crate) fn fuzz(sent: &[u8], size: usize) -> (Vec<String>, Option<String>) {
+    let mut told = Vec::new();
+    let mut under_way: Option<(u32, Vec<u8>)> = None;
+    let (mut buffer, mut decoder, mut inflater) = (BytesMut::new(), Decoder::default(), Inflater::new());
+    let mut read = || -> Result<(), String> {
+        for piece in sent.chunks(size.max(1)) {
+            buffer.extend_from_slice(piece);
+            while let Some(frame) = decoder.next(&mut buffer).map_err(|e| e.to_string())? {
+                let continues =
+                    |(of, _): &(u32, _)| matches!(&frame, Frame::Data { stream, .. } if stream == of);
+                if !under_way.as_ref().is_some_and(continues) {
+                    told.extend(under_way.take().map(|data| format!("{data:?}")));
+                }
+                match frame {
+                    Frame::Data { stream, fin, bytes } => {
+                        assert!(bytes.len() <= PIECE, "a piece is longer than pieces are");
+                        let (_, data) = under_way.get_or_insert((stream, Vec::new()));
+                        data.extend_from_slice(&bytes);
+                        if fin {
+                            told.extend(under_way.take().map(|data| format!("{data:?} and no more")));
+                        }
+                    }
+                    Frame::SynStream { stream, fin, headers } => {
+                        let headers = inflater.read(&headers).map_err(|e| e.to_string())?;
+                        told.push(format!("{stream} {fin} {headers:?}"));
+                    }
+                    other => told.push(format!("{other:?}")),
+                }
+            }
+        }
+        Ok(())
+    };
+    let ended = read().err();
+    told.extend(under_way.map(|data| format!("{data:?} so far")));
+    (told, ended)
+}
+
 /// Hands a piece on, once there is room for it. False where nobody listens.
 async fn pass_on(sender: &mpsc::Sender<Piece>, bytes: Bytes, unread: &Arc<Semaphore>) -> bool {
     let size = u32::try_from(bytes.len().max(LEAST)).expect("data was cut to pieces");

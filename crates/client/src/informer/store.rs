@@ -3,6 +3,7 @@
 //! What is held of an object is its text, which a server in the same process shares, what it is found by,
 //! and, of those that were looked at last, a view. The view of another is made when it is looked at.
 
+use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use super::Change;
 use super::index::Index;
+use super::outlines::{Kept, Outlined, Outliner};
 use super::views::{View, Views};
 use crate::resource::{Labels, ObjectKey, Partial, Resource};
 
@@ -36,6 +38,7 @@ struct State<K> {
     /// By what [`name_of`] gives for their keys, in the order of namespace and name.
     objects: BTreeMap<Arc<str>, Entry<K>>,
     indexes: Vec<Index<K>>,
+    outliners: Vec<Outliner<K>>,
     /// The sets of labels that there are: pods of one owner share theirs.
     labels: HashSet<Arc<Labels>>,
     /// How many of those may be there before the ones that nobody has any more are forgotten.
@@ -49,6 +52,8 @@ struct Entry<K> {
     labels: Arc<Labels>,
     /// Its values in the indexes, with the index's number.
     values: Box<[(u8, Arc<str>)]>,
+    /// Its outlines, in the order of those who make them.
+    outlines: Box<[Kept]>,
     view: Mutex<Option<Arc<K>>>,
 }
 
@@ -76,6 +81,7 @@ impl<K: Resource> Store<K> {
         let state = State {
             objects: BTreeMap::new(),
             indexes: vec![by_controller],
+            outliners: Vec::new(),
             labels: HashSet::new(),
             labels_limit: 64,
             views: Mutex::new(Views::new(view_limit)),
@@ -184,6 +190,41 @@ impl<K: Resource> Store<K> {
         state.indexes.push(index);
     }
 
+    pub(super) fn add_outliner(&self, outliner: Outliner<K>) {
+        let mut state = self.shared.state.write();
+        if state.outliners.iter().any(|known| known.kind == outliner.kind) {
+            return;
+        }
+        for entry in state.objects.values_mut() {
+            let view = entry.view.get_mut().clone().or_else(|| read(&entry.encoded).map(Arc::new));
+            let made = view.map(|view| (outliner.make)(&view));
+            entry.outlines = std::mem::take(&mut entry.outlines).into_iter().chain(made).collect();
+        }
+        state.outliners.push(outliner);
+    }
+
+    pub(super) fn outlined_by_controller<T: Send + Sync + 'static>(&self, uid: &str) -> Vec<Outlined<T>> {
+        let state = self.shared.state.read();
+        let names = state.indexes.iter().find(|index| index.name == CONTROLLER).into_iter();
+        let entries =
+            names.flat_map(|index| index.get(uid)).filter_map(|name| state.objects.get_key_value(name));
+        state.outlined(entries)
+    }
+
+    pub(super) fn outlined_by_selector<T: Send + Sync + 'static>(
+        &self,
+        namespace: &str,
+        selector: &LabelSelector,
+    ) -> Vec<Outlined<T>> {
+        let state = self.shared.state.read();
+        let selected = |(_, entry): &(&Arc<str>, &Entry<K>)| entry.is_selected(selector);
+        if namespace.is_empty() {
+            state.outlined(state.objects.iter().filter(selected))
+        } else {
+            state.outlined(state.within(namespace).filter(selected))
+        }
+    }
+
     /// Takes in what is there, as a list or a watch tells it; `None` if that is known. What the type cannot
     /// hold is left out, with a warning. Gives the object's name here, too.
     pub(super) fn insert(&self, encoded: Encoded) -> (Option<Arc<str>>, Option<Change<K>>) {
@@ -251,9 +292,7 @@ impl<K: Resource> Store<K> {
         takes: impl Fn(&Entry<K>) -> bool,
     ) -> Vec<Arc<K>> {
         self.views(|state| {
-            let selected = |(_, entry): &(&Arc<str>, &Entry<K>)| {
-                selector.match_values(|key| entry.labels.get(key).map(String::as_str)) && takes(entry)
-            };
+            let selected = |(_, entry): &(&Arc<str>, &Entry<K>)| entry.is_selected(selector) && takes(entry);
             if namespace.is_empty() {
                 state.objects.iter().filter(selected).map(Entry::wanted).collect()
             } else {
@@ -319,9 +358,31 @@ impl<K> Entry<K> {
     fn wanted((name, entry): (&Arc<str>, &Self)) -> Wanted<K> {
         Wanted { name: name.clone(), encoded: entry.encoded.clone(), view: entry.view.lock().clone() }
     }
+
+    fn is_selected(&self, selector: &LabelSelector) -> bool {
+        selector.match_values(|key| self.labels.get(key).map(String::as_str))
+    }
 }
 
 impl<K: Resource> State<K> {
+    /// What the outlines of a kind tell of objects.
+    fn outlined<'a, T: Send + Sync + 'static>(
+        &self,
+        entries: impl Iterator<Item = (&'a Arc<str>, &'a Entry<K>)>,
+    ) -> Vec<Outlined<T>>
+    where
+        K: 'a,
+    {
+        let kind = TypeId::of::<T>();
+        let Some(place) = self.outliners.iter().position(|known| known.kind == kind) else {
+            return Vec::new();
+        };
+        let one = |(name, entry): (&Arc<str>, &Entry<K>)| {
+            Outlined::new(name, &entry.labels, entry.outlines.get(place)?)
+        };
+        entries.filter_map(one).collect()
+    }
+
     fn wanted(&self, name: &str) -> Option<Wanted<K>> {
         self.objects.get_key_value(name).map(Entry::wanted)
     }
@@ -340,7 +401,8 @@ impl<K: Resource> State<K> {
             values.extend(index.insert(name, &view).into_iter().map(|value| (number, value)));
         }
         let labels = self.share(view.labels());
-        let entry = Entry { encoded, labels, values: values.into(), view: Mutex::new(Some(view)) };
+        let outlines = self.outliners.iter().map(|outliner| (outliner.make)(&view)).collect();
+        let entry = Entry { encoded, labels, values: values.into(), outlines, view: Mutex::new(Some(view)) };
         let encoded = entry.encoded.clone();
         self.objects.insert(name.clone(), entry);
         self.hold(name.clone(), &encoded);
@@ -491,6 +553,35 @@ mod tests {
         store.insert(pod(4, good));
         assert!(matches!(store.remove(&pod(5, bad)), Some(Change::Deleted(last)) if last.revision() == 4));
         assert!(store.remove(&pod(6, bad)).is_none() && store.is_empty());
+    }
+
+    #[test]
+    fn outlines_are_of_what_is_there_and_need_no_view() {
+        struct Length(usize);
+        impl super::super::Outline<Partial> for Length {
+            fn of(object: &Partial) -> Self {
+                Self(object.name().len())
+            }
+        }
+        let store = Store::<Partial>::new(0);
+        store.insert(object("first", 1, r#"{"app":"web"}"#));
+        store.add_outliner(Outliner::of::<Length>());
+        store.add_outliner(Outliner::of::<Length>());
+        store.insert(object("second", 2, r#"{"app":"web"}"#));
+        store.insert(object("other", 3, "{}"));
+        let told = |namespace: &str, selector: &str| -> Vec<String> {
+            let selector = selector.parse().expect("a selector");
+            let outlined = store.outlined_by_selector::<Length>(namespace, &selector);
+            outlined.iter().map(|one| format!("{} {}", one.key, one.outline.0)).collect()
+        };
+        assert_eq!(told("n", "app=web"), ["n/first 5", "n/second 6"]);
+        assert_eq!(told("", "!app"), ["n/other 5"]);
+        assert_eq!(held(&store), (String::new(), 0), "no view is held for them");
+        // One that loses a label, and one that goes.
+        store.insert(object("first", 4, "{}"));
+        store.remove(&object("second", 5, "{}"));
+        assert_eq!(told("n", "app=web"), Vec::<String>::new());
+        assert_eq!(told("n", "!app"), ["n/first 5", "n/other 5"]);
     }
 
     #[test]

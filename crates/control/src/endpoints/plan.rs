@@ -16,7 +16,7 @@ use model::select::LabelSelector;
 
 use super::slices::{self, Member, Step};
 use crate::ownership::owned_by;
-use crate::pods;
+use crate::pods::{OutlinedPod, PodOutline, Port};
 
 /// The label by which a slice belongs to its service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -81,27 +81,23 @@ pub(super) fn selector(service: &Service) -> LabelSelector {
 }
 
 /// The pods behind a service: those that have an address and have not ended, in a stable order.
-pub(super) fn members(service: &Service, pods: &[Arc<Pod>]) -> Vec<Member> {
+pub(super) fn members(service: &Service, pods: &[OutlinedPod]) -> Vec<Member> {
     let mut members: Vec<Member> = pods.iter().filter_map(|pod| member(service, pod)).collect();
     members.sort_by(|one, other| one.endpoint.addresses.cmp(&other.endpoint.addresses));
     members
 }
 
-fn member(service: &Service, pod: &Pod) -> Option<Member> {
-    let status = pod.status.as_ref()?;
-    let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    if pods::is_terminal(pod) {
+fn member(service: &Service, OutlinedPod { key, outline: pod, .. }: &OutlinedPod) -> Option<Member> {
+    let text = |text: &str| Some(text.to_owned());
+    let address = pod.address.as_deref()?.to_owned();
+    if pod.is_terminal() {
         return None;
     }
     let spec = service.spec.as_ref()?;
-    let terminating = pod.metadata.deletion_timestamp.is_some();
-    let serving = pods::is_ready(pod);
+    let (serving, terminating) = (pod.is_ready, pod.is_ending);
     let ready = (serving && !terminating) || spec.publish_not_ready_addresses.unwrap_or(false);
-    let pod_spec = pod.spec.as_ref()?;
     // A pod whose subdomain is the service is known by its host name there.
-    let hostname = pod_spec.hostname.clone().filter(|hostname| {
-        !hostname.is_empty() && pod_spec.subdomain.as_deref() == service.metadata.name.as_deref()
-    });
+    let names = pod.names.as_ref().filter(|names| Some(&names.subdomain) == service.metadata.name.as_ref());
     Some(Member {
         endpoint: Endpoint {
             addresses: vec![address],
@@ -110,13 +106,13 @@ fn member(service: &Service, pod: &Pod) -> Option<Member> {
                 serving: Some(serving),
                 terminating: Some(terminating),
             }),
-            hostname,
-            node_name: pod_spec.node_name.clone(),
+            hostname: names.map(|names| names.hostname.clone()),
+            node_name: pod.node.as_deref().and_then(text),
             target_ref: Some(ObjectReference {
-                kind: Some("Pod".to_owned()),
-                name: pod.metadata.name.clone(),
-                namespace: pod.metadata.namespace.clone(),
-                uid: pod.metadata.uid.clone(),
+                kind: text("Pod"),
+                name: text(&key.name),
+                namespace: text(&key.namespace),
+                uid: text(&pod.uid),
                 ..ObjectReference::default()
             }),
             ..Endpoint::default()
@@ -126,27 +122,15 @@ fn member(service: &Service, pod: &Pod) -> Option<Member> {
 }
 
 /// A service's port as it is at one pod; a name is looked up among the pod's ports.
-fn port_at(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
+fn port_at(port: &ServicePort, pod: &PodOutline) -> Option<EndpointPort> {
     let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
     let number = match &port.target_port {
         None => port.port,
         Some(IntOrString::Int(0)) => port.port,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => {
-            let spec = pod.spec.as_ref()?;
-            let sidecars = spec
-                .init_containers
-                .iter()
-                .flatten()
-                .filter(|init| init.restart_policy.as_deref() == Some("Always"));
-            let mut ports =
-                spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-            ports
-                .find(|candidate| {
-                    candidate.name.as_deref() == Some(name)
-                        && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
-                })?
-                .container_port
+            let is_it = |known: &&Port| *known.name == **name && *known.protocol == *protocol;
+            pod.ports.iter().find(is_it)?.number
         }
     };
     Some(EndpointPort {
@@ -245,8 +229,10 @@ fn older_port(port: &EndpointPort) -> OlderPort {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use client::{Outline as _, Outlined};
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn service(ports: &Value) -> Service {
         let object = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s"},
@@ -255,7 +241,7 @@ mod tests {
     }
 
     /// `address:state`, where the state is `ready`, `unready`, `ending` or `done`.
-    fn pod(text: &str) -> Arc<Pod> {
+    fn pod(text: &str) -> Pod {
         let (address, state) = text.split_once(':').expect("address:state");
         let object = json!({
             "metadata": {"name": format!("p{address}"), "namespace": "n", "labels": {"app": "web"},
@@ -264,7 +250,16 @@ mod tests {
             "status": {"podIP": address, "phase": if state == "done" { "Succeeded" } else { "Running" },
                        "conditions": [{"type": "Ready", "status": if state == "unready" { "False" } else { "True" }}]},
         });
-        Arc::new(serde_json::from_value(object).expect("a pod"))
+        serde_json::from_value(object).expect("a pod")
+    }
+
+    fn outlined<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Vec<OutlinedPod> {
+        let of = |pod: &Pod| Outlined {
+            key: pod.key(),
+            labels: Arc::default(),
+            outline: Arc::new(PodOutline::of(pod)),
+        };
+        pods.into_iter().map(of).collect()
     }
 
     #[track_caller]
@@ -272,7 +267,7 @@ mod tests {
         let service = service(&ports);
         let pods: Vec<_> = pods.split_whitespace().map(pod).collect();
         assert!(pods.iter().all(|pod| selects(&service, pod)));
-        let steps = plan(&service, &members(&service, &pods), &[]);
+        let steps = plan(&service, &members(&service, &outlined(&pods)), &[]);
         let words: Vec<String> = steps
             .iter()
             .map(|step| {
@@ -335,7 +330,7 @@ mod tests {
     #[test]
     fn a_slice_that_is_right_is_left_alone_and_one_too_many_is_removed() {
         let service = service(&json!([{"port": 80}]));
-        let members = members(&service, &[pod("10.42.0.3:ready")]);
+        let members = members(&service, &outlined([&pod("10.42.0.3:ready")]));
         let first = plan(&service, &members, &[]);
         let [Step::Create(slice)] = first.as_slice() else { panic!("one new slice, not {first:?}") };
         let mut named = EndpointSlice::clone(slice);
@@ -357,14 +352,14 @@ mod tests {
     fn more_pods_than_a_slice_holds_make_more_slices() {
         let service = service(&json!([{"port": 80}]));
         let pods: Vec<_> = (0..250).map(|n| pod(&format!("10.42.{}.{}:ready", n / 200, n % 200))).collect();
-        assert_eq!(plan(&service, &members(&service, &pods), &[]).len(), 3);
+        assert_eq!(plan(&service, &members(&service, &outlined(&pods)), &[]).len(), 3);
     }
 
     #[test]
     fn the_older_object_keeps_those_that_are_not_ready_apart() {
         let service = service(&json!([{"port": 80}]));
         let pods = [pod("10.42.0.3:ready"), pod("10.42.0.4:unready")];
-        let subsets = older(&service, &members(&service, &pods)).subsets.expect("subsets");
+        let subsets = older(&service, &members(&service, &outlined(&pods))).subsets.expect("subsets");
         assert_eq!(subsets.len(), 1);
         assert_eq!(subsets[0].addresses.as_ref().map(Vec::len), Some(1));
         assert_eq!(subsets[0].not_ready_addresses.as_ref().map(Vec::len), Some(1));

@@ -1,13 +1,11 @@
 //! The thinking half of the ReplicaSet controller: pure.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 
-use crate::pods;
+use crate::pods::{OutlinedPod, Phase, PodOutline};
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -15,45 +13,34 @@ pub(super) enum Step {
     /// Make a pod of the template.
     Create,
     /// Delete this pod.
-    Delete(Arc<Pod>),
+    Delete(OutlinedPod),
 }
 
 /// How many pods at most are created or deleted at once.
 const BURST: usize = 500;
 
 /// What brings the pods of a set to `wanted`.
-pub(super) fn plan(wanted: usize, owned: &[Arc<Pod>]) -> Vec<Step> {
-    let mut active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
+pub(super) fn plan(wanted: usize, owned: &[OutlinedPod]) -> Vec<Step> {
+    let mut active: Vec<&OutlinedPod> = owned.iter().filter(|pod| pod.outline.is_active()).collect();
     if active.len() <= wanted {
         return vec![Step::Create; (wanted - active.len()).min(BURST)];
     }
     let surplus = (active.len() - wanted).min(BURST);
-    active.sort_by_key(|pod| worth(pod));
-    active.into_iter().take(surplus).map(|pod| Step::Delete(Arc::clone(pod))).collect()
+    active.sort_by_key(|pod| worth(&pod.outline));
+    active.into_iter().take(surplus).cloned().map(Step::Delete).collect()
 }
 
 /// Who goes first when there are too many: pods that no node has taken, that do not run, that are
 /// not ready, that cost least to delete, that became ready last, that restarted most, that are youngest.
-fn worth(pod: &Pod) -> impl Ord + use<> {
-    let spec = pod.spec.as_ref();
-    let assigned = spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
-    let phase = match pods::phase(pod) {
-        "Running" => 2,
-        "Pending" | "" => 0,
+fn worth(pod: &PodOutline) -> impl Ord + use<> {
+    let phase = match pod.phase {
+        Phase::Running => 2,
+        Phase::Pending => 0,
         _ => 1,
     };
-    let cost = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get("controller.kubernetes.io/pod-deletion-cost"))
-        .and_then(|text| text.parse::<i32>().ok())
-        .unwrap_or(0);
-    let ready_since = pods::ready_since(pod);
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let restarts: i64 = statuses.map(|status| i64::from(status.restart_count)).sum();
-    let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    (assigned, phase, pods::is_ready(pod), cost, Reverse(ready_since), Reverse(restarts), Reverse(created))
+    let ready_since = pod.ready_since;
+    let (restarts, created) = (Reverse(pod.restarts), Reverse(pod.created));
+    (pod.node.is_some(), phase, pod.is_ready, pod.deletion_cost, Reverse(ready_since), restarts, created)
 }
 
 /// For how long pods of a set have to be ready until they count as available.
@@ -66,47 +53,49 @@ pub(super) fn least_ready(set: &ReplicaSet) -> Duration {
 /// how long a pod has been ready that is.
 pub(super) fn status(
     set: &ReplicaSet,
-    owned: &[Arc<Pod>],
-    ready_for: &dyn Fn(&Pod) -> Duration,
+    owned: &[OutlinedPod],
+    ready_for: &dyn Fn(&PodOutline) -> Duration,
 ) -> (ReplicaSetStatus, Option<Duration>) {
     let spec = set.spec.clone().unwrap_or_default();
     let least = least_ready(set);
-    let is_available = |pod: &Pod| pods::is_ready(pod) && (least.is_zero() || ready_for(pod) >= least);
+    let is_available = |pod: &PodOutline| pod.is_ready && (least.is_zero() || ready_for(pod) >= least);
     let labels = spec
         .template
         .and_then(|template| template.metadata)
         .and_then(|metadata| metadata.labels)
         .unwrap_or_default();
-    let active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
-    let count = |holds: &dyn Fn(&Pod) -> bool| {
+    let active: Vec<&OutlinedPod> = owned.iter().filter(|pod| pod.outline.is_active()).collect();
+    let count = |holds: &dyn Fn(&OutlinedPod) -> bool| {
         i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
     };
-    let labelled = |pod: &Pod| {
-        labels.iter().all(|(key, value)| pod.metadata.labels.as_ref().and_then(|l| l.get(key)) == Some(value))
-    };
-    let terminating =
-        owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !pods::is_terminal(pod));
+    let labelled = |pod: &OutlinedPod| labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+    let terminating = owned.iter().filter(|pod| pod.outline.is_ending && !pod.outline.is_terminal());
     let status = ReplicaSetStatus {
         replicas: count(&|_| true),
         fully_labeled_replicas: Some(count(&labelled)),
-        ready_replicas: Some(count(&pods::is_ready)),
-        available_replicas: Some(count(&is_available)),
+        ready_replicas: Some(count(&|pod| pod.outline.is_ready)),
+        available_replicas: Some(count(&|pod| is_available(&pod.outline))),
         terminating_replicas: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
         observed_generation: set.metadata.generation,
         conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
     };
-    let waiting = active.iter().filter(|pod| pods::is_ready(pod) && !is_available(pod));
+    let waiting = active.iter().map(|pod| &pod.outline).filter(|pod| pod.is_ready && !is_available(pod));
     let wake = waiting.map(|pod| least.saturating_sub(ready_for(pod))).min();
     (status, wake)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use client::{Outline as _, Outlined, Resource as _};
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
+    use super::*;
+
     /// `name:state`, where the state is `new`, `pending`, `ready`, `unready`, `done` or `ending`.
-    fn pod(text: &str) -> Arc<Pod> {
+    fn pod(text: &str) -> OutlinedPod {
         let (name, state) = text.split_once(':').expect("name:state");
         let phase = match state {
             "new" | "pending" => "Pending",
@@ -120,7 +109,8 @@ mod tests {
             "status": {"phase": phase, "conditions": [
                 {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
         });
-        Arc::new(serde_json::from_value(pod).expect("a pod"))
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        Outlined { key: pod.key(), labels: Arc::default(), outline: Arc::new(PodOutline::of(&pod)) }
     }
 
     #[track_caller]
@@ -130,7 +120,7 @@ mod tests {
             .iter()
             .map(|step| match step {
                 Step::Create => "create".to_owned(),
-                Step::Delete(pod) => format!("delete {}", pod.metadata.name.as_deref().unwrap_or_default()),
+                Step::Delete(pod) => format!("delete {}", pod.key.name),
             })
             .collect();
         assert_eq!(words.join(", "), expected);

@@ -78,7 +78,7 @@ pub struct ContainerSpec {
     pub init: bool,
     /// Which namespaces are shared with whom.
     pub namespaces: Namespaces,
-    /// The networks to join, for [`NetworkMode::Networks`] in addition to the first, with what each endpoint asks for.
+    /// The networks to join, for [`NetworkMode::Network`] in addition to the first, with what each endpoint asks for.
     pub networks: BTreeMap<String, EndpointSpec>,
     /// Containers that it knows by names of its own in the default network; they must run when it starts.
     pub links: Vec<ContainerLink>,

@@ -2,7 +2,7 @@
 //!
 //! Whiteouts (`.wh.name`) become character devices 0/0 and opaque markers (`.wh..wh..opq`) an
 //! attribute, as overlayfs expects. Layers are unpacked without looking at those below, so that
-//! several can be unpacked at once; what needs them is settled by [`Unpacked::settle`].
+//! several can be unpacked at once; what needs them is settled by [`settle`](super::settle).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -117,6 +117,11 @@ pub(super) fn unpack<W: Write>(
     let directory = Root::open(root).map_err(store_error)?;
     let (done, skeleton) = unpack_into(archive, directory, spill, skeleton, (true, climbs))?;
     Ok((done, skeleton.finish().map_err(store_error)?))
+}
+
+/// Unpacks an `archive` as a layer that nobody wants back.
+pub(crate) fn fuzz(archive: impl Read, root: &Path, spill: &Path) -> Result<(), LayerError> {
+    unpack(archive, Climbing::Refused, root, spill, io::sink()).map(drop)
 }
 
 /// Unpacks an `archive` of ordinary files into a directory, which need not be empty. Names that climb lead no

@@ -25,6 +25,7 @@ use crate::object::Object;
 use crate::schema::{Schema, TypeRef};
 use crate::status::Cause;
 
+pub(crate) use field_set::fuzz as fuzz_field_set;
 pub use versions::{Versions, Wanted};
 
 /// Who makes a request, and by which endpoint.

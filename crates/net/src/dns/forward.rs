@@ -322,6 +322,15 @@ pub(super) fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Takes a message as the answer to itself, and as one that did not come whole.
+pub(super) fn fuzz(message: &[u8]) {
+    if answers(message, message) {
+        let mut short = message.to_vec();
+        cut(&mut short);
+        assert!(answers(message, &short), "a cut answer is to another question");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hickory_proto::op::Message;

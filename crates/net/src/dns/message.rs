@@ -13,6 +13,9 @@ const TTL: u32 = 5;
 /// The largest UDP answer that we announce: it passes every path without fragments.
 const PAYLOAD: u16 = 1232;
 
+/// The longest message that there can be: a connection says before each how long it is, in two bytes.
+pub(super) const LONGEST: usize = u16::MAX as usize;
+
 /// A question, with what is needed to answer it.
 pub(super) struct Question {
     request: Message,
@@ -69,7 +72,8 @@ impl Question {
     }
 
     /// The answer: `data` under the name asked for, then `more` as others gave it; `domain` is told as
-    /// the authority when there is nothing.
+    /// the authority when there is nothing. What is longer than `limit` says no more than that; without one
+    /// it has as many records as a message holds.
     pub(super) fn answer(
         &self,
         outcome: Outcome,
@@ -101,10 +105,13 @@ impl Question {
             edns.set_max_payload(PAYLOAD);
             response.set_edns(edns);
         }
-        let bytes = response.to_vec().ok()?;
-        match limit {
-            Some(limit) if bytes.len() > limit => response.truncate().to_vec().ok(),
-            _ => Some(bytes),
+        match (response.to_vec(), limit) {
+            (Ok(bytes), limit) if bytes.len() <= limit.unwrap_or(LONGEST) => Some(bytes),
+            (_, Some(_)) => response.truncate().to_vec().ok(),
+            (_, None) if data.len() > 1 => {
+                self.answer(outcome, &data[..data.len() / 2], Vec::new(), domain, None)
+            }
+            _ => None,
         }
     }
 
@@ -151,4 +158,30 @@ fn authority(domain: &str) -> Option<Record> {
         TTL,
     );
     Some(Record::from_rdata(name(format!("{domain}."))?, TTL, RData::SOA(soa)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_as_many_records_as_a_message_holds() {
+        let mut asked = Message::query();
+        asked.add_query(Query::query(Name::from_ascii("_a._tcp.b.").expect("a name"), RecordType::SRV));
+        let question = Question::parse(&asked.to_vec().expect("a message")).expect("a question");
+        let target = |number: u32| format!("{number}{}", ".label".repeat(20));
+        let data: Vec<Data> =
+            (0..5000).map(|number| Data::Service { port: 80, target: target(number) }).collect();
+        let answer = |data: &[Data], limit| {
+            question.answer(Outcome::Found, data, Vec::new(), Some("b"), limit).expect("an answer")
+        };
+        let all = answer(&data, None);
+        let told = answers(&all).expect("a message").1.len();
+        assert!(all.len() > LONGEST / 4 && all.len() <= LONGEST && told > 100, "{told} in {}", all.len());
+        for some in [&data[..], &data[..100]] {
+            let short = answer(some, Some(512));
+            let message = Message::from_vec(&short).expect("a message");
+            assert!(message.metadata.truncation && message.answers.is_empty() && short.len() <= 512);
+        }
+    }
 }

@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use super::forward::Upstream;
 use super::message::{Outcome, Question, answers};
 use super::shares::{Asker, Shares};
-use super::zone::parse_reverse;
-use super::{Answer, Data, Directory, Kind, Listener, Listeners, Place, listener};
+use super::zone::{Portion, parse_reverse};
+use super::{Answer, Data, Directory, Kind, Listener, Listeners, Place, listener, message};
 use crate::network::Inner;
 
 /// How many questions are passed on at the same time, of all and of one asker; more are dropped, and asked
@@ -264,16 +264,15 @@ impl Desk {
             place.name_servers.iter().any(|server| cluster.contains(server))
         };
         let known = match of_cluster || asks_cluster() {
-            true => zone.answer(&question.name, question.kind),
+            true => zone.answer(&question.name, question.kind, self.portion(limit)),
             false => Answer::Elsewhere,
         };
         match known {
-            Answer::Records(mut data) => {
+            Answer::Records(data) => {
                 if let Some(Data::Alias(target)) = data.first().filter(|_| question.kind != Kind::Alias) {
                     let target = target.clone();
                     return Reply::Later(question, data, target, place.clone());
                 }
-                self.turn(&mut data);
                 done(question.answer(Outcome::Found, &data, Vec::new(), Some(zone.domain()), limit))
             }
             Answer::NoSuchName => {
@@ -320,7 +319,8 @@ impl Desk {
         let failed = (Outcome::Failed, Vec::new());
         let mut way = Vec::new();
         for _ in 0..ALIASES {
-            let answer = self.inner.zone().now().answer(&target, question.kind);
+            let portion = Portion::within(message::LONGEST);
+            let answer = self.inner.zone().now().answer(&target, question.kind, portion);
             let Some(asked) = question.question_for(&target) else { return failed };
             match answer {
                 Answer::Records(data) => {
@@ -368,6 +368,12 @@ impl Desk {
         data.retain(|data| question.kind == Kind::Any || question.kind == data.kind());
         self.turn(&mut data);
         Some(data)
+    }
+
+    /// What of many records fits into an answer, from another one on each time.
+    fn portion(&self, limit: Option<usize>) -> Portion {
+        let from = self.turn.fetch_add(1, Ordering::Relaxed);
+        Portion { from, ..Portion::within(limit.unwrap_or(message::LONGEST)) }
     }
 
     fn turn(&self, data: &mut [Data]) {

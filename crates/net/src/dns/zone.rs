@@ -43,9 +43,36 @@ type Services = HashTrieMapSync<String, Arc<Records>>;
 #[derive(Debug, Default)]
 struct Records {
     /// By what stands before the service's name. A name without records exists: something below it has some.
-    by_name: HashMap<String, Vec<Data>>,
+    by_name: HashMap<String, Named>,
     /// Whose names the addresses lead back to.
     pointers: Vec<(IpAddr, String)>,
+}
+
+/// The records of a name.
+#[derive(Debug, Default)]
+struct Named {
+    data: Vec<Data>,
+    /// A bit for each kind that is among them: of many, not all are looked at to say that none is asked for.
+    kinds: u16,
+}
+
+/// Which of the records of a name are told, where there may be more than a message holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portion {
+    /// Where to begin: clients that take the first spread.
+    pub(super) from: usize,
+    /// How many at most.
+    pub(super) most: usize,
+}
+
+impl Portion {
+    /// From the first on, as many as a message of this length can hold.
+    pub(super) fn within(length: usize) -> Self {
+        /// The shortest record: an address, under a name that is a reference.
+        const SHORTEST: usize = 16;
+        // One more than fits, so that it is seen that they do not.
+        Self { from: 0, most: length / SHORTEST + 1 }
+    }
 }
 
 impl SharedZone {
@@ -62,7 +89,7 @@ impl SharedZone {
         for (name, service) in table {
             zone.set(name, Some(service));
         }
-        self.zone.store(Arc::new(zone));
+        self.publish(zone);
     }
 
     /// Answers for what the named services are from now on.
@@ -72,7 +99,20 @@ impl SharedZone {
         for (name, service) in changes {
             zone.set(name, service);
         }
-        self.zone.store(Arc::new(zone));
+        self.publish(zone);
+    }
+
+    /// Shows the next zone. What only the one before had is freed here: that takes a while where it is much,
+    /// and whoever answers from it holds it for some microseconds.
+    fn publish(&self, zone: Zone) {
+        /// Who has it for longer than that frees it himself.
+        const LOOKS: usize = 10_000;
+        let before = self.zone.swap(Arc::new(zone));
+        let mut looks = 0;
+        while Arc::strong_count(&before) > 1 && looks < LOOKS {
+            std::thread::yield_now();
+            looks += 1;
+        }
     }
 
     /// The zone as it is now.
@@ -96,17 +136,15 @@ impl Zone {
         &self.domain
     }
 
-    /// What there is of `kind` for `name` (lower case, no dot at the end).
-    pub(super) fn answer(&self, name: &str, kind: Kind) -> Answer {
+    /// What there is of `kind` for `name` (lower case, no dot at the end), or the portion of it.
+    pub(super) fn answer(&self, name: &str, kind: Kind, portion: Portion) -> Answer {
         let below = name.strip_suffix(&*self.domain).filter(|below| below.is_empty() || below.ends_with('.'));
-        let Some(below) = below else { return self.answer_reverse(name, kind) };
+        let Some(below) = below else { return self.answer_reverse(name, kind, portion) };
         if !self.told {
             return Answer::NotYet;
         }
         if let Some(records) = self.records(below) {
-            let fits =
-                |data: &&Data| data.kind() == kind || matches!(data, Data::Alias(_)) || kind == Kind::Any;
-            return Answer::Records(records.iter().filter(fits).cloned().collect());
+            return Answer::Records(records.some(kind, portion));
         }
         if below == "dns-version." {
             let is_asked = matches!(kind, Kind::Text | Kind::Any);
@@ -125,24 +163,26 @@ impl Zone {
     }
 
     /// The records at a name, given by what stands before the domain; none if there is no such name.
-    fn records(&self, below: &str) -> Option<&[Data]> {
+    fn records(&self, below: &str) -> Option<&Named> {
+        const NONE: &Named = &Named { data: Vec::new(), kinds: 0 };
         if ["", "svc."].contains(&below) {
-            return Some(&[]);
+            return Some(NONE);
         }
         let name = below.strip_suffix(".svc.")?;
         let (rest, namespace) = split(name);
         let services = self.namespaces.get(namespace)?;
-        let Some(rest) = rest else { return Some(&[]) };
+        let Some(rest) = rest else { return Some(NONE) };
         let (rest, service) = split(rest);
-        services.get(service)?.by_name.get(rest.unwrap_or_default()).map(Vec::as_slice)
+        services.get(service)?.by_name.get(rest.unwrap_or_default())
     }
 
     /// Addresses of others are asked of others.
-    fn answer_reverse(&self, name: &str, kind: Kind) -> Answer {
+    fn answer_reverse(&self, name: &str, kind: Kind, portion: Portion) -> Answer {
         let address = parse_reverse(name).filter(|address| reverse(*address) == name);
         match address.and_then(|address| self.pointers.get(&address)) {
             Some(names) if matches!(kind, Kind::Pointer | Kind::Any) => {
-                Answer::Records(names.iter().map(|(_, name)| Data::Pointer(name.clone())).collect())
+                let names = names.iter().take(portion.most);
+                Answer::Records(names.map(|(_, name)| Data::Pointer(name.clone())).collect())
             }
             Some(_) => Answer::Records(Vec::new()),
             None => Answer::Elsewhere,
@@ -159,10 +199,15 @@ impl Zone {
             let full = format!("{label}.{namespace}.svc.{}", self.domain);
             Arc::new(Records::of(&service, &full))
         });
-        for (address, _) in before.iter().flat_map(|before| &before.pointers) {
-            self.pointers_change(*address, |names| names.retain(|(of, _)| *of != name));
+        // Mostly all but a few stay: those are left where they are.
+        let known: HashSet<_> = before.iter().flat_map(|before| &before.pointers).collect();
+        let next: HashSet<_> = after.iter().flat_map(|after| &after.pointers).collect();
+        for (address, target) in known.difference(&next) {
+            self.pointers_change(*address, |names| {
+                names.retain(|(of, text)| (of, text) != (&name, target));
+            });
         }
-        for (address, target) in after.iter().flat_map(|after| &after.pointers) {
+        for (address, target) in next.difference(&known) {
             self.pointers_change(*address, |names| {
                 let one = (name.clone(), target.clone());
                 if let Err(place) = names.binary_search(&one) {
@@ -196,7 +241,7 @@ impl Records {
     /// The records of a service whose whole name is `full`.
     fn of(service: &DnsService, full: &str) -> Self {
         let mut records = Self::default();
-        records.by_name.insert(String::new(), Vec::new());
+        records.by_name.insert(String::new(), Named::default());
         match &service.address {
             DnsAddress::Cluster(addresses) => {
                 for address in addresses {
@@ -213,11 +258,8 @@ impl Records {
                     let label = label(endpoint);
                     let target = format!("{label}.{full}");
                     if addresses.insert(endpoint.address) {
-                        records
-                            .by_name
-                            .entry(String::new())
-                            .or_default()
-                            .push(Data::Address(endpoint.address));
+                        let all = records.by_name.entry(String::new()).or_default();
+                        all.push(Data::Address(endpoint.address));
                     }
                     records.add(label, Data::Address(endpoint.address));
                     records.pointers.push((endpoint.address, target.clone()));
@@ -236,7 +278,7 @@ impl Records {
     /// Adds a record where there are few, unless it is there.
     fn add(&mut self, name: String, data: Data) {
         let records = self.by_name.entry(name).or_default();
-        if !records.contains(&data) {
+        if !records.data.contains(&data) {
             records.push(data);
         }
     }
@@ -258,9 +300,32 @@ impl Records {
             self.by_name.entry(protocol).or_default();
             let services =
                 targets.iter().map(|target| Data::Service { port: port.port, target: (*target).clone() });
-            self.by_name.entry(record).or_default().extend(services);
+            let named = self.by_name.entry(record).or_default();
+            services.for_each(|data| named.push(data));
         }
     }
+}
+
+impl Named {
+    fn push(&mut self, data: Data) {
+        self.kinds |= bit(data.kind());
+        self.data.push(data);
+    }
+
+    /// The records of a kind, or the portion of them. An alias is one of every kind.
+    fn some(&self, kind: Kind, portion: Portion) -> Vec<Data> {
+        let wanted = if kind == Kind::Any { u16::MAX } else { bit(kind) | bit(Kind::Alias) };
+        if self.kinds & wanted == 0 {
+            return Vec::new();
+        }
+        let (first, rest) = self.data.split_at(portion.from % self.data.len().max(1));
+        let fits = |data: &&Data| bit(data.kind()) & wanted != 0;
+        rest.iter().chain(first).filter(fits).take(portion.most).cloned().collect()
+    }
+}
+
+fn bit(kind: Kind) -> u16 {
+    1 << kind as u16
 }
 
 /// The last label of a name, and what stands before it.
@@ -348,7 +413,7 @@ mod tests {
 
     #[track_caller]
     fn check(zone: &SharedZone, name: &str, kind: Kind, expected: &str) {
-        let found = match zone.now().answer(name, kind) {
+        let found = match zone.now().answer(name, kind, Portion::within(512)) {
             Answer::Records(records) => records.iter().map(Data::to_string).collect::<Vec<_>>().join(", "),
             Answer::NoSuchName => "no such name".to_owned(),
             Answer::NotYet => "not yet".to_owned(),
@@ -428,13 +493,33 @@ mod tests {
         check(&zone, "far.default.svc.cluster.local", Kind::Ipv4, "example.org");
         // Whoever was answering meanwhile still sees all of what there was.
         assert_eq!(
-            before.answer("web.default.svc.cluster.local", Kind::Ipv4),
+            before.answer("web.default.svc.cluster.local", Kind::Ipv4, Portion::within(512)),
             Answer::Records(vec![Data::Address([10, 43, 0, 7].into())])
         );
         zone.change([(name("db"), None)].into());
         check(&zone, "4.0.42.10.in-addr.arpa", Kind::Pointer, "10-42-0-4.also.default.svc.cluster.local");
         zone.change([(name("also"), None), (name("far"), None), (name("empty"), None)].into());
         check(&zone, "default.svc.cluster.local", Kind::Ipv4, "no such name");
+    }
+
+    #[test]
+    fn of_very_many_records_a_portion_is_told_and_all_have_their_turn() {
+        let zone = zone();
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from(0x0a2a_0000 + number));
+        let endpoints = (0..1000).map(|number| DnsEndpoint { address: address(number), hostname: None });
+        let many = DnsService { address: DnsAddress::Headless(endpoints.collect()), ports: Vec::new() };
+        zone.change([(ServiceName::new("default", "many"), Some(many))].into());
+        let told = |kind, from| {
+            let portion = Portion { from, most: 3 };
+            match zone.now().answer("many.default.svc.cluster.local", kind, portion) {
+                Answer::Records(data) => data,
+                other => panic!("{other:?}"),
+            }
+        };
+        let expected = |numbers: [u32; 3]| numbers.map(|number| Data::Address(address(number)));
+        assert_eq!(told(Kind::Ipv4, 0), expected([0, 1, 2]));
+        assert_eq!(told(Kind::Any, 2998), expected([998, 999, 0]));
+        assert_eq!(told(Kind::Ipv6, 5), []);
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn verdict(flags: u16, payload: &[u8]) -> io::Result<()> {
     if code == 0 {
         return Ok(());
     }
-    let error = io::Error::from_raw_os_error(-code);
+    let error = io::Error::from_raw_os_error(code.saturating_neg());
     if flags & NLM_F_ACK_TLVS != 0 {
         // The refused message's header follows the code; its body only if it was not cut off.
         let body = if flags & NLM_F_CAPPED != 0 {
@@ -325,6 +325,14 @@ fn verdict(flags: u16, payload: &[u8]) -> io::Result<()> {
     Err(error)
 }
 
+/// Reads received bytes in each of the ways in which a socket is read.
+pub(crate) fn fuzz(received: &[u8], mut read: impl FnMut(&Reply)) {
+    each(received, |header, payload| {
+        let _ = verdict(header.flags, payload);
+        read(&header.reply(payload));
+    });
+}
+
 fn option_on(fd: &OwnedFd, name: i32) -> io::Result<()> {
     option(fd, libc::SOL_NETLINK, name, &1_i32)
 }
@@ -336,4 +344,17 @@ fn option<T>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let result =
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_an_error_whatever_its_number() {
+        let said = |code: i32| verdict(0, &code.to_ne_bytes()).map_err(|error| error.raw_os_error());
+        assert_eq!(said(0), Ok(()));
+        assert_eq!(said(-libc::EEXIST), Err(Some(libc::EEXIST)));
+        assert_eq!(said(i32::MIN), Err(Some(i32::MAX)));
+    }
 }

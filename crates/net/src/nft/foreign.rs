@@ -111,18 +111,20 @@ fn list(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::Result<(Vec<
         replies => replies?,
     };
     let read = replies.iter().map(|reply| reply.payload.len()).sum();
-    let rule = |reply: &Reply| {
-        use attribute::rule::{CHAIN, EXPRESSIONS, HANDLE, USERDATA};
-        let attributes = Attributes::after(&reply.payload, 4);
-        // Some kernels list the whole table whatever chain is asked for.
-        let here = attributes.find(CHAIN).map(attribute_text)? == chain;
-        here.then(|| ForeignRule {
-            handle: attributes.find(HANDLE).unwrap_or_default().to_vec(),
-            userdata: attributes.find(USERDATA).unwrap_or_default().to_vec(),
-            fate: attributes.find(EXPRESSIONS).map_or(Fate::Open, fate),
-        })
-    };
-    Ok((replies.iter().filter_map(rule).collect(), read))
+    Ok((replies.iter().filter_map(|reply| rule_in(reply, chain)).collect(), read))
+}
+
+/// The rule that a reply tells of, if it is one of `chain`.
+fn rule_in(reply: &Reply, chain: &str) -> Option<ForeignRule> {
+    use attribute::rule::{CHAIN, EXPRESSIONS, HANDLE, USERDATA};
+    let attributes = Attributes::after(&reply.payload, 4);
+    // Some kernels list the whole table whatever chain is asked for.
+    let here = attributes.find(CHAIN).map(attribute_text)? == chain;
+    here.then(|| ForeignRule {
+        handle: attributes.find(HANDLE).unwrap_or_default().to_vec(),
+        userdata: attributes.find(USERDATA).unwrap_or_default().to_vec(),
+        fate: attributes.find(EXPRESSIONS).map_or(Fate::Open, fate),
+    })
 }
 
 /// Whether what a message tells of is a rule that stops everything.
@@ -294,6 +296,13 @@ fn parse(reply: &Reply) -> Option<ForeignChain> {
         stops: drops.then_some(Stop::Policy),
         admits: false,
     })
+}
+
+/// Reads a reply as a chain and as a rule.
+pub(super) fn fuzz(reply: &Reply) {
+    let _ = parse(reply);
+    let _ = stops_all(reply);
+    let _ = rule_in(reply, "input");
 }
 
 #[cfg(test)]

@@ -147,6 +147,11 @@ fn comment_of(userdata: &[u8]) -> Option<String> {
     rest.get(..usize::from(length)).map(attribute_text)
 }
 
+/// Reads what is kept with a rule.
+pub(super) fn fuzz(userdata: &[u8]) {
+    let _ = comment_of(userdata);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,16 @@ fn short_names_mean_docker_hub() {
 }
 
 #[test]
+fn a_name_is_written_whole_where_less_would_be_another() {
+    let id = format!("docker.io/library/{}", "0".repeat(64));
+    for text in
+        ["docker.io/example.org/app", "docker.io/localhost/app", "docker.io/index.docker.io/app:x", &id]
+    {
+        check(text, Ok((text, text)));
+    }
+}
+
+#[test]
 fn a_first_part_that_can_only_be_a_host_is_the_registry() {
     check("localhost/app", Ok(("localhost/app", "localhost/app")));
     check("localhost:5000/app:x", Ok(("localhost:5000/app:x", "localhost:5000/app:x")));

@@ -4,19 +4,31 @@
 use model::{Object, Quantity};
 use serde_json::Value;
 
+/// The resources that decide.
+const RESOURCES: [&str; 2] = ["cpu", "memory"];
+
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub(super) fn class(pod: &Object) -> &'static str {
-    let containers =
-        || pod.get_list(&["spec", "containers"]).iter().chain(pod.get_list(&["spec", "initContainers"]));
-    let amount = |container: &Value, side: &str, resource: &str| {
-        Quantity::from_json(&container["resources"][side][resource]).filter(|q| !q.is_zero())
+    let amount = |of: &Value, side: &str, resource: &str| {
+        Quantity::from_json(&of["resources"][side][resource]).filter(|q| !q.is_zero())
+    };
+    let spec = pod.get(&["spec"]).unwrap_or(&Value::Null);
+    let says = |resource| ["limits", "requests"].iter().any(|side| amount(spec, side, resource).is_some());
+    // What is said of the whole pod goes over what its containers say.
+    let all: Vec<&Value> = if RESOURCES.iter().any(|resource| says(resource)) {
+        vec![spec]
+    } else {
+        pod.get_list(&["spec", "containers"])
+            .iter()
+            .chain(pod.get_list(&["spec", "initContainers"]))
+            .collect()
     };
     let mut any = false;
     let mut guaranteed = true;
-    for container in containers() {
-        for resource in ["cpu", "memory"] {
-            let limit = amount(container, "limits", resource);
-            let request = amount(container, "requests", resource);
+    for of in all {
+        for resource in RESOURCES {
+            let limit = amount(of, "limits", resource);
+            let request = amount(of, "requests", resource);
             any |= limit.is_some() || request.is_some();
             guaranteed &= limit.is_some() && request.is_none_or(|r| Some(r) == limit);
         }
@@ -52,5 +64,19 @@ mod tests {
             json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}),
             "Burstable",
         );
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_pod_goes_over_what_its_containers_say() {
+        let check = |whole: Value, of_container: Value, expected: &str| {
+            let containers = json!([{"name": "a", "resources": of_container}]);
+            let pod = json!({"spec": {"resources": whole, "containers": containers}});
+            assert_eq!(class(&Object::from_value(pod).expect("an object")), expected);
+        };
+        let full = || json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        check(full(), json!({"requests": {"cpu": "1m"}}), "Guaranteed");
+        check(full(), json!({}), "Guaranteed");
+        check(json!({"requests": {"cpu": "1"}}), full(), "Burstable");
+        check(json!({}), full(), "Guaranteed");
     }
 }

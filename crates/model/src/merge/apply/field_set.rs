@@ -219,6 +219,26 @@ impl FieldSet {
     }
 }
 
+/// Reads a set and works with it as the owners of fields are worked with; gives it as it is written.
+pub(crate) fn fuzz(fields: &Value) -> Option<Value> {
+    let set = FieldSet::decode(fields).ok()?;
+    let written = set.encode();
+    let again = FieldSet::decode(&written).expect("what was written can be read");
+    assert!(again == set, "a set is not what was written: {written}");
+    assert!(set.intersection(&again) == set, "a set shares all with itself: {written}");
+    assert!(set.clone().difference(&again).is_empty(), "a set lacks nothing of itself: {written}");
+    let mut both = again;
+    both.absorb(set.clone());
+    assert!(both == set, "a set that gets what it has is the same: {written}");
+    let mut paths = 0;
+    let _ = set.each(&mut Vec::new(), &mut |_| {
+        paths += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(paths, set.count(), "{written}");
+    Some(written)
+}
+
 impl Node {
     pub(super) fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()

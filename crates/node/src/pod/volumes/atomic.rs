@@ -54,7 +54,7 @@ pub fn write(directory: &Path, files: &Payload, group: Option<u32>) -> io::Resul
     clear(directory, &next)
 }
 
-/// Whether a link leads to a directory that [`write`] made.
+/// Whether a link leads to a directory that [`fn@write`] made.
 fn is_stamp(link: &Path) -> bool {
     let digits = link.to_str().and_then(|name| name.strip_prefix(".."));
     digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
