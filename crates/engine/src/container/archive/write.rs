@@ -75,7 +75,9 @@ impl Archive<'_> {
         if text.len() > NAME {
             let mut header = Header::new_gnu();
             let said = b"././@LongLink";
-            header.as_gnu_mut().map(|gnu| gnu.name[..said.len()].copy_from_slice(said));
+            if let Some(gnu) = header.as_gnu_mut() {
+                gnu.name[..said.len()].copy_from_slice(said);
+            }
             header.set_mode(0o644);
             header.set_uid(0);
             header.set_gid(0);
