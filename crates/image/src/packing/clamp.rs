@@ -115,7 +115,8 @@ impl<W: Write> Clamp<W> {
         let mut is_changed = false;
         let mut rest = &bytes[..size];
         while !rest.is_empty() {
-            let (key, value, whole, after) = record(rest).ok_or_else(|| invalid("records that are none"))?;
+            let Record { key, value, whole, after } =
+                record(rest).ok_or_else(|| invalid("records that are none"))?;
             rest = after;
             if key == b"size" && header.entry_type() == EntryType::XHeader {
                 self.size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
@@ -210,14 +211,23 @@ fn padded(size: u64) -> io::Result<u64> {
     size.checked_next_multiple_of(BLOCK as u64).ok_or_else(|| invalid("a length that no file has"))
 }
 
-/// The first of some records: its key, its value, all of it, and what follows.
-fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
+/// The first of some records.
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    /// All of it.
+    whole: &'a [u8],
+    /// What follows.
+    after: &'a [u8],
+}
+
+fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;
     let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
     let (whole, after) = bytes.split_at_checked(length)?;
     let said = whole.get(space + 1..)?.strip_suffix(b"\n")?;
     let equals = said.iter().position(|byte| *byte == b'=')?;
-    Some((&said[..equals], &said[equals + 1..], whole, after))
+    Some(Record { key: &said[..equals], value: &said[equals + 1..], whole, after })
 }
 
 /// Whether a time in decimal notation is later: with a fraction of the same second it is.
