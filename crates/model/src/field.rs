@@ -247,15 +247,30 @@ pub fn quote(text: &str) -> String {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if is_printable(c) => out.push(c),
+            c if u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     out.push('"');
     out
+}
+
+/// Whether Go takes it for printable: letters, marks, numbers, punctuation, symbols and the plain space.
+pub fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    // Behind a letter, so that a mark is not taken for one that has nothing to stand on.
+    !c.is_control() && !format!("a{c}").escape_debug().to_string().contains("\\u{")
 }
 
 #[cfg(test)]
@@ -278,6 +293,22 @@ mod tests {
         let limits = spec.child("limits");
         check(FieldError::duplicate(&limits.key("cpu"), "1"), "spec.limits[cpu]: Duplicate value: \"1\"");
         check(FieldError::forbidden(&Path::EMPTY.child("a"), "no"), "a: Forbidden: no");
+    }
+
+    #[test]
+    fn texts_are_quoted_as_go_quotes_them() {
+        let cases = [
+            ("", "\"\""),
+            ("a \"b\" \\ 'c'", r#""a \"b\" \\ 'c'""#),
+            ("\u{7}\u{8}\u{b}\u{c}\n\r\t", r#""\a\b\v\f\n\r\t""#),
+            ("\0\u{1}\u{1b}\u{7f}", r#""\x00\x01\x1b\x7f""#),
+            ("\u{85}\u{a0}\u{ad}\u{200b}\u{2028}\u{feff}", r#""\u0085\u00a0\u00ad\u200b\u2028\ufeff""#),
+            ("\u{e0001}\u{10ffff}", r#""\U000e0001\U0010ffff""#),
+            ("e\u{301}人é😀", "\"e\u{301}人é😀\""),
+        ];
+        for (text, quoted) in cases {
+            assert_eq!(quote(text), quoted);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod diff;
 mod encode;
 mod expression;
 mod foreign;
+mod held;
 mod listing;
 mod pass;
 mod ruleset;
@@ -28,4 +29,5 @@ pub(crate) use table::{Disturbance, Table, TableEvents};
 pub(crate) fn fuzz(reply: &Reply) {
     foreign::fuzz(reply);
     pass::fuzz(&reply.payload);
+    held::fuzz(reply);
 }

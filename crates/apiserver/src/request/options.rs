@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::field::{FieldError, Path};
+use model::field::{FieldError, Path, is_printable};
 use model::{GroupKind, Status};
 use serde::Deserialize;
 
@@ -69,7 +69,7 @@ pub struct WriteOptions {
 }
 
 /// What happens to the objects that an object owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
     /// They lose their owner and stay.
     Orphan,
@@ -97,8 +97,8 @@ pub struct DeleteOptions {
     pub grace_period_seconds: Option<i64>,
     /// What must still hold.
     pub preconditions: Option<Preconditions>,
-    /// What happens to what it owns.
-    pub propagation_policy: Option<Propagation>,
+    /// What happens to what it owns, as the client named it.
+    pub propagation_policy: Option<String>,
     /// The old form of `propagationPolicy: Orphan`.
     pub orphan_dependents: Option<bool>,
     /// `["All"]`: do everything but delete it.
@@ -231,6 +231,17 @@ impl WriteOptions {
     }
 }
 
+impl Propagation {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "Orphan" => Some(Self::Orphan),
+            "Background" => Some(Self::Background),
+            "Foreground" => Some(Self::Foreground),
+            _ => None,
+        }
+    }
+}
+
 impl DeleteOptions {
     /// Reads the query, for requests without a body.
     pub fn parse(query: &Query) -> Result<Self> {
@@ -241,17 +252,7 @@ impl DeleteOptions {
                 .map_err(|_| Error::bad_request(format!("invalid gracePeriodSeconds {text:?}")))?;
             options.grace_period_seconds = Some(seconds);
         }
-        options.propagation_policy = match query.filled("propagationPolicy") {
-            None => None,
-            Some("Orphan") => Some(Propagation::Orphan),
-            Some("Background") => Some(Propagation::Background),
-            Some("Foreground") => Some(Propagation::Foreground),
-            Some(other) => {
-                let supported = ["Foreground", "Background", "Orphan", "nil"];
-                let path = Path::root("propagationPolicy");
-                return Err(invalid("DeleteOptions", &[FieldError::not_supported(&path, other, &supported)]));
-            }
-        };
+        options.propagation_policy = query.filled("propagationPolicy").map(str::to_owned);
         options.dry_run = query.all("dryRun").map(str::to_owned).collect();
         Ok(options)
     }
@@ -264,10 +265,16 @@ impl DeleteOptions {
             ));
         }
         let mut wrong = Vec::new();
-        if let Some(policy) = self.propagation_policy.filter(|_| self.orphan_dependents.is_some()) {
-            let both = "orphanDependents and deletionPropagation cannot be both set";
+        if let Some(policy) = &self.propagation_policy {
             let path = Path::root("propagationPolicy");
-            wrong.push(FieldError::invalid(&path, format!("{policy:?}"), both));
+            if self.orphan_dependents.is_some() {
+                let both = "orphanDependents and deletionPropagation cannot be both set";
+                wrong.push(FieldError::invalid(&path, policy.as_str(), both));
+            }
+            if Propagation::named(policy).is_none() {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                wrong.push(FieldError::not_supported(&path, policy.as_str(), &supported));
+            }
         }
         dry_run(self.dry_run.iter().map(String::as_str), &mut wrong);
         if wrong.is_empty() { Ok(()) } else { Err(invalid("DeleteOptions", &wrong)) }
@@ -280,7 +287,8 @@ impl DeleteOptions {
 
     /// What happens to what the object owns, in whichever form it was given.
     pub fn propagation(&self) -> Option<Propagation> {
-        self.propagation_policy.or(match self.orphan_dependents {
+        let named = self.propagation_policy.as_deref().and_then(Propagation::named);
+        named.or(match self.orphan_dependents {
             Some(true) => Some(Propagation::Orphan),
             Some(false) => Some(Propagation::Background),
             None => None,
@@ -319,10 +327,4 @@ fn manager_errors(manager: &str) -> Vec<FieldError> {
     });
     // A long name of nothing else would be answered by its square.
     too_long.into_iter().chain(unprintable.take(8)).collect()
-}
-
-/// Letters, marks, numbers, punctuation, symbols and the plain space.
-fn is_printable(c: char) -> bool {
-    // Behind a letter, so that a mark is not taken for one that has nothing to stand on.
-    !c.is_control() && !format!("a{c}").escape_debug().to_string().contains("\\u{")
 }

@@ -82,6 +82,11 @@ async fn options_that_cannot_be_are_invalid_as_objects_of_their_kind_are() {
             "{method} {query}"
         );
     }
+    // A body says so as well as a query.
+    let (code, status) = cluster.send("DELETE", ONE, &json!({"propagationPolicy": "x"})).await;
+    let expected = format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {supported}");
+    let message = status["message"].as_str().unwrap_or_default();
+    assert!(code == 422 && message.starts_with(&expected), "{code}: {status}");
     // What Kubernetes takes for printable: marks, and what is not of ASCII.
     let (code, made) = apply(&cluster, "fieldManager=e%CC%81%E4%BA%BA%20b", &deployment("a", 1)).await;
     let managers = made["metadata"]["managedFields"].as_array().expect("managers");

@@ -49,16 +49,6 @@ pub(super) mod desc {
     pub(crate) const SIZE: u16 = 1;
 }
 
-/// `NFTA_HASH_`
-pub(super) mod hash {
-    pub(crate) const SREG: u16 = 1;
-    pub(crate) const DREG: u16 = 2;
-    pub(crate) const LEN: u16 = 3;
-    pub(crate) const MODULUS: u16 = 4;
-    pub(crate) const SEED: u16 = 5;
-    pub(crate) const TYPE: u16 = 7;
-}
-
 /// `NFTA_DYNSET_`
 pub(super) mod dynset {
     pub(crate) const SET_NAME: u16 = 1;

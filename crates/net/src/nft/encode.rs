@@ -7,7 +7,7 @@ use super::attribute::{self, chain, element, rule, set};
 use super::diff::{Change, Element};
 use super::expression;
 use super::listing;
-use super::ruleset::{Content, Hook, HookType, IpFamily, Leads, Point, Rule, Set, Statement, Value};
+use super::ruleset::{Content, Field, Hook, HookType, IpFamily, Leads, Point, Rule, Set, Statement, Value};
 use crate::netlink::Message;
 
 /// Types of messages begin with the number of the subsystem.
@@ -26,7 +26,8 @@ pub(super) const DELCHAIN: u16 = MESSAGE_BASE | 5;
 pub(super) const NEWRULE: u16 = MESSAGE_BASE | 6;
 pub(super) const GETRULE: u16 = MESSAGE_BASE | 7;
 pub(super) const DELRULE: u16 = MESSAGE_BASE | 8;
-const NEWSET: u16 = MESSAGE_BASE | 9;
+pub(super) const NEWSET: u16 = MESSAGE_BASE | 9;
+const GETSET: u16 = MESSAGE_BASE | 10;
 pub(super) const DELSET: u16 = MESSAGE_BASE | 11;
 const NEWSETELEM: u16 = MESSAGE_BASE | 12;
 pub(super) const DELSETELEM: u16 = MESSAGE_BASE | 14;
@@ -37,11 +38,13 @@ pub(super) const NLM_F_APPEND: u16 = 0x800;
 const SET_MAP: u32 = 8;
 const SET_TIMEOUT: u32 = 16;
 const SET_DYNAMIC: u32 = 32;
+/// What a set is that remembers.
+pub(super) const SET_REMEMBERS: u32 = SET_TIMEOUT | SET_DYNAMIC;
 /// So many are remembered in one set at most.
-const REMEMBERED: u32 = 65_535;
+pub(super) const REMEMBERED: u32 = 65_535;
 const SET_INTERVAL: u32 = 4;
 const ELEM_INTERVAL_END: u32 = 1;
-const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
+pub(super) const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
 /// A port, which follows an address, as `nft` joins the numbers of types.
 const DATA_TYPE_PORT: u32 = 13;
 /// Elements in one message: each is below 120 bytes, and an attribute ends at 64 KiB.
@@ -78,6 +81,32 @@ pub(super) fn table(kind: u16, table: TableName<'_>) -> Message {
 pub(super) fn chain(table: TableName<'_>, name: &str) -> Message {
     let mut message = table.message(GETCHAIN, 0);
     message.text(chain::TABLE, table.name).text(chain::NAME, name);
+    message
+}
+
+/// Asks for all chains of the table's family.
+pub(super) fn chains(table: TableName<'_>) -> Message {
+    table.message(GETCHAIN, 0)
+}
+
+/// Asks for all sets of the table.
+pub(super) fn sets(table: TableName<'_>) -> Message {
+    let mut message = table.message(GETSET, 0);
+    message.text(set::TABLE, table.name);
+    message
+}
+
+/// Takes the rules out of all chains of the table.
+pub(super) fn flush(table: TableName<'_>) -> Message {
+    let mut message = table.message(DELRULE, 0);
+    message.text(rule::TABLE, table.name);
+    message
+}
+
+/// Takes all elements out of a set.
+pub(super) fn set_flush(table: TableName<'_>, name: &str) -> Message {
+    let mut message = table.message(DELSETELEM, 0);
+    message.text(attribute::elements::TABLE, table.name).text(attribute::elements::SET, name);
     message
 }
 
@@ -165,21 +194,15 @@ fn set_add(table: TableName<'_>, name: &str, set: &Set, id: u32) -> Message {
     let flags = match set.content {
         Content::Nothing => 0,
         Content::Subnets => SET_INTERVAL,
-        Content::Remembered => SET_TIMEOUT | SET_DYNAMIC,
+        Content::Remembered => SET_REMEMBERS,
         Content::Chains | Content::Targets(_) => SET_MAP,
-    };
-    let key_type = set.key.iter().fold(0, |joined, field| joined << 6 | field.data_type());
-    let key_length: usize = match set.key.as_slice() {
-        // A key of one field is as long as the field; in a longer one each takes whole registers.
-        [field] => field.width(),
-        fields => fields.iter().map(|field| field.width().next_multiple_of(4)).sum(),
     };
     message
         .text(set::TABLE, table.name)
         .text(set::NAME, name)
         .be32(set::FLAGS, flags)
-        .be32(set::KEY_TYPE, key_type);
-    message.be32(set::KEY_LEN, u32::try_from(key_length).expect("a key has at most 64 bytes"));
+        .be32(set::KEY_TYPE, key_type(&set.key))
+        .be32(set::KEY_LEN, key_length(&set.key));
     match set.content {
         Content::Nothing | Content::Subnets => {}
         Content::Remembered => {
@@ -198,6 +221,21 @@ fn set_add(table: TableName<'_>, name: &str, set: &Set, id: u32) -> Message {
     }
     message.be32(set::ID, id).bytes(set::USERDATA, &listing::userdata(set));
     message
+}
+
+/// The type of a key, as `nft` joins those of its fields.
+pub(super) fn key_type(key: &[Field]) -> u32 {
+    key.iter().fold(0, |joined, field| joined << 6 | field.data_type())
+}
+
+/// Bytes of a key.
+pub(super) fn key_length(key: &[Field]) -> u32 {
+    let length: usize = match key {
+        // A key of one field is as long as the field; in a longer one each takes whole registers.
+        [field] => field.width(),
+        fields => fields.iter().map(|field| field.width().next_multiple_of(4)).sum(),
+    };
+    u32::try_from(length).expect("a key has at most 64 bytes")
 }
 
 fn write_elements(

@@ -93,7 +93,7 @@ impl Field {
         match self {
             Self::InLink | Self::OutLink => libc::IFNAMSIZ,
             Self::Source(family) | Self::Destination(family) => family.width(),
-            Self::Random(_) | Self::SourceHash(..) => 4,
+            Self::Random(_) => 4,
             Self::Port => 2,
             Self::Protocol | Self::IcmpType => 1,
         }
@@ -104,7 +104,7 @@ impl Field {
         match self {
             Self::InLink | Self::OutLink => 41,
             Self::Source(family) | Self::Destination(family) => family.data_type(),
-            Self::Random(_) | Self::SourceHash(..) => 4,
+            Self::Random(_) => 4,
             Self::Port => 13,
             Self::Protocol => 12,
             Self::IcmpType => 14,
@@ -279,17 +279,6 @@ fn load(message: &mut Message, fields: &[Field]) {
                 use attribute::numgen::{DREG, MODULUS, TYPE};
                 numgen.be32(DREG, register).be32(MODULUS, *modulus).be32(TYPE, RANDOM);
             }),
-            Field::SourceHash(family, modulus) => {
-                payload(message, BASE_NETWORK, family.source_offset(), family.width(), register);
-                expression(message, "hash", |hash| {
-                    const JENKINS: u32 = 0;
-                    // A fixed seed, so that rules that are written anew give the same number.
-                    const SEED: u32 = 0x6761_6e74;
-                    use attribute::hash::{DREG, LEN, MODULUS, SREG, TYPE};
-                    hash.be32(SREG, register).be32(DREG, register).be32(LEN, family.width() as u32);
-                    hash.be32(MODULUS, *modulus).be32(attribute::hash::SEED, SEED).be32(TYPE, JENKINS);
-                });
-            }
         }
         register += registers(field.width());
     }

@@ -155,8 +155,6 @@ pub(crate) enum Field {
     IcmpType,
     /// A random number below this one.
     Random(u32),
-    /// A number below this one that is always the same for a source address.
-    SourceHash(IpFamily, u32),
 }
 
 /// A named set, or a map if its elements lead to something.
@@ -188,7 +186,8 @@ pub(crate) enum Content {
     Nothing,
     /// Nothing, and each element is a subnet.
     Subnets,
-    /// Nothing, and rules add the elements, each for a time. Those are the kernel's alone: nobody lists them.
+    /// Nothing, and rules add the elements, each for a time. Those are the kernel's alone: nobody lists them,
+    /// and they stay when everything else is written anew.
     Remembered,
     /// A chain.
     Chains,

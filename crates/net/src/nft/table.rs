@@ -11,6 +11,7 @@ use super::encode::{
     NEWRULE, NEWTABLE, TableName,
 };
 use super::foreign::{self, ForeignChain};
+use super::held::{self, Held};
 use super::pass;
 use super::ruleset::{Rulesets, Value};
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
@@ -54,19 +55,9 @@ impl Table {
     }
 
     /// Replaces whatever the tables hold by `rulesets` with what `more` adds to their sets and chains, in
-    /// one transaction: no packet sees it half.
+    /// one transaction: no packet sees it half. Sets that remember keep what is in them.
     pub(crate) fn replace(&mut self, rulesets: Rulesets, more: Rulesets) -> io::Result<()> {
-        let mut messages = Vec::new();
-        let whole = rulesets.with(more);
-        for (table, ruleset) in names(&self.name).zip([&whole.inet, &whole.ip]) {
-            // Made first, since removing what is not there would fail.
-            messages.extend([NEWTABLE, DELTABLE].map(|kind| encode::table(kind, table)));
-            if !ruleset.is_empty() {
-                messages.push(encode::table(NEWTABLE, table));
-                encode::changes(table, &create(ruleset), &mut messages);
-            }
-        }
-        self.commit(&messages)?;
+        self.rewrite(&rulesets.with(more))?;
         let before = std::mem::replace(&mut self.applied, rulesets);
         // Where no link of ours is, as inside of a sandbox, rules of others are not ours to read: who may
         // write them there could make that last for hours.
@@ -74,6 +65,37 @@ impl Table {
             self.admit();
         }
         Ok(())
+    }
+
+    fn rewrite(&mut self, whole: &Rulesets) -> io::Result<()> {
+        /// Somebody else may change a table between a look at it and what is made of that.
+        const ATTEMPTS: u32 = 3;
+        for _ in 0..ATTEMPTS {
+            let rewritten = self.held(whole).and_then(|held| match held {
+                [None, None] => Ok(false),
+                held => self.commit(&anew(&self.name, &held, whole)).map(|()| true),
+            });
+            match rewritten {
+                Ok(true) => return Ok(()),
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(table = self.name, %error, "the clients that are remembered could not be kept");
+                }
+            }
+        }
+        self.commit(&anew(&self.name, &[None, None], whole))
+    }
+
+    /// What the tables hold, where something in them stays.
+    fn held(&mut self, whole: &Rulesets) -> io::Result<[Option<Held>; FAMILIES.len()]> {
+        let mut held = [None, None];
+        for ((table, ruleset), held) in names(&self.name).zip([&whole.inet, &whole.ip]).zip(&mut held) {
+            // Elsewhere nothing is listed: others may have filled a table of a sandbox.
+            if held::remembers(ruleset) {
+                *held = held::list(&mut self.socket, table, ruleset)?;
+            }
+        }
+        Ok(held)
     }
 
     /// Adds chains to whatever the tables hold, which are made if they are not there.
@@ -211,6 +233,24 @@ impl std::os::fd::AsRawFd for TableEvents {
 /// Our tables, in the order of [`FAMILIES`].
 fn names(name: &str) -> impl Iterator<Item = TableName<'_>> {
     FAMILIES.into_iter().map(move |family| TableName { family, name })
+}
+
+/// What makes `whole` of whatever is in the tables called `name`, and leaves alone what stays of it.
+fn anew(name: &str, held: &[Option<Held>; FAMILIES.len()], whole: &Rulesets) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for ((table, ruleset), held) in names(name).zip([&whole.inet, &whole.ip]).zip(held) {
+        if let Some(held) = held {
+            held::rewrite(table, held, ruleset, &mut messages);
+            continue;
+        }
+        // Made first, since removing what is not there would fail.
+        messages.extend([NEWTABLE, DELTABLE].map(|kind| encode::table(kind, table)));
+        if !ruleset.is_empty() {
+            messages.push(encode::table(NEWTABLE, table));
+            encode::changes(table, &create(ruleset), &mut messages);
+        }
+    }
+    messages
 }
 
 /// What makes `after` of `before` in the tables called `name`.

@@ -71,7 +71,6 @@ impl Display for Field {
             Self::Port => f.write_str("th dport"),
             Self::IcmpType => f.write_str("icmp type"),
             Self::Random(modulus) => write!(f, "numgen random mod {modulus}"),
-            Self::SourceHash(family, modulus) => write!(f, "jhash {family} saddr mod {modulus}"),
         }
     }
 }

@@ -10,11 +10,10 @@
 //! that went, or the next; so that one endpoint more or less is one element or two.
 //!
 //! Where a client keeps its endpoint, the front has a chain of its own, and a set for each endpoint that
-//! remembers its clients until they have not come for the time that the service says. Whoever is in none of
-//! them has one of so many slots by a hash of its address, and each slot leads to the endpoint that comes
-//! first for it by a hash of both: rules that are written anew remember nobody, and lead everybody where
-//! those before them led a newcomer. An endpoint that goes takes its set along, one that comes begins with
-//! nobody, and no other client notices. A set that is full remembers no more; its endpoint is led to still.
+//! remembers its clients until they have not come for the time that the service says. For whoever is in none
+//! of them one is drawn at random. An endpoint that goes takes its set along, one that comes begins with
+//! nobody, and no other client notices; rules that are written anew leave the sets alone. A set that is full
+//! remembers no more; its endpoint is led to still.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -346,13 +345,13 @@ impl Services {
                 let main = rulesets.main(&self.families);
                 // Whole: what of them is the same in both is left alone.
                 front.keep(main, &lead.targets, seconds);
-                let before = other.filter(|other| other.keeps.is_some()).map(|other| slots(&other.targets));
+                let other = other.filter(|other| other.keeps.is_some());
                 let keepers = elements(main, front.keepers());
-                for (slot, target) in (0u32..).zip(slots(&lead.targets)) {
-                    let same = before.as_ref().and_then(|before| before.get(slot as usize)) == Some(&target);
+                for (number, target) in (0u32..).zip(&lead.targets) {
+                    let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
                     if !same {
-                        let leads = Leads::Chain(front.keeping_at(target));
-                        keepers.insert([&key[..], &[Value::Number(slot)]].concat(), leads);
+                        let leads = Leads::Chain(front.keeping_at(*target));
+                        keepers.insert([&key[..], &[Value::Number(number)]].concat(), leads);
                     }
                 }
             }
@@ -435,8 +434,8 @@ impl Front {
             Self::Address(..) => front(family).to_vec(),
             Self::Node(..) => HOST_FRONT.to_vec(),
         };
-        let slot = Field::SourceHash(family, slot_count(targets.len()));
-        let drawn = Statement::Dispatch { fields: [&fields[..], &[slot]].concat(), map: self.keepers() };
+        let number = Field::Random(u32::try_from(targets.len()).expect("a lead has counted them"));
+        let drawn = Statement::Dispatch { fields: [&fields[..], &[number]].concat(), map: self.keepers() };
         let rules: Vec<Rule> = known.chain([vec![Statement::Family(family), drawn]]).collect();
         ruleset.chains.insert(self.keeping(), Chain { hook: None, rules });
         for target in targets {
@@ -577,38 +576,4 @@ fn numbered(old: Option<&ServicePort>, wanted: ServicePort) -> ServicePort {
     let mut coming = coming.into_iter();
     let endpoints = places.into_iter().map(|place| place.or_else(|| coming.next()));
     ServicePort { endpoints: endpoints.flatten().collect(), ..wanted }
-}
-
-/// How many slots so many endpoints share. Where their number changes most newcomers go elsewhere.
-fn slot_count(endpoints: usize) -> u32 {
-    const FEW: usize = 16;
-    match endpoints {
-        // Kernels before 4.17 refuse less.
-        0 | 1 => 2,
-        2..=FEW => 256,
-        _ => 4096,
-    }
-}
-
-/// The endpoints of the slots that newcomers have by their addresses.
-fn slots(endpoints: &[Target]) -> Vec<Target> {
-    let seeds: Vec<(u64, &Target)> = endpoints
-        .iter()
-        .map(|endpoint| {
-            let place = SocketAddr::new(endpoint.address, endpoint.port).to_string();
-            (u64::from(base::hash::fnv1a_32(place.as_bytes())), endpoint)
-        })
-        .collect();
-    let first = |slot: u32| {
-        let weight = |(seed, endpoint): &(u64, &Target)| (mixed(seed << 32 | u64::from(slot)), **endpoint);
-        seeds.iter().map(weight).max().map(|(_, endpoint)| endpoint)
-    };
-    (0..slot_count(endpoints.len())).filter_map(first).collect()
-}
-
-/// A number that tells nothing of the one that it is made of (the last step of SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }

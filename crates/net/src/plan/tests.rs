@@ -178,7 +178,7 @@ fn services_with_as_many_endpoints_share_a_chain() {
         [
             format!("meta nfproto ipv4 meta l4proto tcp ip saddr @{six} {}", remembers(&six, 6)),
             format!("meta nfproto ipv4 meta l4proto tcp ip saddr @{seven} {}", remembers(&seven, 7)),
-            "meta nfproto ipv4 ip daddr . meta l4proto . th dport . jhash ip saddr mod 256 vmap @keepers"
+            "meta nfproto ipv4 ip daddr . meta l4proto . th dport . numgen random mod 2 vmap @keepers"
                 .to_owned(),
         ]
     );
@@ -190,10 +190,13 @@ fn services_with_as_many_endpoints_share_a_chain() {
             "meta nfproto ipv4 meta l4proto tcp dnat to 10.42.0.6:8080".to_owned(),
         ]
     );
-    let slots = part(&text, "map keepers:");
-    let of = |name: &str| slots.iter().filter(|slot| slot.ends_with(&format!("goto {name}"))).count();
-    assert_eq!(of(&six) + of(&seven), 256);
-    assert!(of(&six) >= 96 && of(&seven) >= 96, "{} and {}", of(&six), of(&seven));
+    assert_eq!(
+        part(&text, "map keepers:"),
+        [
+            format!("10.43.0.3 . tcp . 80 . 0 : goto {six}"),
+            format!("10.43.0.3 . tcp . 80 . 1 : goto {seven}"),
+        ]
+    );
     assert!(text.contains(&format!("set {six}: ip saddr\n")), "{text}");
     assert_eq!(
         part(&text, "chain pick-node-2"),
@@ -404,26 +407,27 @@ fn a_service_does_not_lead_to_what_is_the_hosts_own() {
     );
 }
 
-/// Who is in no set goes where the rules before led it: they may have been written anew in between.
+/// Who is in a set notices nothing: neither its set nor what leads there is in the step.
 #[test]
-fn newcomers_are_drawn_by_their_addresses_and_go_elsewhere_only_with_their_endpoint() {
-    let drawn = |endpoints: &[(u8, bool)]| -> Vec<String> {
-        let text = services(&[ServicePort { client_affinity: Some(60), ..service(1, endpoints) }]);
-        let slots = part(&text, "map keepers:").into_iter();
-        slots.map(|slot| slot.rsplit_once('-').expect("a port").0.to_owned()).collect()
+fn clients_are_remembered_whatever_becomes_of_other_endpoints() {
+    let port = |endpoints| ServicePort { client_affinity: Some(60), ..service(1, endpoints) };
+    let mut services = Services::default();
+    services.change(table(&[port(&[(2, true), (3, true)])]), true);
+    let step = services.change(table(&[port(&[(3, true), (4, true), (5, true)])]), false);
+    let sets = |rulesets: &Rulesets| -> Vec<(String, usize)> {
+        let kept = rulesets.ip.sets.iter().filter(|(name, _)| name.starts_with("keep-"));
+        kept.map(|(name, set)| (name.clone(), set.elements.len())).collect()
     };
-    let three = drawn(&[(2, true), (3, true), (4, true)]);
-    assert_eq!(three, drawn(&[(4, true), (3, true), (2, true)]), "their order does not matter");
-    for (then, now) in three.iter().zip(drawn(&[(2, true), (4, true)])) {
-        assert!(*then == now || then.ends_with("10.42.0.3"), "{then} is there still, {now}");
-    }
-    let many: Vec<(u8, bool)> = (2..102).map(|last| (last, true)).collect();
-    let of_many = drawn(&many);
-    assert_eq!(of_many.len(), 4096);
-    for (last, _) in many {
-        let count = of_many.iter().filter(|slot| slot.ends_with(&format!("-10.42.0.{last}"))).count();
-        assert!((16..=80).contains(&count), "{last} has {count} of 4096 slots");
-    }
+    let of = |last: u8| (format!("keep-tcp-10.43.0.1-80-10.42.0.{last}-8080"), 0);
+    assert_eq!(sets(&step.before), [of(2), of(3)]);
+    assert_eq!(sets(&step.after), [of(3), of(4), of(5)]);
+    let drawn = |rulesets: &Rulesets| rulesets.ip.sets["keepers"].elements.len();
+    assert_eq!((drawn(&step.before), drawn(&step.after)), (1, 2), "the one that stays has its number");
+    let text = services.rulesets().to_string();
+    let of = |number, last| {
+        format!("10.43.0.1 . tcp . 80 . {number} : goto keep-tcp-10.43.0.1-80-10.42.0.{last}-8080")
+    };
+    assert_eq!(part(&text, "map keepers:"), [of(0, 4), of(1, 3), of(2, 5)]);
 }
 
 /// Whatever changes in whatever order: the steps lead to the ruleset that the services have as a whole,
