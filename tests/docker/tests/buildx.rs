@@ -367,7 +367,7 @@ fn a_context_may_come_through_a_pipe() {
     let told = daemon.ok(&[
         "events",
         "--since",
-        "0",
+        "10m",
         "--until",
         "0s",
         "--filter",

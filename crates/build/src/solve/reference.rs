@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::SolveError;
 use super::job::{Asked, Job};
@@ -122,6 +123,11 @@ impl Ref {
 
     pub(crate) async fn value(&self) -> Result<Value, SolveError> {
         let Some(edge) = self.graph.result() else { return Ok(Value::Chain(Chain::default())) };
-        self.job.until_cancelled(super::schedule::output(&self.job, &self.graph, edge)).await
+        let (job, graph) = (self.job.clone(), Arc::clone(&self.graph));
+        // As a task of its own, which ends with this: who asks may stand deep in what he does, and what is done for
+        // him takes much of a stack too.
+        let work = async move { job.until_cancelled(super::schedule::output(&job, &graph, edge)).await };
+        let done = AbortOnDropHandle::new(tokio::spawn(work)).await;
+        done.map_err(|_| SolveError::Failed("the task of an operation ended".to_owned()))?
     }
 }
