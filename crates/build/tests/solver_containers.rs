@@ -138,12 +138,12 @@ fn containers_may_what_their_build_may() {
         assert!(plain.container(unknown).await.is_err());
         let insecure = |line: &str| ProcessOptions { security: SecurityMode::Insecure.into(), ..shell(line) };
         let container = plain.container(options(&plain).await).await.expect("a container");
+        let mut lasting = Vec::new();
         for _ in 0..2 {
             let refused = container.start(insecure("true")).await.err().expect("refused");
             assert_eq!(refused.to_string(), "security.insecure is not allowed");
             // The first process, and one beside it.
-            let lasting = container.start(shell("sleep 100")).await.expect("it starts");
-            std::mem::forget(lasting);
+            lasting.push(container.start(shell("sleep 100")).await.expect("it starts"));
         }
         container.release().await.expect("released");
 

@@ -89,7 +89,7 @@ fn a_blob_stays_as_long_as_it_is_held() {
     let (second, _) = pack(&test.store, &layer, Packing::default());
     assert_eq!(first.descriptor(), second.descriptor());
     drop(first);
-    assert_eq!(test.names("blobs/sha256"), [name.clone()]);
+    assert_eq!(test.names("blobs/sha256"), std::slice::from_ref(&name));
     drop(second);
     assert_eq!(test.names("blobs/sha256"), [""; 0]);
     // What is not compressed lies there only if it is asked for.

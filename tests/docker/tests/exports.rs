@@ -165,8 +165,8 @@ fn a_build_for_several_platforms_is_an_index_with_each() {
     daemon.ok(&["rmi", "localhost:5000/both:1"]);
     daemon.ok(&["pull", "--platform", "linux/arm64", "localhost:5000/both:1"]);
     assert_eq!(daemon.inspect("localhost:5000/both:1", "{{.Architecture}}"), "arm64");
-    let emulated = format!("FROM --platform=linux/arm64 localhost:5000/both:1\nRUN [\"/arch\"]\n");
-    let emulated = context(&daemon, "emulated", &[("Dockerfile", &emulated)]);
+    let emulated = "FROM --platform=linux/arm64 localhost:5000/both:1\nRUN [\"/arch\"]\n";
+    let emulated = context(&daemon, "emulated", &[("Dockerfile", emulated)]);
     let ran = run(daemon.newest(&["build", &emulated]), "");
     assert_ne!(ran.code, 0, "a file of text is no program: {ran:?}");
 }

@@ -511,10 +511,11 @@ impl Handle {
 
     /// Sends it a signal, by name.
     pub async fn signal(&self, name: &str) -> Result<(), SolveError> {
-        Ok(match &self.which {
+        match &self.which {
             Which::First(id) => self.engine.container_kill(id, Some(name)).await?,
             Which::Further(id) => self.engine.exec_kill(id, name).await?,
-        })
+        }
+        Ok(())
     }
 }
 

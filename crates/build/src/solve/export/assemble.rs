@@ -148,7 +148,7 @@ fn check(
     let annotations = &attributes.annotations;
     let problem = match annotations.stray(&platforms) {
         Some(stray) => format!("invalid annotation: no platform {stray} found in source"),
-        None if !is_index && !(annotations.index.is_empty() && annotations.index_descriptor.is_empty()) => {
+        None if !(is_index || annotations.index.is_empty() && annotations.index_descriptor.is_empty()) => {
             "index annotations not supported for single platform export".to_owned()
         }
         None if has_statements && attributes.oci_types == Some(false) => {
