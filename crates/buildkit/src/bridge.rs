@@ -10,7 +10,7 @@ mod sources;
 use std::collections::{BTreeMap, HashMap};
 
 use build::solve::{
-    Attestation, FileStat, Job, Outcome, Ref, RemoteCache, SolveError, WarningEvent, WarningSource,
+    Attestation, Container, FileStat, Job, Outcome, Ref, RemoteCache, SolveError, WarningEvent, WarningSource,
 };
 use futures::stream::BoxStream;
 use llb::pb;
@@ -471,7 +471,8 @@ impl LlbBridge for Caller {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         let (container, mount) = bridge.looked_into(&request.r#ref, request.mount_index)?;
-        let entries = container.read_dir(mount, &request.dir_path, pattern(&request.include_pattern)).await;
+        let pattern = pattern(&request.include_pattern);
+        let entries = Container::read_dir(&container, mount, &request.dir_path, pattern).await;
         let entries = entries.map_err(|error| status(&error))?;
         Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }

@@ -58,6 +58,8 @@ pub struct HostFacts {
     pub storage: Vec<(&'static str, String)>,
     /// Whether sandboxes can have users of their own, volumes in memory included (Linux 6.3).
     pub has_own_users: bool,
+    /// Whether the kernel has SELinux in force.
+    pub has_selinux: bool,
     /// What could not be taken up, and what is not as it should be, in words. Limits that are missing are
     /// told in `limits`.
     pub warnings: Vec<String>,
@@ -145,6 +147,7 @@ impl Engine {
             security: facts::security(),
             storage: facts::storage(&self.inner.config.root),
             has_own_users: facts::has_own_users(),
+            has_selinux: facts::has_selinux(),
             warnings,
             started: Some(self.inner.started),
         }

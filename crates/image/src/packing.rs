@@ -220,7 +220,7 @@ impl Packed {
     }
 
     /// Makes sure that the blob is there as such, so that it outlives its layer wherever a document leads to it.
-    pub fn store(&mut self, cancel: &Cancel) -> Result<(), PackError> {
+    pub fn make_blob(&mut self, cancel: &Cancel) -> Result<(), PackError> {
         if self.is_blob {
             return Ok(());
         }

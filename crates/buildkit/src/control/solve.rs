@@ -126,7 +126,7 @@ async fn hand_over(
     for exporter in exporters {
         let exported = job.export(outcome, exporter).await.map_err(|error| status(&error))?;
         if matches!(&*exporter.kind, "moby" | "image") {
-            tell(job, &exported);
+            tell(job, &exported).await;
         }
         told.extend(exported);
     }
@@ -137,11 +137,13 @@ async fn hand_over(
 }
 
 /// Tells the engine's subscribers of an image that is in the store now.
-fn tell(job: &Job, exported: &BTreeMap<String, String>) {
-    let Some(id) = exported.get("containerimage.config.digest") else { return };
+async fn tell(job: &Job, exported: &BTreeMap<String, String>) {
+    // What leads to several has no configuration of its own.
+    let known = ["containerimage.config.digest", "containerimage.digest"].iter();
+    let Some(digest) = known.filter_map(|key| exported.get(*key)).next() else { return };
     let names = exported.get("image.name").map(String::as_str).unwrap_or_default();
     let names: Vec<Reference> = names.split(',').filter_map(|name| Reference::parse(name).ok()).collect();
-    job.solver().engine().image_made(id, &names);
+    job.solver().engine().image_put(digest, &names).await;
 }
 
 /// Who is to have the result, from all the ways in which clients have said so.

@@ -39,9 +39,8 @@ pub(super) async fn size(
             let size = answer.into_inner().info.map(|info| info.size).unwrap_or_default();
             Ok(Some(u64::try_from(size).unwrap_or_default()))
         }
-        Err(status) if status.code() == Code::NotFound && !status.message().starts_with("unknown store") => {
-            Ok(None)
-        }
+        // Where there is no such store either: who writes to it is told so.
+        Err(status) if status.code() == Code::NotFound => Ok(None),
         Err(status) => Err(failure(status)),
     }
 }

@@ -102,6 +102,11 @@ fn filesystem(number: u64) -> &'static str {
     }
 }
 
+/// Whether the kernel has SELinux in force.
+pub(super) fn has_selinux() -> bool {
+    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+}
+
 /// Whether the kernel has user namespaces, and idmapped mounts of memory too.
 pub(super) fn has_own_users() -> bool {
     let uname = rustix::system::uname();

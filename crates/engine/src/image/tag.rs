@@ -43,8 +43,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells subscribers of an image that was put into the store by who is beside the engine.
-    pub fn image_made(&self, id: &str, names: &[oci::Reference]) {
+    /// Tells subscribers of an image that was put into the store by who is beside the engine, and is known by its id or
+    /// by the digest of what leads to it there.
+    pub async fn image_put(&self, digest: &str, names: &[oci::Reference]) {
+        let (store, known) = (self.inner.images.clone(), digest.to_owned());
+        let found =
+            blocking(move || store.image_get(&known).map_err(|source| convert::error(source.kind(), source)));
+        // Who has taken it away meanwhile has told so.
+        if let Ok(image) = found.await {
+            self.image_made(&image.id.to_string(), names);
+        }
+    }
+
+    /// Tells subscribers of an image.
+    fn image_made(&self, id: &str, names: &[oci::Reference]) {
         self.emit_image("create", id, id);
         for name in names {
             self.emit_image("tag", id, &name.familiar());

@@ -33,16 +33,18 @@ struct OfEngine {
     engine: Engine,
     pod_network: String,
     has_own_users: bool,
+    has_selinux: bool,
 }
 
 impl Machine {
     /// The machine that this process is on, with its own engine as the runtime.
     pub fn of_engine(engine: Engine) -> Self {
         let network = engine.network().clone();
-        let has_own_users = engine.host_facts().has_own_users;
+        let (has_own_users, has_selinux) =
+            (engine.host_facts().has_own_users, engine.host_facts().has_selinux);
         // By its id: somebody else's may be called so too.
         let pod_network = network.network_pods().id.to_string();
-        let of_engine = Arc::new(OfEngine { engine, pod_network, has_own_users });
+        let of_engine = Arc::new(OfEngine { engine, pod_network, has_own_users, has_selinux });
         Self { runtime: Arc::clone(&of_engine) as Arc<dyn Runtime>, host: of_engine, network }
     }
 }
@@ -50,11 +52,6 @@ impl Machine {
 /// The filter of labels that lets through what belongs to one pod, or to any.
 fn of_pod(pod: Option<&str>) -> Vec<String> {
     vec![pod.map_or_else(|| labels::POD_UID.to_owned(), |uid| format!("{}={uid}", labels::POD_UID))]
-}
-
-/// Whether this host's kernel has SELinux in force.
-fn has_selinux() -> bool {
-    std::path::Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 impl Runtime for OfEngine {
@@ -65,7 +62,7 @@ impl Runtime for OfEngine {
     fn features(&self) -> Features {
         Features {
             apparmor: ::engine::host::has_apparmor(),
-            selinux: has_selinux(),
+            selinux: self.has_selinux,
             user_namespaces: self.has_own_users,
             recursive_read_only_mounts: true,
             storage_limits: self.engine.can_limit_storage(),

@@ -68,7 +68,7 @@ pub(super) async fn to_client(
     let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
     let part = shown.part("sending tarball");
     let mut sink = job.session()?.send_file(&exporter.id, &told).await?;
-    let writing = move |out: &mut dyn Write| write(&assembled, &names, made, is_docker, out);
+    let writing = writing(assembled, names, made, is_docker);
     let mut pieces = job.solver().engine().archive_stream("build", writing).await?;
     let mut sent = 0;
     let broken = |error: io::Error| SessionError::Failed(error.to_string());
@@ -108,6 +108,16 @@ async fn to_client_store(shown: &Shown, assembled: &Arc<Assembled>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Who writes an archive.
+fn writing(
+    assembled: Arc<Assembled>,
+    names: Vec<Reference>,
+    made: Timestamp,
+    is_docker: bool,
+) -> impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static {
+    move |out| write(&assembled, &names, made, is_docker, out)
 }
 
 /// Writes an image as an OCI layout, which is one of Docker's as well with `is_docker`.

@@ -216,7 +216,7 @@ async fn pack(job: &Job, layer: Layer, packing: Packing) -> Result<Arc<Packed>, 
     let packed = job.blocking(move || -> Result<Packed, SolveError> {
         let mut packed = store.layer_blob(&layer, &packing, &cancel)?;
         // An image leads to it, whose layers the store knows by nothing else where it is for another platform.
-        packed.store(&cancel)?;
+        packed.make_blob(&cancel)?;
         Ok(packed)
     });
     packed.await.map(Arc::new)

@@ -190,7 +190,7 @@ async fn of_front(attestation: &Attestation) -> Result<Vec<Said>, SolveError> {
             of_itself: attestation.of_itself,
         }]);
     }
-    let entries = content.read_dir(&attestation.path, None).await?;
+    let entries = crate::solve::Ref::read_dir(content, &attestation.path, None).await?;
     if entries.len() > STATEMENTS_MAX {
         return Err(invalid("there are too many statements in an attestation bundle"));
     }
