@@ -96,7 +96,7 @@ fn a_blob_stays_as_long_as_it_is_held() {
     let (mut plain, _) =
         pack(&test.store, &layer, Packing { compression: Compression::Uncompressed, ..Packing::default() });
     assert_eq!(test.names("blobs/sha256"), [""; 0]);
-    plain.store(&Cancel::default()).expect("a blob");
+    plain.make_blob(&Cancel::default()).expect("a blob");
     assert_eq!(test.names("blobs/sha256"), [layer.diff_id().hex()]);
     drop(plain);
     assert_eq!(test.names("blobs/sha256"), [""; 0]);

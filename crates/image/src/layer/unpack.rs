@@ -2,7 +2,7 @@
 //!
 //! Whiteouts (`.wh.name`) become character devices 0/0 and opaque markers (`.wh..wh..opq`) an
 //! attribute, as overlayfs expects. Layers are unpacked without looking at those below, so that
-//! several can be unpacked at once; what needs them is settled by [`settle`](super::settle).
+//! several can be unpacked at once; what needs them is settled by [`settle`](mod@super::settle).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
