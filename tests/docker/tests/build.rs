@@ -148,3 +148,25 @@ fn containers_of_all_steps_stay_where_they_are_to_stay() {
     let answer = daemon.raw("POST", "/v1.41/build?remote=/tmp/x", "").expect("an answer");
     assert!(answer.body.contains("remoteURL (/tmp/x) could not be recognized as URL"), "{answer:?}");
 }
+
+#[test]
+fn who_wants_a_step_anew_has_a_container_of_his_own() {
+    let daemon = Daemon::start();
+    let context = daemon.scratch("context");
+    // Long enough that each is asked for while the others are under way.
+    write(&context, &[("Dockerfile", &format!("FROM {IMAGE}\nRUN sleep 0.5\nRUN exit 3\n"))]);
+    let path = context.display().to_string();
+    let fails = |options: &[&str]| {
+        let mut arguments = vec!["build", "--no-cache"];
+        arguments.extend(options);
+        arguments.push(&path);
+        assert_ne!(daemon.docker(&arguments).code, 0);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| fails(&["--rm=false"]));
+        }
+        scope.spawn(|| fails(&["--force-rm"]));
+    });
+    assert_eq!(daemon.ok(&["ps", "--all", "--quiet"]).lines().count(), 6, "two of each that keeps them");
+}

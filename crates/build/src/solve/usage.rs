@@ -225,8 +225,10 @@ pub(crate) async fn once(
     step.job.inner.uses.lock().push(InUse::new(solver, &key));
     let flight = solver.inner.flights.begin(&key, |event| step.hear(event)).await;
     let has_waited = flight.has_waited;
-    // What was done while this one waited was done for it.
-    if (has_waited || !step.vertex.metadata.ignore_cache)
+    // What was done while this one waited was done for it, but for who follows it closely and wants it done anew: he
+    // has a container of his own.
+    let is_shared = has_waited && step.followed.is_none();
+    if (is_shared || !step.vertex.metadata.ignore_cache)
         && let Some(outputs) = known(step, &key).await
     {
         return Ok(Done { outputs, cached: !has_waited });

@@ -51,6 +51,9 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
     if !wanted.contains(&code) {
         if step.followed.is_some_and(|followed| followed.keeps_failed) {
             running.keep().await?;
+        } else if let Err(error) = running.remove().await {
+            // It goes with the last that holds it.
+            tracing::warn!(error = %base::error::chain(&error), "the container of a command that failed stays for now");
         }
         return Err(SolveError::Exit { process: meta.args.join(" "), code, out_of_memory });
     }
