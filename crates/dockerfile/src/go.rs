@@ -38,7 +38,7 @@ pub(crate) fn list(texts: &[String]) -> String {
 }
 
 /// Reads a truth as `strconv.ParseBool` does.
-pub(crate) fn truth(text: &str) -> Option<bool> {
+pub fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

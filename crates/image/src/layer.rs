@@ -138,7 +138,7 @@ impl Layer {
 
     /// Writes the layer's uncompressed archive, and checks that it is still what it was.
     pub(crate) fn write_archive(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut hashed = HashedWriter { out, hasher: self.diff_id.algorithm().hasher() };
+        let mut hashed = Hashed { out, hasher: self.diff_id.algorithm().hasher() };
         skeleton::reassemble(&self.directory, &mut hashed)?;
         let actual = hashed.hasher.finish();
         self.diff_id.expect(actual).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -307,12 +307,13 @@ impl<W: Write> Write for Wanted<'_, W> {
     }
 }
 
-struct HashedWriter<'a> {
-    out: &'a mut dyn Write,
-    hasher: Hasher,
+/// What is written goes on, and into a digest.
+pub(crate) struct Hashed<W> {
+    pub(crate) out: W,
+    pub(crate) hasher: Hasher,
 }
 
-impl Write for HashedWriter<'_> {
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.hasher.update(&bytes[..written]);

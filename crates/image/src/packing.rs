@@ -20,7 +20,7 @@ use crate::content::{Leaf, Lease, StagedBlob, Tree};
 use crate::error::Kind;
 use crate::image::ImageId;
 use crate::layer::settle::record_rewrite;
-use crate::layer::{Compressor, Layer, LayerError};
+use crate::layer::{Compressor, Hashed, Layer, LayerError};
 use crate::state::{Content, Origin};
 use crate::store::{Inner, Store};
 use clamp::Clamp;
@@ -451,22 +451,5 @@ impl Write for Staged<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.blob.flush()
-    }
-}
-
-struct Hashed<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

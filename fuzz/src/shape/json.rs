@@ -10,11 +10,11 @@ pub(super) fn change(input: &[u8], other: &[u8], rng: &mut Rng) -> Option<Vec<u8
     let mut document: Value = serde_json::from_slice(input).ok()?;
     let places = count(&document);
     let taken =
-        serde_json::from_slice(if rng.bool() { other } else { input }).ok().and_then(|from: Value| {
+        serde_json::from_slice(if rng.bool() { other } else { input }).ok().and_then(|mut from: Value| {
             let nth = rng.usize(..count(&from));
-            nth_of(&from, nth).cloned()
+            nth_of(&mut from, nth).map(std::mem::take)
         });
-    let place = nth_of_mut(&mut document, rng.usize(..places))?;
+    let place = nth_of(&mut document, rng.usize(..places))?;
     match rng.u8(..8) {
         0 => *place = scalar(rng),
         1 => *place = taken?,
@@ -116,24 +116,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-fn nth_of(value: &Value, nth: usize) -> Option<&Value> {
-    let mut left = nth;
-    let mut waiting = vec![value];
-    while let Some(value) = waiting.pop() {
-        if left == 0 {
-            return Some(value);
-        }
-        left -= 1;
-        match value {
-            Value::Array(items) => waiting.extend(items),
-            Value::Object(fields) => waiting.extend(fields.values()),
-            _ => {}
-        }
-    }
-    None
-}
-
-fn nth_of_mut(value: &mut Value, nth: usize) -> Option<&mut Value> {
+fn nth_of(value: &mut Value, nth: usize) -> Option<&mut Value> {
     let mut left = nth;
     let mut waiting = vec![value];
     while let Some(value) = waiting.pop() {

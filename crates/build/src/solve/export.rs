@@ -23,11 +23,15 @@ mod sbom;
 
 use std::collections::BTreeMap;
 
-use super::SolveError;
+use engine::ByteStream;
+use futures::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+
 use super::event::WarningEvent;
 use super::job::Job;
 use super::reference::Outcome;
 use super::shown::Shown;
+use super::{SessionError, SolveError};
 use attributes::Attributes;
 
 pub use attest::wanted as attestations_wanted;
@@ -69,6 +73,27 @@ pub(super) async fn export(
     };
     shown.end(&done);
     done
+}
+
+/// Sends a file to the client, in pieces that are asked for once it waits for them.
+async fn send(
+    shown: &Shown,
+    exporter: &Exporter,
+    told: &BTreeMap<String, String>,
+    pieces: impl Future<Output = Result<ByteStream, SolveError>>,
+) -> Result<(), SolveError> {
+    let part = shown.part("sending tarball");
+    let mut sink = shown.job().session()?.send_file(&exporter.id, told).await?;
+    let mut pieces = pieces.await?;
+    let mut sent = 0;
+    let broken = |error: std::io::Error| SessionError::Failed(error.to_string());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(SolveError::io("read what was built"))?;
+        sink.write_all(&piece).await.map_err(broken)?;
+        sent += piece.len() as u64;
+        part.at(sent);
+    }
+    Ok(sink.shutdown().await.map_err(broken)?)
 }
 
 /// Tells of what is said of an exporter and means nothing here.

@@ -67,6 +67,25 @@ pub(crate) struct NotedOperation {
     pub(crate) found: Option<Arc<CachedOperation>>,
 }
 
+impl RemoteCache {
+    /// What is said by an attribute, if it is there.
+    fn is_on(&self, key: &str) -> Result<Option<bool>, SolveError> {
+        let said = self.attributes.get(key).filter(|text| !text.is_empty());
+        let invalid = |text| SolveError::Invalid(format!("failed to parse {key}: {text:?}"));
+        said.map(|text| dockerfile::truth(text).ok_or_else(|| invalid(text))).transpose()
+    }
+
+    fn refuse_insecure(&self) -> Result<(), SolveError> {
+        match self.is_on("registry.insecure")? {
+            Some(true) => Err(SolveError::Unsupported(
+                "registry.insecure of a cache is not supported: the daemon is told of such registries"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl CachedOperation {
     /// What its outputs are, brought when they are needed.
     pub(crate) fn values(self: &Arc<Self>, solver: &Solver, vertex: &Digest) -> Vec<Value> {

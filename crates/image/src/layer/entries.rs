@@ -22,7 +22,7 @@ pub use copy::CopyError;
 use pax::Records;
 use sparse::Map;
 
-use super::header::Attributes;
+use super::header::{Attributes, has_content};
 
 /// The most that an entry may say of itself: Linux' longest extended attribute is 64 KiB.
 const HEADERS_MAX: u64 = 2 << 20;
@@ -204,15 +204,7 @@ impl<R: Read> Source<R> {
             kind => kind,
         };
         // Of the others some writers tell the size without the content.
-        let has_content = !matches!(
-            header.entry_type(),
-            EntryType::Link
-                | EntryType::Symlink
-                | EntryType::Char
-                | EntryType::Block
-                | EntryType::Directory
-                | EntryType::Fifo
-        );
+        let has_content = has_content(header.entry_type());
         let stored = match records.number("size")? {
             _ if !has_content => 0,
             Some(size) => size,

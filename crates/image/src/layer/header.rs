@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
+use tar::EntryType;
 
 use super::attributes::{set_xattr_at, settable, tolerate};
 use super::place::Directory;
@@ -89,6 +90,19 @@ impl Attributes {
         rustix::fs::utimensat(&parent.fd, name, &self.times, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
     }
+}
+
+/// Whether content follows an entry of this kind, whatever length it says.
+pub(crate) fn has_content(kind: EntryType) -> bool {
+    !matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    )
 }
 
 /// A number of a header; a field that its writer left blank is zero.

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
+use crate::layer::header::has_content;
+
 const BLOCK: usize = 512;
 /// The most that an entry may say of itself: as much as [`crate::layer::entries`] takes.
 const RECORDS_MAX: u64 = 2 << 20;
@@ -90,16 +92,7 @@ impl<W: Write> Clamp<W> {
         }
         self.out.write_all(header.as_bytes())?;
         // A link has no content, whatever length it says.
-        let has_content = !matches!(
-            kind,
-            EntryType::Link
-                | EntryType::Symlink
-                | EntryType::Char
-                | EntryType::Block
-                | EntryType::Directory
-                | EntryType::Fifo
-        );
-        Ok(match has_content {
+        Ok(match has_content(kind) {
             true if kind == EntryType::GNUSparse && block[MORE_IN_HEADER] != 0 => {
                 State::Sparse(padded(size)?)
             }

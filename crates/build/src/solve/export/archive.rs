@@ -11,7 +11,6 @@ use oci::archive::{
     OCI_LAYOUT_FILE, OciLayout,
 };
 use oci::{Descriptor, Digest, Index, Reference, media_type};
-use tokio::io::AsyncWriteExt as _;
 
 use super::assemble::{Assembled, assemble};
 use super::parts::parts;
@@ -45,17 +44,8 @@ pub(super) async fn to_client(
     let is_asked = attributes.inline_attestations == Some(true);
     let goes = said.iter().flatten().any(|said| several || is_asked || !said.inline_only);
     let names = attributes.names.clone();
-    let statements = async |manifests: &[Descriptor]| {
-        let named = parts
-            .iter()
-            .zip(manifests)
-            .map(|(part, manifest)| attest::subjects(&names, &part.platform, manifest));
-        Ok(said
-            .iter()
-            .zip(named)
-            .map(|(said, own)| said.iter().filter(|_| goes).map(|said| said.of(&own)).collect())
-            .collect())
-    };
+    let said = if goes { said } else { said.iter().map(|_| Vec::new()).collect() };
+    let statements = |manifests: &[Descriptor]| attest::statements(&said, &parts, &names, manifests);
     let assembled = Arc::new(assemble(shown, &parts, several, statements, goes, &attributes).await?);
     let mut told = image::told(&assembled)?;
     if !names.is_empty() {
@@ -66,19 +56,9 @@ pub(super) async fn to_client(
         return Ok(told);
     }
     let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
-    let part = shown.part("sending tarball");
-    let mut sink = job.session()?.send_file(&exporter.id, &told).await?;
     let writing = writing(assembled, names, made, is_docker);
-    let mut pieces = job.solver().engine().archive_stream("build", writing).await?;
-    let mut sent = 0;
-    let broken = |error: io::Error| SessionError::Failed(error.to_string());
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(SolveError::io("read what was built"))?;
-        sink.write_all(&piece).await.map_err(broken)?;
-        sent += piece.len() as u64;
-        part.at(sent);
-    }
-    sink.shutdown().await.map_err(broken)?;
+    let pieces = job.solver().engine().archive_stream("build", writing);
+    super::send(shown, exporter, &told, async { Ok(pieces.await?) }).await?;
     Ok(told)
 }
 

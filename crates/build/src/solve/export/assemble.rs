@@ -66,7 +66,7 @@ pub(super) async fn assemble(
     shown: &Shown,
     parts: &[Part],
     several: bool,
-    statements: impl AsyncFnOnce(&[Descriptor]) -> Result<Vec<Vec<Statement>>, SolveError>,
+    statements: impl FnOnce(&[Descriptor]) -> Vec<Vec<Statement>>,
     has_statements: bool,
     attributes: &Attributes,
 ) -> Result<Assembled, SolveError> {
@@ -113,7 +113,7 @@ pub(super) async fn assemble(
         return Ok(assembled);
     }
     let mut about = Vec::new();
-    for (entry, statements) in entries.iter().zip(statements(&entries).await?) {
+    for (entry, statements) in entries.iter().zip(statements(&entries)) {
         if !statements.is_empty() {
             let attestation = assembled.attestation(entry, &statements, types, attributes)?;
             drop(shown.part(format!("exporting attestation manifest {}", attestation.digest)));

@@ -123,6 +123,20 @@ pub(super) fn subjects(names: &[Reference], platform: &Platform, manifest: &Desc
     names.iter().map(subject).collect()
 }
 
+/// The statements about each part, which has the manifest in its place.
+pub(super) fn statements(
+    said: &[Vec<Said>],
+    parts: &[Part],
+    names: &[Reference],
+    manifests: &[Descriptor],
+) -> Vec<Vec<Statement>> {
+    let of = |((said, part), manifest): ((&Vec<Said>, &Part), &Descriptor)| {
+        let own = subjects(names, &part.platform, manifest);
+        said.iter().map(|said| said.of(&own)).collect()
+    };
+    said.iter().zip(parts).zip(manifests).map(of).collect()
+}
+
 /// What is said of each part: by its front end, and where it comes from.
 pub(super) async fn said(job: &Job, outcome: &Outcome, parts: &[Part]) -> Result<Vec<Vec<Said>>, SolveError> {
     let front = || outcome.attestations.values().flatten();

@@ -244,11 +244,8 @@ fn annotation(text: &str) -> Result<Option<(Of, String)>, SolveError> {
 
 /// What a client says by an attribute that may be there without a value.
 fn is_on(key: &str, value: &str) -> Result<bool, SolveError> {
-    match value {
-        "" | "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
-        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
-        other => Err(SolveError::Invalid(format!("non-bool value {other:?} specified for {key}"))),
-    }
+    let truth = if value.is_empty() { Some(true) } else { dockerfile::truth(value) };
+    truth.ok_or_else(|| SolveError::Invalid(format!("non-bool value {value:?} specified for {key}")))
 }
 
 /// Seconds since 1970; none where it is empty.

@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use base::cancel::Cancel;
-use futures::StreamExt;
 use oci::Hasher;
 use rustix::fs::{FileType, Mode, OFlags};
-use tokio::io::AsyncWriteExt;
 
 use super::attest::{self, Said, Subject};
 use super::attributes::Attributes;
@@ -24,7 +22,7 @@ use crate::solve::reference::Outcome;
 use crate::solve::session::Transferred;
 use crate::solve::shown::Shown;
 use crate::solve::value::{self, Chain, Root, Value};
-use crate::solve::{SessionError, SolveError, now};
+use crate::solve::{SolveError, now};
 
 /// What is handed over, and what keeps it there.
 struct Gathered {
@@ -79,19 +77,8 @@ pub(super) async fn to_archive(
             "platform-split=false: an archive of several platforms has a directory for each".to_owned(),
         ));
     };
-    let part = shown.part("sending tarball");
-    let job = shown.job();
-    let mut sink = job.session()?.send_file(&exporter.id, &BTreeMap::new()).await?;
-    let mut pieces = job.solver().engine().tree_export("build", tree).await?;
-    let mut sent = 0;
-    let broken = |error: std::io::Error| SessionError::Failed(error.to_string());
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(SolveError::io("read what was built"))?;
-        sink.write_all(&piece).await.map_err(broken)?;
-        sent += piece.len() as u64;
-        part.at(sent);
-    }
-    sink.shutdown().await.map_err(broken)?;
+    let pieces = shown.job().solver().engine().tree_export("build", tree);
+    super::send(shown, exporter, &BTreeMap::new(), async { Ok(pieces.await?) }).await?;
     Ok(BTreeMap::new())
 }
 

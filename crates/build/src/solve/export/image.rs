@@ -45,17 +45,7 @@ pub(super) async fn to_store(
         return plain(shown, part, &attributes.names).await;
     }
     let names = attributes.names.clone();
-    let statements = async |manifests: &[oci::Descriptor]| {
-        let named = parts
-            .iter()
-            .zip(manifests)
-            .map(|(part, manifest)| attest::subjects(&names, &part.platform, manifest));
-        Ok(said
-            .iter()
-            .zip(named)
-            .map(|(said, own)| said.iter().map(|said| said.of(&own)).collect())
-            .collect())
-    };
+    let statements = |manifests: &[oci::Descriptor]| attest::statements(&said, &parts, &names, manifests);
     let assembled = assemble(shown, &parts, several, statements, has_statements, &attributes).await?;
     let digest = assembled.target.digest.clone();
     if let Some(prefix) = &attributes.dangling_prefix

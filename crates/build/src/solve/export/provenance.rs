@@ -85,11 +85,10 @@ impl Settings {
     fn read(attributes: &BTreeMap<String, String>) -> Result<Self, SolveError> {
         let invalid = |problem: String| SolveError::Invalid(problem);
         let get = |key: &str| attributes.get(key).map(String::as_str);
-        let flag = |key: &str| match get(key) {
-            None => Ok(false),
-            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
-            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(invalid(format!("failed to parse {key} flag {other:?}"))),
+        let flag = |key: &str| {
+            get(key).map_or(Ok(false), |text| {
+                dockerfile::truth(text).ok_or_else(|| invalid(format!("failed to parse {key} flag {text:?}")))
+            })
         };
         if flag("capture-usage")? {
             return Err(SolveError::Unsupported(

@@ -69,12 +69,7 @@ struct Chosen {
 impl Asked {
     fn read(cache: &RemoteCache) -> Result<Self, SolveError> {
         let of = |key: &str| cache.attributes.get(key).map(String::as_str).filter(|text| !text.is_empty());
-        let is_on = |key: &str| match of(key) {
-            None => Ok(None),
-            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(Some(true)),
-            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(Some(false)),
-            Some(other) => Err(SolveError::Invalid(format!("failed to parse {key}: {other:?}"))),
-        };
+        let is_on = |key: &str| cache.is_on(key);
         let to = match cache.kind.as_str() {
             "registry" => {
                 let name = of("ref").ok_or_else(|| SolveError::Invalid("missing ref".to_owned()))?;
@@ -96,12 +91,7 @@ impl Asked {
                 )));
             }
         };
-        if is_on("registry.insecure")? == Some(true) {
-            return Err(SolveError::Unsupported(
-                "registry.insecure of a cache is not supported: the daemon is told of such registries"
-                    .to_owned(),
-            ));
-        }
+        cache.refuse_insecure()?;
         let all = match of("mode") {
             None | Some("min") => false,
             Some("max") => true,

@@ -82,6 +82,7 @@ impl Imports {
 /// Refuses what is no cache that is read here.
 fn check(cache: &RemoteCache) -> Result<(), SolveError> {
     let has = |key: &str| cache.attributes.get(key).is_some_and(|value| !value.is_empty());
+    cache.refuse_insecure()?;
     match cache.kind.as_str() {
         "registry" => match cache.attributes.get("ref") {
             Some(name) => reference(name).map(drop),
@@ -331,6 +332,11 @@ mod tests {
             ("registry", &[][..], "registry cache importer requires ref"),
             ("local", &[("src", "/cache")][..], "local cache importer requires explicit digest"),
             ("local", &[("digest", "sha256:x")][..], "local cache importer requires src"),
+            (
+                "registry",
+                &[("ref", "example.org/c"), ("registry.insecure", "true")][..],
+                "registry.insecure of a cache is not supported: the daemon is told of such registries",
+            ),
             (
                 "gha",
                 &[][..],
