@@ -371,9 +371,8 @@ impl Desk {
     }
 
     /// What of many records fits into an answer, from another one on each time.
-    fn portion(&self, limit: Option<usize>) -> Portion {
-        let from = self.turn.fetch_add(1, Ordering::Relaxed);
-        Portion { from, ..Portion::within(limit.unwrap_or(message::LONGEST)) }
+    fn portion(&self, limit: Option<usize>) -> Portion<'_> {
+        Portion { turn: Some(&self.turn), ..Portion::within(limit.unwrap_or(message::LONGEST)) }
     }
 
     fn turn(&self, data: &mut [Data]) {

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -58,20 +59,21 @@ struct Named {
 
 /// Which of the records of a name are told, where there may be more than a message holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Portion {
-    /// Where to begin: clients that take the first spread.
-    pub(super) from: usize,
+pub(super) struct Portion<'a> {
+    /// Where to begin, one further for each answer that has several: clients that take the first spread, also those
+    /// that ask for two kinds each time. From the first on without it.
+    pub(super) turn: Option<&'a AtomicUsize>,
     /// How many at most.
     pub(super) most: usize,
 }
 
-impl Portion {
+impl Portion<'_> {
     /// From the first on, as many as a message of this length can hold.
     pub(super) fn within(length: usize) -> Self {
         /// The shortest record: an address, under a name that is a reference.
         const SHORTEST: usize = 16;
         // One more than fits, so that it is seen that they do not.
-        Self { from: 0, most: length / SHORTEST + 1 }
+        Self { turn: None, most: length / SHORTEST + 1 }
     }
 }
 
@@ -137,7 +139,7 @@ impl Zone {
     }
 
     /// What there is of `kind` for `name` (lower case, no dot at the end), or the portion of it.
-    pub(super) fn answer(&self, name: &str, kind: Kind, portion: Portion) -> Answer {
+    pub(super) fn answer(&self, name: &str, kind: Kind, portion: Portion<'_>) -> Answer {
         let below = name.strip_suffix(&*self.domain).filter(|below| below.is_empty() || below.ends_with('.'));
         let Some(below) = below else { return self.answer_reverse(name, kind, portion) };
         if !self.told {
@@ -177,7 +179,7 @@ impl Zone {
     }
 
     /// Addresses of others are asked of others.
-    fn answer_reverse(&self, name: &str, kind: Kind, portion: Portion) -> Answer {
+    fn answer_reverse(&self, name: &str, kind: Kind, portion: Portion<'_>) -> Answer {
         let address = parse_reverse(name).filter(|address| reverse(*address) == name);
         match address.and_then(|address| self.pointers.get(&address)) {
             Some(names) if matches!(kind, Kind::Pointer | Kind::Any) => {
@@ -313,13 +315,16 @@ impl Named {
     }
 
     /// The records of a kind, or the portion of them. An alias is one of every kind.
-    fn some(&self, kind: Kind, portion: Portion) -> Vec<Data> {
+    fn some(&self, kind: Kind, portion: Portion<'_>) -> Vec<Data> {
         let wanted = if kind == Kind::Any { u16::MAX } else { bit(kind) | bit(Kind::Alias) };
         if self.kinds & wanted == 0 {
             return Vec::new();
         }
-        let (first, rest) = self.data.split_at(portion.from % self.data.len().max(1));
         let fits = |data: &&Data| bit(data.kind()) & wanted != 0;
+        let has_several = self.data.iter().filter(fits).nth(1).is_some();
+        let turn = portion.turn.filter(|_| has_several);
+        let from = turn.map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed) % self.data.len());
+        let (first, rest) = self.data.split_at(from);
         rest.iter().chain(first).filter(fits).take(portion.most).cloned().collect()
     }
 }
@@ -510,7 +515,8 @@ mod tests {
         let many = DnsService { address: DnsAddress::Headless(endpoints.collect()), ports: Vec::new() };
         zone.change([(ServiceName::new("default", "many"), Some(many))].into());
         let told = |kind, from| {
-            let portion = Portion { from, most: 3 };
+            let turn = AtomicUsize::new(from);
+            let portion = Portion { turn: Some(&turn), most: 3 };
             match zone.now().answer("many.default.svc.cluster.local", kind, portion) {
                 Answer::Records(data) => data,
                 other => panic!("{other:?}"),
@@ -520,6 +526,25 @@ mod tests {
         assert_eq!(told(Kind::Ipv4, 0), expected([0, 1, 2]));
         assert_eq!(told(Kind::Any, 2998), expected([998, 999, 0]));
         assert_eq!(told(Kind::Ipv6, 5), []);
+    }
+
+    #[test]
+    fn who_asks_for_two_kinds_each_time_meets_all_records() {
+        let zone = zone();
+        let address = |last: u8| IpAddr::V4(Ipv4Addr::new(10, 42, 0, last));
+        let endpoints = [1, 2].map(|last| DnsEndpoint { address: address(last), hostname: None });
+        let two = DnsService { address: DnsAddress::Headless(endpoints.into()), ports: Vec::new() };
+        zone.change([(ServiceName::new("default", "two"), Some(two))].into());
+        let turn = AtomicUsize::new(0);
+        let mut first = Vec::new();
+        for kind in [Kind::Ipv4, Kind::Ipv6, Kind::Ipv4, Kind::Ipv6, Kind::Ipv4] {
+            let portion = Portion { turn: Some(&turn), most: 9 };
+            match zone.now().answer("two.default.svc.cluster.local", kind, portion) {
+                Answer::Records(data) => first.extend(data.first().cloned()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(first, [1, 2, 1].map(|last| Data::Address(address(last))));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 /// `NFTA_TABLE_`
 pub(super) mod table {
     pub(crate) const NAME: u16 = 1;
+    pub(crate) const FLAGS: u16 = 2;
 }
 
 /// `NFTA_CHAIN_`

@@ -74,6 +74,10 @@ pub(super) fn mark(kind: u16) -> Message {
 pub(super) fn table(kind: u16, table: TableName<'_>) -> Message {
     let mut message = table.message(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 });
     message.text(attribute::table::NAME, table.name);
+    if kind == NEWTABLE {
+        // One that is there does not sleep (`dormant`) any more.
+        message.be32(attribute::table::FLAGS, 0);
+    }
     message
 }
 

@@ -10,7 +10,9 @@ use std::io;
 
 use super::attribute::{chain, desc, set};
 use super::diff::{Change, difference};
-use super::encode::{self, DATA_TYPE_VERDICT, NEWCHAIN, NEWSET, REMEMBERED, SET_REMEMBERS, TableName};
+use super::encode::{
+    self, DATA_TYPE_VERDICT, NEWCHAIN, NEWSET, NEWTABLE, REMEMBERED, SET_REMEMBERS, TableName,
+};
 use super::ruleset::{Content, Ruleset, Set};
 use crate::netlink::{Attributes, Message, Reply, Socket, attribute_text};
 
@@ -57,7 +59,7 @@ pub(super) fn list(socket: &mut Socket, table: TableName<'_>, wanted: &Ruleset) 
 
 /// Appends what makes `wanted` of what `table` holds, but for the sets that stay.
 pub(super) fn rewrite(table: TableName<'_>, held: &Held, wanted: &Ruleset, messages: &mut Vec<Message>) {
-    messages.push(encode::flush(table));
+    messages.extend([encode::table(NEWTABLE, table), encode::flush(table)]);
     let gone = || held.sets.iter().filter(|set| !held.kept.contains_key(&set.name));
     // Kernels before 6.4 let go of the chains that a map leads to when its elements go, not when it does.
     let leading = gone().filter(|set| set.leads_to_chains);

@@ -169,6 +169,13 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
         rewritten("delete table ip gantry").await;
         let anew = whose();
         assert_eq!(whose(), anew);
+        // Who puts it to sleep while nobody looks does not end the services: it is awake after the next start.
+        network.close().await;
+        drop(network);
+        nft("add table ip gantry { flags dormant; }");
+        let network = host.open().await;
+        let anew = whose();
+        assert_eq!(whose(), anew);
         network.close().await;
     });
 }
