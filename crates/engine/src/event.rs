@@ -208,7 +208,6 @@ fn action_matches(wanted: &str, action: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[track_caller]
     #[tokio::test]
     async fn what_happened_until_then_is_told_however_late_it_is_read() {
         let event = |second: i64| {

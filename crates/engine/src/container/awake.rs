@@ -27,21 +27,24 @@ impl Engine {
     /// Waits until a program that was just started would hear `signal`, or seems to want no more than it has said.
     pub(super) async fn awake(&self, cell: &ContainerCell, signal: i32) {
         if !HARMLESS.contains(&signal) {
-            self.look(cell, BEGINS, move |status| seen(status, signal)).await;
+            // One that is ending needs no signal any more.
+            self.look(cell, BEGINS, false, move |status| seen(status, signal)).await;
         }
     }
 
     /// Waits until a program that was just started has ended, or waits for something: its first words are in its log.
     pub(super) async fn settled(&self, cell: &ContainerCell) {
-        self.look(cell, SPEAKS, rests).await;
+        self.look(cell, SPEAKS, true, rests).await;
     }
 
     /// Looks at a program until it has done what `seen` looks for, or waits for something, or was started longer
-    /// ago than `within`. What is too long is the program's own way.
+    /// ago than `within`. What is too long is the program's own way. One that is ending is waited for if `to_end`,
+    /// which whoever holds its lock must not.
     async fn look(
         &self,
         cell: &ContainerCell,
         within: Duration,
+        to_end: bool,
         seen: impl Fn(&str) -> Option<Seen> + Copy + Send + 'static,
     ) {
         if cell.status() != Status::Running {
@@ -67,6 +70,7 @@ impl Engine {
                     Some(Seen::Idle) if idle + 1 < IDLE => idle += 1,
                     Some(Seen::Idle | Seen::Hears) => return,
                     // It is ending: what it has said is there when that is known.
+                    None if !to_end => return,
                     None => {
                         let _ = pulse.wait_for(|pulse| !pulse.status.is_active()).await;
                         return;

@@ -17,6 +17,8 @@ impl Engine {
         };
         let engine = self.clone();
         self.detached(async move {
+            // Nobody else waits meanwhile.
+            engine.awake(&cell, number).await;
             {
                 let (_operation, interrupted) = cell.lock_to_end().await;
                 if interrupted && !cell.status().is_active() {

@@ -49,6 +49,7 @@ impl Engine {
         returns: bool,
     ) -> Result<()> {
         let mut pulse = cell.pulse();
+        self.awake(cell, signal).await;
         {
             let (_operation, interrupted) = cell.lock_to_end().await;
             match cell.status() {
@@ -115,7 +116,6 @@ impl Engine {
     /// not answer.
     pub(crate) async fn send(&self, cell: &ContainerCell, signal: i32) -> Result<bool> {
         let Some(shim) = cell.sandbox.shim() else { return Ok(true) };
-        self.awake(cell, signal).await;
         let mut is_heard = true;
         match shim.kill(cell.id.as_str(), None, signal).await {
             Ok(()) => {}
