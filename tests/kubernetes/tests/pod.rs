@@ -140,6 +140,12 @@ fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
         let (told, tried) = (counted("BackOff"), counted("Pulling"));
         if told > tried { Ok(()) } else { Err(format!("told {told} times, tried {tried} times")) }
     });
+    // Of one that has ended nothing is told any more.
+    space.ok(&["patch", "pod", "box", "-p", r#"{"spec": {"activeDeadlineSeconds": 1}}"#]);
+    space.wait_for("pod/box", "{.status.phase}", "Failed");
+    let told = counted("BackOff");
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    assert!(counted("BackOff") <= told + 1, "{} times after {told}", counted("BackOff"));
 }
 
 #[test]

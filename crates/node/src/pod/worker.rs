@@ -241,7 +241,9 @@ impl Worker {
             self.reject(&rejection).await;
             return self.publish_again;
         }
-        self.age_messages();
+        if !self.ended {
+            self.age_messages();
+        }
         self.refresh_volumes().await;
         // Each round either does something or is the last; the bound is for a defect's sake.
         for _ in 0..64 {
@@ -421,7 +423,7 @@ impl Worker {
     /// The moment at which something is due: a back-off ends or is told of again, a message changes, volumes
     /// are old.
     fn wake(&self, plan: &Plan) -> Option<Duration> {
-        let shown = self.waiting.values().filter_map(Waiting::says_next);
+        let shown = self.waiting.values().filter(|_| !self.ended).filter_map(Waiting::says_next);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
         let again = self.announced.next();
         plan.wake.into_iter().chain(shown).chain(refresh).chain(again).chain(self.publish_again).min()
