@@ -233,6 +233,59 @@ fn another_source_is_built_where_a_policy_says_so() {
     });
 }
 
+#[test]
+fn what_a_source_has_to_be_it_is_or_there_is_no_build() {
+    with_engine(async |engine| {
+        loopback_up();
+        let solver = Solver::new(engine.clone());
+        let busybox = "docker-image://docker.io/library/busybox:latest";
+        let id = engine.image_inspect("busybox").expect("the image").id.to_string();
+        source(&solver, busybox, &[("image.checksum", &id)]).await.expect();
+        let other = oci::Digest::sha256_of(b"other").to_string();
+        let error = source(&solver, busybox, &[("image.checksum", &other)]).await.error();
+        assert!(error.contains(&format!("is {id}, not {other}, which it has to be")), "{error}");
+        let error = source(&solver, "git://localhost/r", &[("git.sig.pubkey", "key")]).await.error();
+        assert!(error.contains("git.sig.pubkey of the source git://localhost/r is not supported"), "{error}");
+
+        // Two sources of one address, the second by another sort of digest, where the first need not be fetched.
+        let server = Server::default();
+        let address = format!("{}/a", server.start());
+        server.answers("ETag: \"one\"\r\n", "one");
+        source(&solver, &address, &[]).await.expect();
+        let mut hasher = oci::Algorithm::Sha512.hasher();
+        hasher.update(b"one");
+        let right = hasher.finish().to_string();
+        for (checksum, is_right) in [(right.clone(), true), (right.replace(['0', '1', '2'], "3"), false)] {
+            let session: Arc<dyn Session> = Arc::new(Client::default());
+            let job = solver.job(JobOptions { session: Some(session), ..JobOptions::default() });
+            for (attributes, is_right) in [(vec![], true), (vec![("http.checksum", &*checksum)], is_right)] {
+                let result = job.solve(&definition(&address, &attributes)).await.expect("a definition");
+                let done = result.evaluate().await;
+                assert_eq!(done.is_ok(), is_right, "{attributes:?}: {done:?}");
+            }
+            job.close();
+        }
+    });
+}
+
+#[test]
+fn a_policy_holds_for_layouts_that_are_asked_about() {
+    with_engine(async |engine| {
+        let deny = SourceRule {
+            action: SourceAction::Deny,
+            pattern: "oci-layout://*".to_owned(),
+            matching: Matching::Wildcard,
+            attributes: Vec::new(),
+        };
+        let policies = Policies::new(vec![SourcePolicy { rules: vec![deny] }]).expect("a policy");
+        let options = JobOptions { policies: Arc::new(policies), ..JobOptions::default() };
+        let job = Solver::new(engine.clone()).job(options);
+        let name = format!("x@{}", oci::Digest::sha256_of(b"x"));
+        let error = job.resolve_layout(&name, "", "store", None).await.expect_err("denied");
+        assert!(error.to_string().contains("denied by policy"), "{error}");
+    });
+}
+
 /// A definition of a file that has another in it.
 fn with_file(content: Vec<u8>) -> (Draft, llb::Output) {
     let mut draft = Draft::default();

@@ -341,7 +341,19 @@ impl Job {
         store: &str,
         platform: Option<&Platform>,
     ) -> Result<ResolvedImage, SolveError> {
-        self.until_cancelled(super::source::layout::resolve(self, name, session, store, platform)).await
+        const SCHEME: &str = "oci-layout://";
+        let said = [("oci.session", session), ("oci.store", store)];
+        let attrs = said.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let source = llb::pb::SourceOp { identifier: format!("{SCHEME}{name}"), attrs };
+        let source = self.source_in_place_of(source)?;
+        let Some(found) = source.identifier.strip_prefix(SCHEME) else {
+            return Err(
+                ::dockerfile::Replaced { name: name.to_owned(), by: source.identifier.clone() }.into()
+            );
+        };
+        let of = |key: &str| source.attrs.get(key).map_or("", String::as_str);
+        let (session, store) = (of("oci.session"), of("oci.store"));
+        self.until_cancelled(super::source::layout::resolve(self, found, session, store, platform)).await
     }
 
     /// Hands the outcome over: to the image store, to the client. Gives what clients are told of it.

@@ -44,6 +44,13 @@ pub(super) async fn solve(
     if id.len() > NAME {
         return Err(Status::invalid_argument(format!("a build's ref has at most {NAME} bytes")));
     }
+    if request.proxy_network {
+        return Err(Status::unimplemented("networks by a proxy are not supported"));
+    }
+    if request.compatibility_version != 0 {
+        let version = request.compatibility_version;
+        return Err(Status::unimplemented(format!("compatibility version {version} is not supported")));
+    }
     let policies = policy::read(request.source_policy.take().into_iter().collect())?;
     let policies = Policies::new(policies).map_err(|error| status(&error))?;
     if !request.source_policy_session.is_empty() {

@@ -128,6 +128,11 @@ async fn prepare(
     name: &str,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Prepared, SolveError> {
+    if let Some(key) = attributes.keys().find(|key| key.starts_with("git.sig.")) {
+        let problem =
+            format!("{key} of the source git://{name} is not supported: signatures are not checked");
+        return Err(SolveError::Unsupported(problem));
+    }
     let is_on = |key: &str| attributes.get(key).is_some_and(|value| value == "true");
     let (address, fragment) = name.split_once('#').unwrap_or((name, ""));
     let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));

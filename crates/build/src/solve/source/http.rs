@@ -92,6 +92,9 @@ pub(crate) async fn perform(
         let digest = &fetched.digest;
         step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
     };
+    if wanted.needs_content(&fetched) {
+        fetched = wanted.fetch(step.job, Some(&progress)).await?;
+    }
     if fetched.file.is_none() {
         match usage::done_before(step, &wanted.key(&fetched)).await {
             Some(done) => {
@@ -134,6 +137,9 @@ pub(crate) async fn meta(
         return Ok(HttpMeta { digest: digest.clone(), name, modified: None, checksum: None });
     }
     let mut fetched = wanted.fetched(job, None, true).await?;
+    if wanted.needs_content(&fetched) {
+        fetched = wanted.fetch(job, None).await?;
+    }
     wanted.check(&fetched)?;
     let checksum = match checksum {
         None => None,
@@ -198,6 +204,14 @@ impl<'a> Wanted<'a> {
         key.add(&fetched.name);
         key.add(format!("{:o} {} {} {:?}", self.mode, self.owner.uid, self.owner.gid, fetched.modified));
         key.finish()
+    }
+
+    /// Whether only the content says if it is the one that is meant, and that is not here: another source of the
+    /// build has asked for it by another sort of digest.
+    fn needs_content(&self, fetched: &Fetched) -> bool {
+        let wanted = self.checksum.as_ref();
+        fetched.file.is_none()
+            && wanted.is_some_and(|wanted| wanted.algorithm() != fetched.digest.algorithm())
     }
 
     /// Refuses a file that is not the one that is meant.

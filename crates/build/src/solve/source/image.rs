@@ -155,9 +155,6 @@ pub(crate) async fn perform(
     if attributes.contains_key("image.layerlimit") {
         return Err(SolveError::Unsupported("a limit on an image's layers is not supported".to_owned()));
     }
-    if let Some(wanted) = attributes.get("image.checksum") {
-        check(name, wanted)?;
-    }
     let reference = parse(name)?;
     let progress = step.status(&format!("resolve {reference}"));
     progress.tell(0, 0, false);
@@ -170,6 +167,14 @@ pub(crate) async fn perform(
             (described.digest.clone(), chain_id, Origin::Registry { described, auth })
         }
     };
+    // What was asked for by its digest was found by it.
+    let is_it = |wanted: &String| {
+        [Some(&digest), reference.digest()].into_iter().flatten().any(|is| is.to_string() == *wanted)
+    };
+    if let Some(wanted) = attributes.get("image.checksum").filter(|wanted| !is_it(wanted)) {
+        let problem = format!("the image {reference} is {digest}, not {wanted}, which it has to be");
+        return Err(SolveError::Invalid(problem));
+    }
     step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
     let image = BaseImage {
         name: reference.with_digest(digest).to_string(),
@@ -283,11 +288,4 @@ fn parse(name: &str) -> Result<Reference, SolveError> {
         SolveError::Invalid(format!("failed to parse docker reference {name:?}: {error}"))
     })?;
     Ok(if parsed.digest().is_some() { parsed } else { parsed.with_default_tag() })
-}
-
-fn check(name: &str, wanted: &str) -> Result<(), SolveError> {
-    match parse(name)?.digest().is_none_or(|digest| digest.to_string() == wanted) {
-        true => Ok(()),
-        false => Err(SolveError::Invalid(format!("the image {name} does not have the checksum {wanted}"))),
-    }
 }
