@@ -23,7 +23,8 @@ mod connections;
 mod consistency;
 mod decode;
 mod definitions;
-pub mod error;
+pub mod encryption;
+mod error;
 mod flight;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -65,6 +66,7 @@ pub use authorisation::{Attributes, Authorizer, Coarse, Deciding, Decision};
 pub use body::Body;
 pub use call::Call;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};
+pub use encryption::{Encryption, EncryptionError};
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};

@@ -1,21 +1,57 @@
 //! Where the cluster's state is: in the root, or in etcd.
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use base::Clock;
+use apiserver::Encryption;
+use base::{Clock, Random};
 use offload::Threads;
-use store::{Embedded, Etcd, EtcdOptions, Store};
+use store::{Embedded, Etcd, EtcdOptions, Sealed, Store};
 
 use crate::config::{Config, Etcd as Elsewhere};
 
 /// How long etcd is to keep what is superseded, as kube-apiserver has it.
 const HISTORY: Duration = Duration::from_secs(300);
 
-/// Opens the store that the configuration names.
-pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store that the configuration names; Secrets are encrypted in it.
+pub(crate) async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let store = open_plain(config, clock).await?;
+    let (path, own) = match &config.encryption {
+        Some(path) => (path.clone(), false),
+        None => (config.root.join("encryption").join("config.yaml"), true),
+    };
+    let shown = path.display().to_string();
+    let encryption = Threads::new(1).run(move || encryption(&path, own, random)).await;
+    let encryption = encryption.with_context(|| format!("use the encryption configuration {shown}"))?;
+    let sealed = Sealed::new(store, Arc::new(encryption));
+    let renewed = sealed.renew().await.with_context(|| format!("encrypt the store as {shown} says"))?;
+    if renewed > 0 {
+        tracing::info!(objects = renewed, configuration = shown, "encrypted objects anew");
+    }
+    Ok(Arc::new(sealed))
+}
+
+/// Reads the encryption configuration; makes the installation's own, with a new key, where there is none.
+fn encryption(path: &Path, own: bool, random: Arc<dyn Random>) -> anyhow::Result<Encryption> {
+    if own && !path.exists() {
+        let directory = path.parent().context("it is in a directory")?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).context("make its directory")?;
+        let text = Encryption::new_configuration(&*random);
+        base::fs::write_atomic(path, text.as_bytes(), 0o600).context("make it")?;
+    }
+    let text = std::fs::read_to_string(path).context("read it")?;
+    Ok(Encryption::parse(&text, random)?)
+}
+
+async fn open_plain(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.etcd {
         Some(elsewhere) => connect(elsewhere).await,
         None => {

@@ -211,6 +211,8 @@ pub(crate) struct Config {
     pub(crate) service_cidr: Ipv4Net,
     /// DNS domain of the cluster.
     pub(crate) cluster_domain: String,
+    /// How objects are encrypted on disk, where that is not as the root's own file says.
+    pub(crate) encryption: Option<PathBuf>,
     /// The etcd that keeps the cluster's state, if it is not kept in the root.
     pub(crate) etcd: Option<Etcd>,
     /// Docker's default bridge.
@@ -269,6 +271,10 @@ impl Config {
             pod_cidr: read.parsed("pod-cidr", CIDR)?,
             service_cidr: read.parsed("service-cidr", CIDR)?,
             cluster_domain: read.checked("cluster-domain", check_domain)?,
+            encryption: match read.raw("encryption-provider-config").0.as_str() {
+                "" => None,
+                _ => Some(read.directory("encryption-provider-config")?),
+            },
             etcd: read.etcd()?,
             bridge: read.checked("bridge", check_interface)?,
             bip: read.parsed("bip", CIDR)?,

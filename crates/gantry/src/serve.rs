@@ -59,7 +59,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let mut docker = DockerListeners::bind(config, &clock, &random).await?;
 
     // 2. The store, and the API over it.
-    let store = crate::cluster_state::open(config, Arc::clone(&clock)).await?;
+    let store = crate::cluster_state::open(config, Arc::clone(&clock), Arc::clone(&random)).await?;
     // Only where others stand on the same store is there anything to agree on.
     let candidate = store.is_shared().then(|| format!("{}_{:016x}", config.node_name, random.next_u64()));
     let nodes = LocalNode::new(Handle::current());

@@ -290,6 +290,10 @@ impl Store for Embedded {
         self.request(|answer| Request::Compact(revision, answer))
     }
 
+    fn purge(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.request(Request::Purge)
+    }
+
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
         self.request(|answer| Request::LeaseGrant(ttl, answer))
     }

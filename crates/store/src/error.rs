@@ -93,6 +93,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// A value is kept in a form that cannot be read.
+    #[error("the value of `{key}` cannot be read")]
+    Sealed {
+        /// Whose value.
+        key: String,
+        /// Why.
+        source: crate::SealError,
+    },
     /// The store is being closed.
     #[error("the store is closed")]
     Closed,

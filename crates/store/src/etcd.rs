@@ -394,6 +394,18 @@ impl Store for Etcd {
         self.0.compact(revision).boxed()
     }
 
+    fn purge(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            let revision = self.revision().await?;
+            match self.compact(revision).await {
+                // Somebody else was faster.
+                Ok(()) | Err(Error::Compacted { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
         self.0.grant(ttl).boxed()
     }

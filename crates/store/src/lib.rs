@@ -29,6 +29,7 @@ pub mod etcd;
 mod ext;
 mod kv;
 mod request;
+mod sealed;
 mod watch;
 
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use request::{
     Compare, CompareTarget, Conflict, Expect, KEY_LIMIT, LeaseId, OPERATION_LIMIT, Op, OpResult, Put, Range,
     RangeResult, Status, Txn, TxnResult, VALUE_LIMIT,
 };
+pub use sealed::{Opened, Seal, SealError, Sealed};
 pub use watch::{Watch, WatchError, WatchMessage, Watcher};
 
 /// A multi-version key-value store, as a backend implements it; [`StoreExt`] adds what callers like.
@@ -74,6 +76,11 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets what was superseded before `revision`: reads and watches from before it fail with
     /// [`Error::Compacted`] from now on.
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Forgets all that was superseded, in history and on disk: when it returns, no file of the store has any
+    /// of it. Takes as long as writing everything anew. A store elsewhere forgets the history; its files are
+    /// its own matter (etcd: `etcdctl defrag`).
+    fn purge(&self) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Makes a lease: the keys put with it are deleted unless it is renewed every `ttl`.
     ///

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Event, KeyRange, Revision};
+use crate::{Event, KeyRange, Revision, Seal, sealed};
 
 /// How many changes a watch holds for its consumer, unless it asks for another number.
 pub(crate) const DEFAULT_BUFFER: usize = 4096;
@@ -97,9 +97,17 @@ pub struct Watcher {
     /// The revision of the last event that was handed out: its siblings may still wait.
     last_event: Revision,
     ended: bool,
+    /// How values come back that are kept in another form.
+    seal: Option<Arc<dyn Seal>>,
 }
 
 impl Watcher {
+    /// Opens the values that are told.
+    pub(crate) fn opening(mut self, seal: Arc<dyn Seal>) -> Self {
+        self.seal = Some(seal);
+        self
+    }
+
     /// Waits for the next message. After an error, all further calls give the same error.
     pub async fn next(&mut self) -> Result<WatchMessage, WatchError> {
         loop {
@@ -183,7 +191,10 @@ impl Watcher {
             self.told = self.told.max(revision - 1);
             self.last_event = revision;
         }
-        WatchMessage::Event(event)
+        WatchMessage::Event(match &self.seal {
+            Some(seal) => sealed::open_event(&**seal, event),
+            None => event,
+        })
     }
 
     /// Notes that nothing waits; gives the revision reached if that is news.
@@ -336,7 +347,8 @@ fn join(
     let queue = Mutex::new(Queue { revision, ..Queue::default() });
     let shared = Arc::new(Shared { queue, changed: Notify::new(), asked });
     let sender = Sender { keys: watch.keys, start: told + 1, buffer: watch.buffer, shared: shared.clone() };
-    let watcher = Watcher { replay, shared, progress: watch.progress, told, last_event: 0, ended: false };
+    let watcher =
+        Watcher { replay, shared, progress: watch.progress, told, last_event: 0, ended: false, seal: None };
     (sender, watcher)
 }
 

@@ -252,7 +252,7 @@ pub async fn connect(server: &etcd::Server) -> store::Etcd {
     store::Etcd::connect(options).await.expect("etcd answers")
 }
 
-async fn open_store(root: &tempfile::TempDir) -> store::Embedded {
+pub async fn open_store(root: &tempfile::TempDir) -> store::Embedded {
     let (path, clock) = (root.path().join("store"), Arc::new(base::SystemClock::new()));
     testkit::wait_until_async("the store to be free", || {
         let opened = store::Embedded::open(&path, store::Options::default(), clock.clone());

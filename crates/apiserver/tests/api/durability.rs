@@ -293,6 +293,10 @@ impl<F: Fn(&Txn) -> Result<(), Error> + Send + Sync + 'static> Store for Tapped<
         }
     }
 
+    fn purge(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.store.purge()
+    }
+
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
         self.store.compact(revision)
     }

@@ -103,6 +103,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text("cluster.local"),
     },
     Key {
+        name: "encryption-provider-config",
+        value_name: "PATH",
+        help: "How Secrets and others are encrypted on disk, as Kubernetes' EncryptionConfiguration; Secrets with a key of the root's own where none is given",
+        default: Default::Text(""),
+    },
+    Key {
         name: "etcd-servers",
         value_name: "URL[,URL]",
         help: "etcd that keeps the cluster's state instead of the root, so that several servers can stand on it",

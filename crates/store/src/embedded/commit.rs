@@ -52,6 +52,7 @@ const RESERVE_RETRY: Duration = Duration::from_secs(10);
 pub(crate) enum Request {
     Txn(Txn, Answer<TxnResult>),
     Compact(Revision, Answer<()>),
+    Purge(Answer<()>),
     LeaseGrant(Duration, Answer<LeaseId>),
     LeaseRevoke(LeaseId, Answer<()>),
 }
@@ -115,6 +116,7 @@ struct Group {
     numbers: Numbers,
     leases: Vec<(LeaseId, Option<Duration>)>,
     compact: Option<Revision>,
+    purges: Vec<Answer<()>>,
     answers: Vec<Outcome>,
 }
 
@@ -165,18 +167,42 @@ impl Committer {
             return;
         }
         self.take_space(&requests);
-        let group = self.plan(requests, expired);
+        let mut group = self.plan(requests, expired);
         if let Err(error) = self.write(&group) {
             self.fail(error.clone());
-            group.answers.into_iter().for_each(|outcome| outcome.send(Err(error.clone())));
+            let purges = group.purges.into_iter().map(Outcome::Done);
+            group.answers.into_iter().chain(purges).for_each(|outcome| outcome.send(Err(error.clone())));
             return;
         }
-        let compact = group.compact;
+        let (compact, purges) = (group.compact, std::mem::take(&mut group.purges));
         let answers = self.show(group);
         if let Some(revision) = compact {
             self.compact(revision);
         }
         answers.into_iter().for_each(|outcome| outcome.send(Ok(())));
+        if !purges.is_empty() {
+            let purged = self.purge();
+            purges.into_iter().for_each(|answer| drop(answer.send(purged.clone())));
+        }
+    }
+
+    /// Leaves nothing of what was superseded, neither in memory nor on disk. Writers wait.
+    fn purge(&mut self) -> Result<(), Error> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.why.error.clone());
+        }
+        self.end_keeper();
+        let revision = self.shared.memory.read().revision();
+        self.compact(revision);
+        self.begin_snapshot();
+        let fail = |source: io::Error| Error::Disk { source: Arc::new(source) };
+        let cut = self.keeper.as_ref().and_then(|keeper| keeper.cut);
+        let taken = self.end_keeper();
+        self.free();
+        match cut.filter(|_| taken) {
+            Some(cut) => self.disk.log().wipe(&cut).map_err(fail),
+            None => Err(fail(io::Error::other("the snapshot that takes the place of the log failed"))),
+        }
     }
 
     /// The leases that have run out, as far as their keys are deleted in this group.
@@ -220,7 +246,7 @@ impl Committer {
         let mut plan = Plan::new(&memory, read_only.clone());
         let mut numbers = self.numbers;
         let mut ended = Vec::new();
-        let (mut granted, mut compact, mut answers) = (Vec::new(), None, Vec::new());
+        let (mut granted, mut compact, mut purges, mut answers) = (Vec::new(), None, Vec::new(), Vec::new());
         let delete = |keys: &mut dyn Iterator<Item = Bytes>| {
             let success = keys.map(KeyRange::key).map(Op::Delete).collect();
             Txn { success, ..Txn::default() }
@@ -247,6 +273,7 @@ impl Committer {
                     }
                     Err(error) => drop(answer.send(Err(error))),
                 },
+                Request::Purge(answer) => purges.push(answer),
                 Request::LeaseGrant(ttl, answer) => match &read_only {
                     Some(why) => drop(answer.send(Err(why.error.clone()))),
                     None => {
@@ -277,7 +304,7 @@ impl Committer {
         let (changes, revision) = plan.finish();
         let granted = granted.into_iter().map(|(lease, ttl)| (lease, Some(ttl)));
         let leases = granted.chain(ended.into_iter().map(|lease| (lease, None))).collect();
-        Group { changes, revision, numbers, leases, compact, answers }
+        Group { changes, revision, numbers, leases, compact, purges, answers }
     }
 
     /// Puts a group on disk.
@@ -472,9 +499,9 @@ impl Committer {
         self.keep_reserves();
     }
 
-    /// Waits for the end of a snapshot and notes it.
-    fn end_keeper(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
+    /// Waits for the end of a snapshot and notes it; whether it went well.
+    fn end_keeper(&mut self) -> bool {
+        let Some(keeper) = self.keeper.take() else { return true };
         let cut = keeper.cut;
         match keeper.join() {
             Ok(Kept { snapshot, reserved }) => {
@@ -482,10 +509,12 @@ impl Committer {
                     self.disk.log().was_cut(&cut, snapshot);
                 }
                 self.note_reserve(reserved);
+                true
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a snapshot of the store, its log goes on growing");
                 self.next_snapshot = self.shared.clock.elapsed() + SNAPSHOT_RETRY;
+                false
             }
         }
     }

@@ -314,6 +314,20 @@ impl Log {
         &self.reserves
     }
 
+    /// Overwrites what is left of earlier files in those that there are after the snapshot from `cut` on.
+    pub(crate) fn wipe(&self, cut: &Cut) -> io::Result<()> {
+        give_up_excess(&*self.files, cut, self.snapshot_bytes)?;
+        let _held = self.reserves.lock();
+        match self.files.open(recover::SNAPSHOT_RESERVE, true) {
+            Ok(reserve) => {
+                fill(&*reserve, 0, reserve.len()?)?;
+                reserve.sync()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where the files are.
     pub(crate) fn files(&self) -> &Arc<dyn Files> {
         &self.files

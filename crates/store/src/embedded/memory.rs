@@ -169,15 +169,26 @@ impl Memory {
     /// Frees what lies before the compacted revision, at most `steps` changes of it; false if nothing
     /// is left to do, or may be done while it is pinned.
     pub(crate) fn compact_step(&mut self, steps: usize) -> bool {
+        if self.pinned {
+            return false;
+        }
         for _ in 0..steps {
-            if self.pinned || self.history.front().is_none_or(|event| event.revision() >= self.compacted) {
+            let event = self.history.pop_front_if(|event| event.revision() < self.compacted);
+            let Some(event) = event else {
+                self.prune_at_compacted();
                 return false;
-            }
-            let Some(event) = self.history.pop_front() else { return false };
+            };
             self.history_bytes -= superseded_bytes(&event);
             self.prune(&event.kv.key);
         }
         true
+    }
+
+    /// The changes of the compacted revision itself stay, but nothing shows what was there before them.
+    fn prune_at_compacted(&mut self) {
+        let at = |event: &&Event| event.revision() == self.compacted;
+        let keys: Vec<Bytes> = self.history.iter().take_while(at).map(|event| event.kv.key.clone()).collect();
+        keys.iter().for_each(|key| self.prune(key));
     }
 
     /// Keeps everything that is there now until it is set free.

@@ -1,0 +1,164 @@
+//! The store in front of another that seals values: the suite that any store passes, and what is its own.
+#![forbid(unsafe_code)]
+
+mod suite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base::SystemClock;
+use bytes::Bytes;
+use store::{
+    Embedded, Error, KeyRange, Opened, Options, Range, Seal, SealError, Sealed, Store, StoreExt, Watch,
+    WatchMessage,
+};
+
+suite::run_suite!(empty_store);
+
+async fn empty_store() -> (tempfile::TempDir, suite::Subject) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    // The suite asks for values that are as large as may be: nothing is added.
+    let store = Sealed::new(Arc::new(open(dir.path())), Arc::new(Masked { mark: None }));
+    (dir, Arc::new(store))
+}
+
+fn open(path: &Path) -> Embedded {
+    Embedded::open(path, Options::default(), Arc::new(SystemClock::new())).expect("open the store")
+}
+
+/// Adds a number to each byte. With a mark, values of it begin with that; without, all are its own.
+#[derive(Debug)]
+struct Masked {
+    mark: Option<u8>,
+}
+
+impl Masked {
+    fn mask(&self, value: &[u8]) -> Vec<u8> {
+        value.iter().map(|byte| byte ^ 0x55 ^ self.mark.unwrap_or_default()).collect()
+    }
+}
+
+impl Seal for Masked {
+    fn keys(&self) -> Vec<KeyRange> {
+        vec![KeyRange::prefix(if self.mark.is_some() { "secret/" } else { "" })]
+    }
+
+    fn covers(&self, key: &[u8]) -> bool {
+        self.mark.is_none() || key.starts_with(b"secret/")
+    }
+
+    fn seal(&self, _key: &[u8], value: &[u8]) -> Bytes {
+        let mark = self.mark.map(|mark| vec![0xff, mark]).unwrap_or_default();
+        [mark, self.mask(value)].concat().into()
+    }
+
+    fn open(&self, _key: &[u8], kept: &Bytes) -> Result<Opened, SealError> {
+        let opened = |value, is_current| Ok(Opened { value, is_current });
+        match (self.mark, &kept[..]) {
+            (None, all) => opened(self.mask(all).into(), true),
+            (Some(mark), [0xff, found, rest @ ..]) if *found <= mark => {
+                opened(Masked { mark: Some(*found) }.mask(rest).into(), *found == mark)
+            }
+            (Some(_), [0xff, found, ..]) => Err(SealError(format!("the mark {found} is unknown"))),
+            (Some(_), _) => opened(kept.clone(), false),
+        }
+    }
+}
+
+/// Whether any file below `path` has `text` in it.
+fn is_found(path: &Path, text: &str) -> bool {
+    std::fs::read_dir(path).expect("read the directory").any(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return is_found(&path, text);
+        }
+        let bytes = std::fs::read(&path).expect("read a file");
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+async fn value(store: &Sealed, key: &str) -> Bytes {
+    store.get(key).await.expect("read").expect("it is there").value.clone()
+}
+
+#[tokio::test]
+async fn nothing_is_left_on_disk_of_what_was_kept_in_another_form() {
+    const WORD: &str = "once upon a time, in clear";
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let plain = open(dir.path());
+    for key in ["open/a", "secret/a", "secret/b", "secret/c"] {
+        plain.put(key, format!("{WORD} {key}")).await.expect("put");
+    }
+    // Some of it is history, some in a snapshot, some was written over where space is kept.
+    plain.purge().await.expect("purge");
+    plain.put("secret/a", format!("{WORD} secret/a, again")).await.expect("put");
+    plain.delete("secret/c").await.expect("delete");
+    drop(plain);
+    for name in ["secret/a", "secret/b"] {
+        assert!(is_found(dir.path(), &format!("{WORD} {name}")), "{name} is looked for where it is");
+    }
+
+    let sealed = |mark| Sealed::new(Arc::new(open(dir.path())), Arc::new(Masked { mark: Some(mark) }));
+    let store = sealed(1);
+    let revision = store.revision().await.expect("revision");
+    assert_eq!(store.renew().await.expect("renew"), 2);
+    assert_eq!(store.renew().await.expect("renew"), 0, "what is in today's form is left alone");
+    assert!(!is_found(dir.path(), &format!("{WORD} secret")), "nothing of it is left");
+    assert!(is_found(dir.path(), &format!("{WORD} open/a")), "the others are not sealed");
+    assert_eq!(value(&store, "secret/a").await, format!("{WORD} secret/a, again"));
+    let then = store.range(Range::new(KeyRange::prefix("")).at(revision)).await;
+    assert!(matches!(then, Err(Error::Compacted { .. })), "{then:?}");
+    store.put("secret/d", format!("{WORD} secret/d")).await.expect("put");
+    drop(store);
+
+    // Another key: what there is is read, and brought under it.
+    let store = sealed(2);
+    assert_eq!(value(&store, "secret/d").await, format!("{WORD} secret/d"));
+    assert_eq!(store.renew().await.expect("renew"), 3);
+    assert_eq!(value(&store, "secret/b").await, format!("{WORD} secret/b"));
+    drop(store);
+    assert!(!is_found(dir.path(), &format!("{WORD} secret")), "nor after that");
+
+    // Without the key nothing is given, and nothing is lost.
+    let store = sealed(1);
+    let error = store.renew().await.expect_err("the key is not there");
+    let told = base::error::chain(&error).to_string();
+    assert!(told.contains("secret/a") && told.contains("the mark 2 is unknown"), "{told}");
+    assert!(store.get("secret/a").await.is_err());
+    assert!(store.get("open/a").await.expect("read").is_some());
+}
+
+#[tokio::test]
+async fn a_crash_between_writing_anew_and_wiping_is_made_up_for() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let plain = open(dir.path());
+    plain.put("secret/a", "once upon a time").await.expect("put");
+    let seal = Masked { mark: Some(1) };
+    // As renewing leaves it half done.
+    plain.put("sealed/renewing", "").await.expect("put");
+    plain.put("secret/a", seal.seal(b"secret/a", b"once upon a time")).await.expect("put");
+    assert!(is_found(dir.path(), "once upon a time"));
+    let store = Sealed::new(Arc::new(plain), Arc::new(seal));
+    assert_eq!(store.renew().await.expect("renew"), 0);
+    assert!(!is_found(dir.path(), "once upon a time"));
+    assert!(store.get("sealed/renewing").await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_was_set_and_what_was_there_before() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Sealed::new(Arc::new(open(dir.path())), Arc::new(Masked { mark: Some(1) }));
+    let mut watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    store.put("secret/a", "one").await.expect("put");
+    store.put("secret/a", "two").await.expect("put");
+    store.delete("secret/a").await.expect("delete");
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let WatchMessage::Event(event) = watcher.next().await.expect("an event") else { panic!("no event") };
+        let before = event.previous.map(|kv| kv.value.clone()).unwrap_or_default();
+        told.push((event.kv.value.clone(), before));
+    }
+    let bytes = Bytes::from_static;
+    let expected = [("one", ""), ("two", "one"), ("", "two")];
+    assert_eq!(told, expected.map(|(is, was)| (bytes(is.as_bytes()), bytes(was.as_bytes()))));
+}
