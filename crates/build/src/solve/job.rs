@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::{Exporter, Pin};
+use super::nested::Nested;
 use super::policy::{Policies, SourcePolicy};
 use super::reference::{Outcome, Ref};
 use super::remote::{Imports, Noted};
@@ -129,8 +130,11 @@ pub(crate) struct JobInner {
     /// When it began, and what it is called where that is told.
     started: Timestamp,
     invocation: String,
-    /// What operations came to, by their digests in definitions: each is done once in a build.
-    pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
+    /// What operations came to, by their digests in definitions: each is done once in a build. Those that are
+    /// builds themselves are done once at each depth, as one may be inside of itself.
+    pub(crate) done: Mutex<HashMap<(Digest, usize), Outputs>>,
+    /// The builds that are operations of it.
+    pub(crate) nested: Arc<Nested>,
     /// The caches elsewhere that it looks into.
     pub(crate) imports: Imports,
     /// What caches elsewhere are made of.
@@ -160,6 +164,7 @@ impl Job {
                 started: super::now(),
                 invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
+                nested: Arc::default(),
                 imports: Imports::default(),
                 noted: Noted::default(),
             }),
