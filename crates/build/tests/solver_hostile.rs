@@ -401,6 +401,53 @@ fn a_build_has_so_many_commands_at_a_time() {
     });
 }
 
+/// What is said of a result has an end for all of it together, however small each of it is.
+#[test]
+fn what_is_said_of_a_result_has_an_end() {
+    with_engine(async |engine| {
+        let solver = Solver::new(engine.clone());
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        // Of a megabyte each, all of them one file.
+        let line = |count: usize| {
+            format!(
+                "mkdir /said; cd /said; printf '{{\"predicateType\":\"t\",\"predicate\":\"' > 0; \
+                 head -c 1048576 /dev/zero | tr '\\0' x >> 0; printf '\"}}' >> 0; \
+                 for at in $(seq {count}); do ln 0 $at; done"
+            )
+        };
+        let (few, many) = (draft.run(&base, &line(3)), draft.run(&base, &line(70)));
+        let exported = async |said: &llb::Output, times: usize| {
+            let session: Arc<dyn Session> = Arc::new(Client::default());
+            let job = solver.job(JobOptions { session: Some(session), ..JobOptions::default() });
+            let single = job.solve(&draft.finish(&base)).await.expect("a definition");
+            let attestation = Attestation {
+                predicate: String::new(),
+                path: "/said".to_owned(),
+                content: Some(job.solve(&draft.finish(said)).await.expect("a definition")),
+                is_bundle: true,
+                subjects: Vec::new(),
+                of_itself: true,
+                metadata: Default::default(),
+            };
+            let platform = oci::Platform::host().to_string();
+            let outcome = Outcome {
+                single: Some(single),
+                attestations: [(platform, vec![attestation; times])].into(),
+                ..Outcome::default()
+            };
+            let attributes = [("name".to_owned(), "said".to_owned())].into();
+            let exporter = Exporter { kind: "image".to_owned(), attributes, id: "0".to_owned() };
+            job.export(&outcome, &exporter).await.map_err(|error| error.to_string())
+        };
+        exported(&few, 2).await.expect("eight statements");
+        for (said, times) in [(&many, 1), (&few, 20)] {
+            let error = exported(said, times).await.expect_err("too much is said");
+            assert_eq!(error, "the statements of attestations exceed 67108864 bytes");
+        }
+    });
+}
+
 /// A cache whose first user has failed before it was filled begins as it should; one that is being filled is
 /// nobody else's.
 #[test]

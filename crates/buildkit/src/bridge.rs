@@ -41,6 +41,8 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 const RESULTS: usize = 10_000;
 /// …and bytes of the definitions that they are of.
 const DEFINITIONS: usize = 64 << 20;
+/// How much may be said of what a build came to: each may be statements in a directory.
+const ATTESTATIONS: usize = 1_000;
 /// How many warnings one build may have, and bytes of them.
 const WARNINGS: usize = 1_000;
 const WARNED: usize = 16 << 20;
@@ -121,6 +123,11 @@ impl Bridge {
             Some(Kind::Refs(refs)) => several(refs.refs.into_iter().map(|(key, it)| (key, it.id)).collect())?,
         }
         outcome.metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
+        let count = result.attestations.values().map(|attestations| attestations.attestation.len());
+        if count.sum::<usize>() > ATTESTATIONS {
+            let problem = format!("a result may have {ATTESTATIONS} attestations");
+            return Err(Status::resource_exhausted(problem));
+        }
         for (platform, attestations) in result.attestations {
             let read = attestations.attestation.into_iter().map(|attestation| self.attestation(attestation));
             outcome.attestations.insert(platform, read.collect::<Result<_, _>>()?);

@@ -305,6 +305,13 @@ fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
             bridge.warn(about_build("crafted", warn)).await.expect("warned");
             let nameless = of(bridge.ping(Request::new(bridge::PingRequest {})).await);
             assert_eq!(nameless.1, "no buildid found in context");
+            let attestation = vec![bridge::Attestation::default(); 600];
+            let many = bridge::Attestations { attestation };
+            let attestations = [("a".to_owned(), many.clone()), ("b".to_owned(), many)].into();
+            let result = Some(bridge::Result { attestations, ..Default::default() });
+            let many = bridge::ReturnRequest { result, error: None };
+            let full = of(bridge.r#return(about_build("crafted", many)).await);
+            assert_eq!(full, (Code::ResourceExhausted, "a result may have 1000 attestations".to_owned()));
             let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
             bridge.r#return(about_build("crafted", back.clone())).await.expect("taken");
         };
