@@ -5,6 +5,7 @@
 //! build in their head; results are known by names that are good for this one build.
 
 mod containers;
+mod processes;
 mod sources;
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +55,7 @@ pub(crate) struct Bridge {
     results: Mutex<Results<Ref>>,
     warned: Mutex<Warned>,
     containers: containers::Containers,
+    processes: std::sync::Arc<processes::Processes>,
     /// Where the result goes, until there is one.
     returned: Mutex<Option<oneshot::Sender<Result<Outcome, Status>>>>,
 }
@@ -71,6 +73,7 @@ impl Bridge {
             results: Mutex::default(),
             warned: Mutex::default(),
             containers: containers::Containers::default(),
+            processes: std::sync::Arc::default(),
             returned: Mutex::new(Some(sender)),
         };
         (bridge, returned)
