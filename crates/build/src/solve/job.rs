@@ -419,6 +419,7 @@ impl JobInner {
 impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
+        self.noted.let_go();
         self.done.lock().clear();
         self.noted.operations.lock().clear();
         self.uses.lock().clear();

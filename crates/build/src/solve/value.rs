@@ -75,6 +75,16 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Whether it is here, and not known by its name alone.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Image(image) => image.is_brought(),
+            Self::Chain(_) | Self::Local(_) | Self::Files(_) => true,
+        }
+    }
+}
+
 /// A value as layers, which are brought or made if they are not here.
 pub(crate) async fn chain(job: &Job, value: &Value) -> Result<Chain, SolveError> {
     match value {
@@ -82,6 +92,14 @@ pub(crate) async fn chain(job: &Job, value: &Value) -> Result<Chain, SolveError>
         Value::Image(image) => image.chain(job).await,
         Value::Local(directory) => directory.chain(job).await,
         Value::Files(tree) => layer_of(job, Arc::clone(tree)).await,
+    }
+}
+
+/// Brings the layers of an image, or makes them: what it is called is no mere promise then.
+pub(crate) async fn settle(job: &Job, value: &Value) -> Result<(), SolveError> {
+    match value {
+        Value::Image(image) => image.chain(job).await.map(drop),
+        Value::Chain(_) | Value::Local(_) | Value::Files(_) => Ok(()),
     }
 }
 

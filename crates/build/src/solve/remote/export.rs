@@ -10,7 +10,7 @@ use oci::cache::{CACHE_CONFIG, CacheBuilder, CacheManifest, InlineBuilder, Opera
 use oci::{Descriptor, Digest, Reference};
 
 use super::import::reference;
-use super::{NotedOperation, RemoteCache};
+use super::{IMPORTED, NotedOperation, RemoteCache};
 use crate::solve::reference::{Outcome, Ref};
 use crate::solve::session::{Session, SessionError, answered};
 use crate::solve::shown::Shown;
@@ -22,6 +22,8 @@ use crate::solve::{Job, SolveError, blocking};
 pub(crate) const INLINE_CACHE: &str = "containerimage.inlinecache";
 /// What clients read of the answer: the descriptor of the cache's manifest.
 const MANIFEST: &str = "cache.manifest";
+/// The sort of what is exported of what a cache said.
+const REGULAR: &str = "regular";
 /// Layers that are packed, and sent, at a time.
 const AT_ONCE: usize = 4;
 
@@ -57,6 +59,10 @@ enum Part {
     /// It was not brought here: as it is elsewhere, what is in it, and where.
     Elsewhere(Descriptor, Digest, Place),
 }
+
+/// What a form is found by: what is in it, and for a layer that is not here what it is there. That the one is in the
+/// other is said by the cache that has it, and by nobody who looked.
+type FormOf = (Digest, Option<Digest>);
 
 /// An operation that is exported.
 struct Chosen {
@@ -121,6 +127,27 @@ impl Asked {
     }
 }
 
+/// What is said of a cache that is written and means nothing here, by key.
+pub(super) fn without_effect(cache: &RemoteCache) -> Vec<String> {
+    match cache.is_inline() {
+        // The client has its index under the tag itself.
+        false => cache.beside(&[
+            "ref",
+            "dest",
+            "tag",
+            "mode",
+            "oci-mediatypes",
+            "image-manifest",
+            "compression",
+            "compression-level",
+            "force-compression",
+            "ignore-error",
+            "registry.insecure",
+        ]),
+        true => cache.beside(&["mode", "ignore-error"]),
+    }
+}
+
 fn unsupported(error: image::ParseCompressionError) -> SolveError {
     SolveError::Unsupported(error.to_string())
 }
@@ -159,6 +186,7 @@ impl Job {
         cache: &RemoteCache,
     ) -> Result<BTreeMap<String, String>, SolveError> {
         let asked = Asked::read(cache)?;
+        self.warn_of_cache_export(cache);
         let name = match asked.to {
             To::Registry(_) => "exporting cache to registry",
             To::Store(_) => "exporting cache to client directory",
@@ -209,7 +237,7 @@ async fn export(
     let forms = forms(shown, &mut chosen, &target, asked).await?;
     let mut builder = CacheBuilder::default();
     for chosen in chosen {
-        let form = |part: &Part| forms.get(part.diff_id()).map(|form| form.descriptor().clone());
+        let form = |part: &Part| form_of(&forms, part).map(|form| form.descriptor().clone());
         let output = |output: &Vec<Part>| output.iter().filter_map(form).collect();
         let outputs: Vec<Vec<Descriptor>> = chosen.outputs.iter().map(output).collect();
         builder.add(chosen.key, &outputs, chosen.said);
@@ -280,19 +308,22 @@ async fn operations(
         if !is_wanted(&noted, &tops) {
             continue;
         }
-        let said = match (known.get(&key), &noted.found) {
+        let said = match (known.get(&noted.row), &noted.found) {
             (Some(known), _) => Operation {
                 description: known.description.clone(),
-                kind: known.kind.clone(),
+                kind: match known.kind.as_str() {
+                    IMPORTED => REGULAR.to_owned(),
+                    kind => kind.to_owned(),
+                },
                 size: known.size,
                 created: known.created.to_string(),
                 ..Operation::default()
             },
             (None, Some(found)) => Operation {
-                description: found.description.clone(),
-                kind: found.kind.clone(),
-                size: found.size,
-                created: found.created.to_string(),
+                description: found.said.description().to_owned(),
+                kind: REGULAR.to_owned(),
+                size: found.said.size(),
+                created: found.said.created().to_string(),
                 ..Operation::default()
             },
             // Somebody has pruned it meanwhile.
@@ -359,26 +390,48 @@ impl Form {
     }
 }
 
-/// The forms of all layers, by what is in them. Those that are elsewhere are brought here only where the target does
-/// not have them.
+/// The form of a layer: of what is here, if it is.
+fn form_of<'a>(forms: &'a BTreeMap<FormOf, Form>, part: &Part) -> Option<&'a Form> {
+    let here = forms.get(&(part.diff_id().clone(), None));
+    match part {
+        Part::Here(_) => here,
+        Part::Elsewhere(form, diff_id, _) => {
+            here.or_else(|| forms.get(&(diff_id.clone(), Some(form.digest.clone()))))
+        }
+    }
+}
+
+/// The layers that are here.
+fn here(chosen: &[Chosen]) -> BTreeMap<Digest, Arc<Layer>> {
+    let parts = chosen.iter().flat_map(|chosen| chosen.outputs.iter().flatten());
+    let here = parts.filter_map(|part| match part {
+        Part::Here(layer) => Some((layer.diff_id().clone(), Arc::clone(layer))),
+        Part::Elsewhere(..) => None,
+    });
+    here.collect()
+}
+
+/// The forms of all layers. Those that are elsewhere are brought here only where the target does not have them.
 async fn forms(
     shown: &Shown,
     chosen: &mut [Chosen],
     target: &Target,
     asked: &Asked,
-) -> Result<BTreeMap<Digest, Form>, SolveError> {
+) -> Result<BTreeMap<FormOf, Form>, SolveError> {
     let job = shown.job();
-    let mut forms: BTreeMap<Digest, Form> = BTreeMap::new();
+    let mut forms: BTreeMap<FormOf, Form> = BTreeMap::new();
+    let held = here(chosen);
     for chosen in &mut *chosen {
         for (output, value) in chosen.outputs.iter_mut().zip(&chosen.noted.outputs) {
             let mut is_there = true;
             for part in output.iter() {
                 let Part::Elsewhere(form, diff_id, place) = part else { continue };
-                if forms.contains_key(diff_id) {
+                let of = (diff_id.clone(), Some(form.digest.clone()));
+                if held.contains_key(diff_id) || forms.contains_key(&of) {
                     continue;
                 }
                 if !asked.packing.force && target.has_or_takes(&form.digest, place).await? {
-                    forms.insert(diff_id.clone(), Form::There(annotated(form.clone(), diff_id)));
+                    forms.insert(of, Form::There(annotated(form.clone(), diff_id)));
                 } else {
                     is_there = false;
                     break;
@@ -390,23 +443,15 @@ async fn forms(
             }
         }
     }
-    let mut here: BTreeMap<Digest, Arc<Layer>> = BTreeMap::new();
-    for part in chosen.iter().flat_map(|chosen| chosen.outputs.iter().flatten()) {
-        if let Part::Here(layer) = part
-            && !forms.contains_key(layer.diff_id())
-        {
-            here.entry(layer.diff_id().clone()).or_insert_with(|| Arc::clone(layer));
-        }
-    }
     let packing = asked.packing;
     let pack = |(diff_id, layer): (Digest, Arc<Layer>)| async move {
         let (store, cancel) = (job.inner.solver.inner.store.clone(), job.inner.cancel.clone());
         let packed = job.blocking(move || store.layer_blob(&layer, &packing, &cancel)).await?;
         let descriptor = annotated(packed.descriptor().clone(), &diff_id);
-        Ok::<_, SolveError>((diff_id, Form::Packed(packed, descriptor)))
+        Ok::<_, SolveError>(((diff_id, None), Form::Packed(packed, descriptor)))
     };
-    let packed: Vec<(Digest, Form)> =
-        futures::stream::iter(here).map(pack).buffer_unordered(AT_ONCE).try_collect().await?;
+    let packed: Vec<(FormOf, Form)> =
+        futures::stream::iter(here(chosen)).map(pack).buffer_unordered(AT_ONCE).try_collect().await?;
     forms.extend(packed);
     Ok(forms)
 }
