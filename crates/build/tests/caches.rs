@@ -203,6 +203,32 @@ fn another_engine_finds_all_that_was_done_and_brings_only_what_is_looked_at() {
         let told = third.export_cache(&outcome, &cache).await.expect("export");
         assert!(stores.get("local:/other", &exported(&told)).is_some() && !stores.take_read().is_empty());
     });
+
+    // Of the other stage the least has no layers: what it came to is known by name, and done where that is not enough.
+    with_engine_at(&directory.path().join("four"), async |engine| {
+        let solver = Solver::new(engine);
+        let fourth = job(&solver, &context, &stores);
+        let outcome = build(&fourth, &base, &[("cache-imports", &imports(&least))]).await.expect("build");
+        let told = fourth.export_cache(&outcome, &local(&[("dest", "/cache")])).await.expect("export");
+        assert_eq!(exported(&told), least, "what was read is written as it was");
+        let done = steps(&fourth).await;
+        assert!(done.len() == 6 && done.values().all(|cached| *cached), "{done:?}");
+        assert_eq!(text(outcome.single.as_ref().expect("an image"), "/said").await, "one one\n");
+        assert!(
+            solver
+                .disk_usage(&[])
+                .await
+                .expect("usage")
+                .iter()
+                .all(|it| !it.description.contains("out/f &&"))
+        );
+        let options = [("cache-imports", imports(&least)), ("target", "made".to_owned())];
+        let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let fifth = job(&solver, &context, &stores);
+        let outcome = build(&fifth, &base, &options).await.expect("build");
+        assert_eq!(text(outcome.single.as_ref().expect("an image"), "/out/f").await, "one\n");
+        assert_eq!(text(outcome.single.as_ref().expect("an image"), "/more").await, "more\n");
+    });
 }
 
 #[test]
@@ -285,16 +311,13 @@ fn what_a_cache_promises_and_does_not_have_is_done_after_all() {
                 stores.contents.lock().expect("whole").extend(of_base);
             }
             let job = job(&solver, &context, &stores);
-            let outcome = build(&job, &base, &[("cache-imports", &imports(&all))]).await;
+            let outcome = build(&job, &base, &[("cache-imports", &imports(&all))]).await.expect("build");
+            let read = outcome.single.as_ref().expect("an image").read_file("/said", None).await;
             match base_is_there {
-                true => {
-                    let outcome = outcome.expect("build");
-                    let said = text(outcome.single.as_ref().expect("an image"), "/said").await;
-                    assert_eq!(said, "one one\n", "it is made here");
-                }
-                false => assert!(outcome.is_err(), "what it stands on is nowhere"),
+                true => assert_eq!(read.expect("it is made here"), "one one\n"),
+                false => assert!(read.is_err(), "what it stands on is nowhere"),
             }
-            drop(job);
+            drop((outcome, job));
             solver.prune(prune()).await.expect("prune");
         }
         *stores.contents.lock().expect("whole") = kept;

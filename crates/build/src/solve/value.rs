@@ -64,18 +64,20 @@ impl From<Chain> for Value {
 }
 
 impl Value {
-    /// What tells it from others, where that is known without looking at files.
-    pub(crate) fn identity(&self) -> Option<String> {
-        let of = |chain_id: Option<&Digest>| chain_id.map_or("scratch".to_owned(), ToString::to_string);
+    /// What its topmost layer is called, if it has any; nothing where it is no layers.
+    pub(crate) fn chain_id(&self) -> Option<Option<Digest>> {
         match self {
-            Self::Chain(chain) => Some(of(chain.chain_id())),
-            Self::Image(image) => Some(of(image.chain_id())),
+            Self::Chain(chain) => Some(chain.chain_id().cloned()),
+            Self::Image(image) => Some(image.chain_id().cloned()),
             Self::Local(_) | Self::Files(_) => None,
         }
     }
-}
 
-impl Value {
+    /// What tells it from others, where that is known without looking at files.
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.chain_id().map(|top| top.map_or("scratch".to_owned(), |top| top.to_string()))
+    }
+
     /// Whether it is here, and not known by its name alone.
     pub(crate) fn is_here(&self) -> bool {
         match self {

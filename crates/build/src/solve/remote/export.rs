@@ -68,8 +68,9 @@ type FormOf = (Digest, Option<Digest>);
 struct Chosen {
     key: Digest,
     noted: NotedOperation,
-    outputs: Vec<Vec<Part>>,
-    said: Operation,
+    /// What is said of it, with its layers; nothing where it is known by what its outputs are called.
+    whole: Option<(Vec<Vec<Part>>, Operation)>,
+    names: Vec<Option<Digest>>,
 }
 
 impl Asked {
@@ -212,13 +213,18 @@ async fn inline(job: &Job, result: &Ref) -> Result<Option<Vec<u8>>, SolveError> 
     let parts = parts(job, &result.value().await?).await?;
     let layers: Vec<Digest> = parts.iter().map(Part::diff_id).cloned().collect();
     let mut builder = InlineBuilder::new(&layers);
-    for chosen in operations(job, |_, _| true).await? {
+    for Chosen { key, whole, names, .. } in operations(job, |_, _| true).await? {
         let output = |output: &Vec<Part>| output.iter().map(Part::diff_id).cloned().collect();
-        let outputs: Vec<Vec<Digest>> = chosen.outputs.iter().map(output).collect();
-        builder.add(chosen.key, &outputs, chosen.said);
+        let is_there = whole.is_some_and(|(outputs, said)| {
+            let outputs: Vec<Vec<Digest>> = outputs.iter().map(output).collect();
+            builder.add(key.clone(), &outputs, said)
+        });
+        if !is_there {
+            builder.add_known(key, Operation::named(names));
+        }
     }
     for (key, content) in job.inner.noted.selections.lock().iter() {
-        builder.add_selection(key.clone(), content.clone());
+        builder.add_known(key.clone(), Operation::selection(content.clone()));
     }
     Ok(builder.finish())
 }
@@ -236,18 +242,23 @@ async fn export(
     };
     let forms = forms(shown, &mut chosen, &target, asked).await?;
     let mut builder = CacheBuilder::default();
-    for chosen in chosen {
+    for Chosen { key, whole, names, .. } in chosen {
         let form = |part: &Part| form_of(&forms, part).map(|form| form.descriptor().clone());
         let output = |output: &Vec<Part>| output.iter().filter_map(form).collect();
-        let outputs: Vec<Vec<Descriptor>> = chosen.outputs.iter().map(output).collect();
-        builder.add(chosen.key, &outputs, chosen.said);
+        match whole {
+            Some((outputs, said)) => {
+                let outputs: Vec<Vec<Descriptor>> = outputs.iter().map(output).collect();
+                builder.add(key, &outputs, said);
+            }
+            None => builder.add_known(key, Operation::named(names)),
+        }
     }
     if builder.is_empty() {
         drop(shown.part("skipping cache export for empty result"));
         return Ok(BTreeMap::new());
     }
     for (key, content) in job.inner.noted.selections.lock().iter() {
-        builder.add_selection(key.clone(), content.clone());
+        builder.add_known(key.clone(), Operation::selection(content.clone()));
     }
     futures::stream::iter(forms.into_values().map(Ok))
         .try_for_each_concurrent(AT_ONCE, |form| form.send(shown, &target))
@@ -288,7 +299,8 @@ async fn chosen(job: &Job, outcome: &Outcome, all: bool) -> Result<Vec<Chosen>, 
     .await
 }
 
-/// What operations of a job came to, of those that are wanted, by what they are noted as and their topmost layers.
+/// What operations of a job came to: those that are wanted, by what they are noted as and their topmost layers, with
+/// their layers; the others by name. So what stands on one is found again where that is not.
 async fn operations(
     job: &Job,
     is_wanted: impl Fn(&NotedOperation, &[Digest]) -> bool,
@@ -299,14 +311,18 @@ async fn operations(
         blocking(move || store.result_list().into_iter().map(|it| (it.key.clone(), it)).collect()).await;
     let mut chosen = Vec::new();
     for (key, noted) in noted {
+        let Some(names) = noted.outputs.iter().map(Value::chain_id).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let tops: Vec<Digest> = names.iter().flatten().cloned().collect();
+        let has_layers = !noted.outputs.iter().any(|output| is_name_alone(job, output));
+        if !has_layers || !is_wanted(&noted, &tops) {
+            chosen.push(Chosen { key, noted, whole: None, names });
+            continue;
+        }
         let mut outputs = Vec::new();
         for output in &noted.outputs {
             outputs.push(parts(job, output).await?);
-        }
-        let top = |output: &Vec<Part>| Digest::chains(output.iter().map(Part::diff_id)).pop();
-        let tops: Vec<Digest> = outputs.iter().filter_map(top).collect();
-        if !is_wanted(&noted, &tops) {
-            continue;
         }
         let said = match (known.get(&noted.row), &noted.found) {
             (Some(known), _) => Operation {
@@ -329,12 +345,21 @@ async fn operations(
             // Somebody has pruned it meanwhile.
             (None, None) => continue,
         };
-        chosen.push(Chosen { key, noted, outputs, said });
+        chosen.push(Chosen { key, noted, whole: Some((outputs, said)), names });
     }
     Ok(chosen)
 }
 
-/// The layers that a value is made of, lowest first; nothing is brought here.
+/// Whether no layers of a value are to be had without doing what it is the result of.
+fn is_name_alone(job: &Job, value: &Value) -> bool {
+    let is_here = |chain_id| job.inner.solver.inner.store.layer_hold(chain_id).is_some();
+    match value {
+        Value::Image(image) => image.is_name_alone() && !image.chain_id().is_none_or(is_here),
+        Value::Chain(_) | Value::Local(_) | Value::Files(_) => false,
+    }
+}
+
+/// The layers that a value is made of, lowest first; nothing is brought here that is to be had elsewhere.
 async fn parts(job: &Job, value: &Value) -> Result<Vec<Part>, SolveError> {
     let store = job.inner.solver.inner.store.clone();
     let chain = match value {
@@ -403,7 +428,8 @@ fn form_of<'a>(forms: &'a BTreeMap<FormOf, Form>, part: &Part) -> Option<&'a For
 
 /// The layers that are here.
 fn here(chosen: &[Chosen]) -> BTreeMap<Digest, Arc<Layer>> {
-    let parts = chosen.iter().flat_map(|chosen| chosen.outputs.iter().flatten());
+    let parts =
+        chosen.iter().filter_map(|it| it.whole.as_ref()).flat_map(|(outputs, _)| outputs.iter().flatten());
     let here = parts.filter_map(|part| match part {
         Part::Here(layer) => Some((layer.diff_id().clone(), Arc::clone(layer))),
         Part::Elsewhere(..) => None,
@@ -421,8 +447,9 @@ async fn forms(
     let job = shown.job();
     let mut forms: BTreeMap<FormOf, Form> = BTreeMap::new();
     let held = here(chosen);
-    for chosen in &mut *chosen {
-        for (output, value) in chosen.outputs.iter_mut().zip(&chosen.noted.outputs) {
+    for Chosen { whole, noted, .. } in &mut *chosen {
+        let outputs = whole.iter_mut().flat_map(|(outputs, _)| outputs);
+        for (output, value) in outputs.zip(&noted.outputs) {
             let mut is_there = true;
             for part in output.iter() {
                 let Part::Elsewhere(form, diff_id, place) = part else { continue };

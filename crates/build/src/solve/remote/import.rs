@@ -61,11 +61,19 @@ struct Table {
 
 /// What a record says.
 struct Said {
-    /// The layers of each output, lowest first, by their places in the table.
-    outputs: Box<[Box<[u32]>]>,
+    outputs: Box<[Output]>,
     description: Box<str>,
     size: u64,
     created: base::Timestamp,
+}
+
+/// What a record says of an output.
+#[derive(PartialEq, Eq, Debug)]
+enum Output {
+    /// Its layers, lowest first, by their places in the table.
+    Layers(Box<[u32]>),
+    /// What its topmost layer is called, if it has any: the cache does not have it.
+    Name(Option<Digest>),
 }
 
 /// What an operation came to, as a cache elsewhere says.
@@ -101,12 +109,17 @@ impl Imports {
         self.forgotten.lock().insert(key.clone());
     }
 
-    /// What an operation of so many outputs came to, in the first cache that has it.
+    /// What an operation of so many outputs came to, in the first cache that has it; where none has its layers, in
+    /// the first that knows what they are called.
     pub(crate) async fn find(&self, job: &Job, key: &Digest, outputs: usize) -> Option<CachedOperation> {
         if self.forgotten.lock().contains(key) {
             return None;
         }
-        self.look(job, |known| known.operation(key).filter(|operation| operation.outputs() == outputs)).await
+        let known = |known: &Known| known.operation(key).filter(|it| it.outputs() == outputs);
+        match self.look(job, |it| known(it).filter(CachedOperation::has_layers)).await {
+            Some(found) => Some(found),
+            None => self.look(job, known).await,
+        }
     }
 
     /// Refuses more records than one build reads.
@@ -249,7 +262,7 @@ async fn here(job: &Job, reference: &Reference) -> Result<Option<Known>, SolveEr
     let store = &job.inner.solver.inner.store;
     let is_here = |operation: &CachedOperation| {
         let chain_ids = (0..operation.outputs()).filter_map(|output| operation.chain_id(output));
-        chain_ids.into_iter().all(|chain_id| store.layer_hold(&chain_id).is_some())
+        !operation.has_layers() || chain_ids.into_iter().all(|chain_id| store.layer_hold(&chain_id).is_some())
     };
     let keys: Vec<Digest> = known.operations.keys().cloned().collect();
     for key in keys {
@@ -345,10 +358,15 @@ impl Said {
     /// What a record says, whose layers are at these places of a table; nothing if one is not there.
     fn read(operation: &Operation, layers: &[Option<u32>]) -> Option<Self> {
         let output = |output: &Vec<usize>| {
-            output.iter().map(|at| layers.get(*at).copied().flatten()).collect::<Option<Box<[u32]>>>()
+            let places = output.iter().map(|at| layers.get(*at).copied().flatten());
+            places.collect::<Option<Box<[u32]>>>().map(Output::Layers)
+        };
+        let outputs = match operation.names.is_empty() {
+            true => operation.outputs.iter().map(output).collect::<Option<Box<[Output]>>>()?,
+            false => operation.names.iter().cloned().map(Output::Name).collect(),
         };
         Some(Self {
-            outputs: operation.outputs.iter().map(output).collect::<Option<Box<[Box<[u32]>]>>>()?,
+            outputs,
             description: cut(&operation.description, DESCRIPTION_MAX).into(),
             size: operation.size,
             // Nothing was made later than now.
@@ -366,19 +384,27 @@ impl CachedOperation {
         self.said.outputs.len()
     }
 
-    fn layers(&self, output: usize) -> impl Iterator<Item = &(Descriptor, Digest)> {
-        let places = self.said.outputs.get(output).map(|output| &**output).unwrap_or_default();
+    /// Whether the cache has the layers of its outputs.
+    fn has_layers(&self) -> bool {
+        self.said.outputs.iter().all(|output| matches!(output, Output::Layers(_)))
+    }
+
+    fn layers(&self, places: &[u32]) -> impl Iterator<Item = &(Descriptor, Digest)> {
         places.iter().filter_map(|at| self.table.forms.get(usize::try_from(*at).ok()?))
     }
 
     /// What the topmost layer of an output is called, if it has any.
     pub(crate) fn chain_id(&self, output: usize) -> Option<Digest> {
-        Digest::chains(self.layers(output).map(|(_, diff_id)| diff_id)).pop()
+        match self.said.outputs.get(output)? {
+            Output::Layers(places) => Digest::chains(self.layers(places).map(|(_, diff_id)| diff_id)).pop(),
+            Output::Name(name) => name.clone(),
+        }
     }
 
-    /// The layers of an output, to bring them.
-    pub(crate) fn elsewhere(&self, output: usize) -> Elsewhere {
-        Elsewhere { layers: self.layers(output).cloned().collect(), place: self.table.place.clone() }
+    /// The layers of an output, to bring them; nothing where the cache does not have them.
+    pub(crate) fn elsewhere(&self, output: usize) -> Option<Elsewhere> {
+        let Output::Layers(places) = self.said.outputs.get(output)? else { return None };
+        Some(Elsewhere { layers: self.layers(places).cloned().collect(), place: self.table.place.clone() })
     }
 
     /// What it was.
@@ -504,9 +530,10 @@ mod tests {
         for at in 0..1000 {
             let other = known.operation(&key(at)).expect("it is known");
             assert!(Arc::ptr_eq(&other.table, &first.table));
-            assert_eq!(other.said.outputs, [vec![0; 127].into_boxed_slice()].into());
+            assert_eq!(other.said.outputs, [Output::Layers(vec![0; 127].into())].into());
         }
-        assert_eq!((first.description().len(), first.elsewhere(0).layers.len()), (DESCRIPTION_MAX, 127));
+        let layers = first.elsewhere(0).map(|elsewhere| elsewhere.layers.len());
+        assert_eq!((first.description().len(), layers), (DESCRIPTION_MAX, Some(127)));
         assert!(first.created() <= now());
     }
 

@@ -89,11 +89,12 @@ impl Promise {
         chain_id: &'a Digest,
     ) -> BoxFuture<'a, Result<Chain, SolveError>> {
         async move {
-            if self.anew.get().is_none() {
+            // What the cache knows the name of alone is done.
+            if let (None, Some(layers)) = (self.anew.get(), self.said.elsewhere(output)) {
                 // Its operation is over: nobody who follows that looks for more of it.
                 let name = format!("bringing the layers of {}", self.said.description());
                 let mut shown = Shown::begin(job, &format!("{name} {chain_id}"), &name);
-                let brought = self.said.elsewhere(output).bring(job, shown.vertex()).await;
+                let brought = layers.bring(job, shown.vertex()).await;
                 shown.end(&brought);
                 match brought {
                     Ok(layer) => return Ok(Chain::new(layer)),

@@ -70,9 +70,15 @@ impl BaseImage {
     pub(crate) fn layers_elsewhere(&self) -> Option<Elsewhere> {
         match &self.origin {
             Origin::Elsewhere(layers) => Some(layers.clone()),
-            Origin::Promised(promise, output) => Some(promise.said.elsewhere(*output)),
+            Origin::Promised(promise, output) => promise.said.elsewhere(*output),
             Origin::Here | Origin::Registry { .. } => None,
         }
+    }
+
+    /// Whether nobody has its layers, and what it is called is all that is known of them.
+    pub(crate) fn is_name_alone(&self) -> bool {
+        matches!(&self.origin, Origin::Promised(promise, output) if promise.said.elsewhere(*output).is_none())
+            && !self.is_brought()
     }
 
     /// What its topmost layer is called, whether it is here or not. What a cache promised and did not have is called
