@@ -109,12 +109,11 @@ impl Bridge {
         let mut outcome = Outcome::default();
         let mut several = |refs: BTreeMap<String, String>| -> Result<(), Status> {
             for (platform, id) in refs {
-                match self.result(&id)? {
-                    Some(result) => drop(outcome.refs.insert(platform, result)),
-                    None => {
-                        return Err(Status::unimplemented("an empty directory for one of several platforms"));
-                    }
-                }
+                let result = match self.result(&id)? {
+                    Some(result) => result,
+                    None => self.job.nothing().map_err(|error| status(&error))?,
+                };
+                outcome.refs.insert(platform, result);
             }
             Ok(())
         };

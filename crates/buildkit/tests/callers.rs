@@ -705,3 +705,22 @@ fn a_process_that_reads_nothing_is_ended_by_its_client_all_the_same() {
         tokio::join!(solving, driving).0.expect("solved");
     });
 }
+
+#[test]
+fn a_result_may_be_empty_for_one_of_several_platforms() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let empty = |platform: &str| (platform.to_owned(), bridge::Ref::default());
+            let refs = bridge::RefMap { refs: ["linux/amd64", "linux/arm64"].map(empty).into() };
+            let result = bridge::result::Result::Refs(refs);
+            let result = Some(bridge::Result { result: Some(result), ..Default::default() });
+            let back = bridge::ReturnRequest { result, error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        tokio::join!(solving, driving).0.expect("solved");
+    });
+}

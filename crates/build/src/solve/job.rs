@@ -227,6 +227,11 @@ impl Job {
         Ok(Self { policies: Arc::new(self.policies.after(policies)?), ..self.clone() })
     }
 
+    /// The result that has nothing in it.
+    pub fn nothing(&self) -> Result<Ref, SolveError> {
+        self.solve_aside(&llb::Definition::default())
+    }
+
     /// What a definition is for. Nothing is done yet: it is when the result is asked for something.
     pub async fn solve(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
         let result = self.solve_aside(definition)?;
