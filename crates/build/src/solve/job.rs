@@ -80,11 +80,29 @@ pub struct ResolvedImage {
 /// Definitions that are remembered of one build.
 const SOLVED_MAX: usize = 256;
 
+/// The front end that reads Dockerfiles.
+pub(crate) const OWN_FRONT: &str = "dockerfile.v0";
+
 /// What a front end was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) front: String,
     pub(crate) options: BTreeMap<String, String>,
+}
+
+impl Asked {
+    /// As it is told: an image of the same language that is named stands for the daemon's own front end.
+    pub(crate) fn of(front: &str, options: &BTreeMap<String, String>) -> Self {
+        let mut options = options.clone();
+        let is_own = |source: &String| front == "gateway.v0" && ::dockerfile::is_same_language(source);
+        match options.get("source").is_some_and(is_own) {
+            true => {
+                options.remove("source");
+                Self { front: OWN_FRONT.to_owned(), options }
+            }
+            false => Self { front: front.to_owned(), options },
+        }
+    }
 }
 
 /// One build. Cheap to clone: all clones are one. It ends with [`Job::close`] and [`Job::cancel`], and when the
@@ -284,7 +302,7 @@ impl Job {
         options: BTreeMap<String, String>,
         inputs: BTreeMap<String, llb::Definition>,
     ) -> Result<Outcome, SolveError> {
-        let asked = Arc::new(Asked { front: name.to_owned(), options: options.clone() });
+        let asked = Arc::new(Asked::of(name, &options));
         let mut outcome = self.until_cancelled(super::front::run(self, name, options, inputs)).await?;
         outcome.single = outcome.single.map(|result| result.asked_by(&asked));
         let refs = std::mem::take(&mut outcome.refs).into_iter();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::attest::{Said, own};
 use super::parts::Part;
-use crate::solve::job::{Asked, Job};
+use crate::solve::job::{Asked, Job, OWN_FRONT};
 use crate::solve::{SolveError, now};
 
 const TYPE_1: &str = "https://slsa.dev/provenance/v1";
@@ -307,7 +307,12 @@ fn predicate(
         more.insert("source".to_owned(), sources);
     }
     let platform = Platform::host().normalised().to_string();
+    let is_own = asked.is_some_and(|asked| asked.front == OWN_FRONT);
     if settings.is_v02 {
+        let mut environment = json!({ "platform": platform });
+        if is_own {
+            environment["dockerfileVersion"] = ::dockerfile::REFERENCE.into();
+        }
         let mut all = Map::new();
         all.insert("builder".to_owned(), json!({ "id": settings.builder }));
         all.insert("buildType".to_owned(), BUILD_TYPE_02.into());
@@ -316,7 +321,7 @@ fn predicate(
         }
         all.insert(
             "invocation".to_owned(),
-            json!({ "configSource": source, "parameters": request, "environment": { "platform": platform } }),
+            json!({ "configSource": source, "parameters": request, "environment": environment }),
         );
         if let Some(build) = build_config {
             all.insert("buildConfig".to_owned(), build);
@@ -346,6 +351,9 @@ fn predicate(
         internal.insert("buildConfig".to_owned(), build);
     }
     internal.insert("builderPlatform".to_owned(), platform.into());
+    if is_own {
+        internal.insert("dockerfileVersion".to_owned(), ::dockerfile::REFERENCE.into());
+    }
     definition.insert("internalParameters".to_owned(), internal.into());
     let mut metadata = json!({
         "invocationId": invocation,
@@ -546,7 +554,9 @@ mod tests {
         let definitions = [builder.clone().finish(Some(&image)), builder.finish(Some(&files))];
         let platform = "linux/arm64".parse().expect("a platform");
         let capture = Capture::of(&definitions, &pins, &platform);
-        let asked = Asked { front: "dockerfile.v0".to_owned(), options: of(options) };
+        let mut options = of(options);
+        options.insert("source".to_owned(), "docker/dockerfile:1".to_owned());
+        let asked = Asked::of("gateway.v0", &options);
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         predicate(&settings, &capture, Some(&asked), None, "id", (at, at))
     }
@@ -590,6 +600,9 @@ mod tests {
         assert_eq!(most["invocation"]["parameters"]["args"]["build-arg:A"], "1");
         assert_eq!(most["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(most["metadata"]["completeness"]["parameters"], true);
+        let version = ::dockerfile::REFERENCE;
+        assert_eq!(most["invocation"]["environment"]["dockerfileVersion"], version);
+        assert_eq!(least["buildDefinition"]["internalParameters"]["dockerfileVersion"], version);
         assert_eq!(most["materials"][0]["uri"], "pkg:docker/a@1?platform=linux%2Farm64");
     }
 
