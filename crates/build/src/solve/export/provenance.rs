@@ -1,6 +1,6 @@
 //! Where a result comes from, in the words of SLSA, as BuildKit says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use llb::pb;
@@ -39,6 +39,8 @@ struct Capture {
     materials: Vec<(String, String, String)>,
     /// By what a context would be named.
     named: BTreeMap<String, (String, String)>,
+    /// Which of them are repositories.
+    repositories: BTreeSet<String>,
     locals: Vec<String>,
     secrets: BTreeMap<String, bool>,
     agents: BTreeMap<String, bool>,
@@ -136,7 +138,12 @@ impl Capture {
                 _ => {}
             }
         }
-        capture.materials.sort();
+        // Images first, then repositories, then what addresses gave.
+        let of_sort = |(uri, ..): &(String, String, String)| match uri.starts_with("pkg:") {
+            true => 0,
+            false => 1 + usize::from(!capture.repositories.contains(uri)),
+        };
+        capture.materials.sort_by_cached_key(|material| (of_sort(material), material.clone()));
         capture.materials.dedup();
         capture.locals.sort();
         capture.locals.dedup();
@@ -173,6 +180,7 @@ impl Capture {
                     reference => format!("{remote}#{reference}"),
                 };
                 let uri = redacted(&uri);
+                self.repositories.insert(uri.clone());
                 (uri.clone(), Some(uri))
             }
             // What only this client has is no material.
@@ -559,6 +567,23 @@ mod tests {
         let asked = Asked::of("gateway.v0", &options);
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         predicate(&settings, &capture, Some(&asked), None, "id", (at, at))
+    }
+
+    #[test]
+    fn materials_have_an_order() {
+        let names = ["http://a/b", "git://b/c.git", "docker-image://docker.io/library/z:1", "https://a/a"];
+        let definitions = names.map(|name| {
+            let mut builder = llb::Builder::new();
+            let source = pb::SourceOp { identifier: name.to_owned(), ..pb::SourceOp::default() };
+            let output = builder.add(Op::Source(source), &[], None, Default::default());
+            builder.finish(Some(&output))
+        });
+        let host = "linux/amd64".parse().expect("a platform");
+        let capture = Capture::of(&definitions, &BTreeMap::new(), &host);
+        let uris: Vec<&str> = capture.materials.iter().map(|(uri, ..)| uri.as_str()).collect();
+        let expected =
+            ["pkg:docker/z@1?platform=linux%2Famd64", "https://b/c.git", "http://a/b", "https://a/a"];
+        assert_eq!(uris, expected);
     }
 
     #[test]
