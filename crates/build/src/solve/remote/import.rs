@@ -344,7 +344,10 @@ impl Known {
                 continue;
             }
             let Some(said) = Said::read(&operation, &layers) else { continue };
-            self.operations.insert(record.digest, (Arc::clone(&table), Arc::new(said)));
+            // One image's records have the layers of what those of another know the name of.
+            if said.has_layers() || !self.operations.contains_key(&record.digest) {
+                self.operations.insert(record.digest, (Arc::clone(&table), Arc::new(said)));
+            }
         }
     }
 
@@ -376,6 +379,11 @@ impl Said {
                 .map_or_else(|_| now(), |made: base::Timestamp| made.min(now())),
         })
     }
+
+    /// Whether the cache has the layers of the outputs.
+    fn has_layers(&self) -> bool {
+        self.outputs.iter().all(|output| matches!(output, Output::Layers(_)))
+    }
 }
 
 impl CachedOperation {
@@ -384,9 +392,8 @@ impl CachedOperation {
         self.said.outputs.len()
     }
 
-    /// Whether the cache has the layers of its outputs.
     fn has_layers(&self) -> bool {
-        self.said.outputs.iter().all(|output| matches!(output, Output::Layers(_)))
+        self.said.has_layers()
     }
 
     fn layers(&self, places: &[u32]) -> impl Iterator<Item = &(Descriptor, Digest)> {
@@ -535,6 +542,17 @@ mod tests {
         let layers = first.elsewhere(0).map(|elsewhere| elsewhere.layers.len());
         assert_eq!((first.description().len(), layers), (DESCRIPTION_MAX, Some(127)));
         assert!(first.created() <= now());
+        // That another image knows its name takes nothing away.
+        let name = Some(Digest::sha256_of(b"top"));
+        let record = |at: usize| {
+            let operation = Some(Operation::named(vec![name.clone()]));
+            oci::cache::CacheRecord { results: Vec::new(), chains: Vec::new(), digest: key(at), operation }
+        };
+        let records = CacheConfig { layers: Vec::new(), records: [0, 1000].map(record).into() };
+        known.add(records, first.table.place.clone(), std::iter::empty());
+        assert!(known.operation(&key(0)).expect("it is known").has_layers());
+        let named = known.operation(&key(1000)).expect("it is known");
+        assert!(named.chain_id(0) == name && named.elsewhere(0).is_none());
     }
 
     #[test]

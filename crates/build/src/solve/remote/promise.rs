@@ -61,6 +61,14 @@ impl Promise {
         &self.vertex.digest
     }
 
+    /// What it is shown as: as the cache says, if it does.
+    pub(crate) fn name(&self) -> &str {
+        match self.said.description() {
+            "" => &self.vertex.name,
+            said => said,
+        }
+    }
+
     /// What its outputs are, brought when they are needed.
     pub(crate) fn values(self: &Arc<Self>, job: &Job) -> Vec<Value> {
         let store = &job.inner.solver.inner.store;
@@ -92,7 +100,7 @@ impl Promise {
             // What the cache knows the name of alone is done.
             if let (None, Some(layers)) = (self.anew.get(), self.said.elsewhere(output)) {
                 // Its operation is over: nobody who follows that looks for more of it.
-                let name = format!("bringing the layers of {}", self.said.description());
+                let name = format!("bringing the layers of {}", self.name());
                 let mut shown = Shown::begin(job, &format!("{name} {chain_id}"), &name);
                 let brought = layers.bring(job, shown.vertex()).await;
                 shown.end(&brought);
@@ -160,7 +168,7 @@ impl Promise {
         let new = NewResult {
             key,
             outputs: &outputs,
-            description: self.said.description(),
+            description: self.name(),
             kind: IMPORTED,
             size,
             created: self.said.created(),

@@ -58,7 +58,7 @@ impl BaseImage {
     /// What a cache elsewhere says that an operation came to.
     pub(crate) fn promised(promise: &Arc<Promise>, output: usize, chain_id: Digest) -> Self {
         Self {
-            name: promise.said.description().to_owned(),
+            name: promise.name().to_owned(),
             chain_id: Some(chain_id),
             origin: Origin::Promised(Arc::clone(promise), output),
             vertex: promise.vertex().clone(),
