@@ -30,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 use solve::Solver;
 
 pub use changes::{ChangeError, apply_changes};
+pub use dockerfile::REFERENCE as DOCKERFILE;
 pub use dockerfile::classic::ParseError;
 pub use error::BuildError;
 pub use git::GitError;

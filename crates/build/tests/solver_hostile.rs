@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use build::solve::{JobOptions, Session, Solver};
+use build::solve::{Attestation, Exporter, JobOptions, Outcome, Session, Solver};
 use llb::pb::{self, CacheSharingOpt, file_action::Action, op};
-use support::solving::{Client, Draft, alone, bind, cache, copy, solve, solve_in};
+use oci::{Descriptor, media_type};
+use support::solving::{Client, Draft, Stores, alone, bind, cache, copy, solve, solve_in};
 use support::{with_engine, with_engine_at};
 
 /// A directory of this host that no build has anything to do with.
@@ -301,6 +302,70 @@ fn a_client_that_never_answers_is_waited_for_by_nobody_else() {
     });
 }
 
+/// Puts an image of one file into a client's layout; gives how a definition names it.
+fn layout(stores: &Stores, content: &[u8]) -> String {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = support::header(tar::EntryType::Regular, content.len() as u64);
+    archive.append_data(&mut header, "file", content).expect("into memory");
+    let archive = archive.into_inner().expect("into memory");
+    let layer = stores.put("oci:base", &archive);
+    let config = serde_json::json!({
+        "architecture": oci::Platform::host().architecture, "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": [&layer] },
+    });
+    let config = config.to_string();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": Descriptor::new(media_type::OCI_CONFIG, stores.put("oci:base", config.as_bytes()), config.len() as u64),
+        "layers": [Descriptor::new(media_type::OCI_LAYER, layer, archive.len() as u64)],
+    });
+    format!("oci-layout://base@{}", stores.put("oci:base", manifest.to_string().as_bytes()))
+}
+
+/// Clients that stop in the middle of what they send keep nobody from a thread, and no other owner from a layer.
+#[test]
+fn clients_that_stop_sending_are_waited_for_by_nobody_else() {
+    with_engine(async |engine| {
+        let solver = Solver::new(engine.clone());
+        let stores = Arc::new(Stores::default());
+        let of = |owner: &str, stops| {
+            let owner = Some(owner.to_owned());
+            Arc::new(Client { stops, owner, stores: Arc::clone(&stores), ..Client::default() })
+        };
+        let layouts: Vec<llb::Definition> = (0..12_u8)
+            .map(|at| {
+                let mut draft = Draft::default();
+                let source = draft.source(&layout(&stores, &vec![at; 200 << 10]));
+                draft.finish(&source)
+            })
+            .collect();
+        let bring = async |client: Arc<Client>, definition: &llb::Definition| {
+            let solved = solve(&solver, &client, definition).await;
+            solved.expect().read_file("/file", None).await.map(|file| file.len())
+        };
+        let stuck = futures::future::join_all(layouts.iter().map(|layout| bring(of("silent", true), layout)));
+        let others = async {
+            // A manifest, a configuration and the beginning of a layer, of each.
+            while stores.read.lock().expect("whole").len() < 3 * layouts.len() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            let mut draft = Draft::default();
+            let base = draft.busybox();
+            let from = draft.source("docker-image://docker.io/library/busybox:latest");
+            let copied =
+                draft.files(&[base, from], vec![alone(Action::Copy(copy("/bin/busybox", "/other")), 1)]);
+            solve(&solver, &of("another", false), &draft.finish(&copied)).await.expect();
+            bring(of("another", false), &layouts[0]).await
+        };
+        let others = tokio::time::timeout(std::time::Duration::from_secs(40), others);
+        let brought = tokio::select! {
+            stuck = stuck => panic!("nothing more came of that: {stuck:?}"),
+            others = others => others.expect("others wait for clients that are silent"),
+        };
+        assert_eq!(brought.expect("brought"), 200 << 10);
+    });
+}
+
 /// One build with many commands does not keep others from theirs.
 #[test]
 fn a_build_has_so_many_commands_at_a_time() {
@@ -333,6 +398,53 @@ fn a_build_has_so_many_commands_at_a_time() {
         let (many, looked) = tokio::join!(solve(&solver, &client, &all), solve(&solver, &client, &look));
         many.expect();
         assert_eq!(looked.output(), "8\n");
+    });
+}
+
+/// What is said of a result has an end for all of it together, however small each of it is.
+#[test]
+fn what_is_said_of_a_result_has_an_end() {
+    with_engine(async |engine| {
+        let solver = Solver::new(engine.clone());
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        // Of a megabyte each, all of them one file.
+        let line = |count: usize| {
+            format!(
+                "mkdir /said; cd /said; printf '{{\"predicateType\":\"t\",\"predicate\":\"' > 0; \
+                 head -c 1048576 /dev/zero | tr '\\0' x >> 0; printf '\"}}' >> 0; \
+                 for at in $(seq {count}); do ln 0 $at; done"
+            )
+        };
+        let (few, many) = (draft.run(&base, &line(3)), draft.run(&base, &line(70)));
+        let exported = async |said: &llb::Output, times: usize| {
+            let session: Arc<dyn Session> = Arc::new(Client::default());
+            let job = solver.job(JobOptions { session: Some(session), ..JobOptions::default() });
+            let single = job.solve(&draft.finish(&base)).await.expect("a definition");
+            let attestation = Attestation {
+                predicate: String::new(),
+                path: "/said".to_owned(),
+                content: Some(job.solve(&draft.finish(said)).await.expect("a definition")),
+                is_bundle: true,
+                subjects: Vec::new(),
+                of_itself: true,
+                metadata: Default::default(),
+            };
+            let platform = oci::Platform::host().to_string();
+            let outcome = Outcome {
+                single: Some(single),
+                attestations: [(platform, vec![attestation; times])].into(),
+                ..Outcome::default()
+            };
+            let attributes = [("name".to_owned(), "said".to_owned())].into();
+            let exporter = Exporter { kind: "image".to_owned(), attributes, id: "0".to_owned() };
+            job.export(&outcome, &exporter).await.map_err(|error| error.to_string())
+        };
+        exported(&few, 2).await.expect("eight statements");
+        for (said, times) in [(&many, 1), (&few, 20)] {
+            let error = exported(said, times).await.expect_err("too much is said");
+            assert_eq!(error, "the statements of attestations exceed 67108864 bytes");
+        }
     });
 }
 

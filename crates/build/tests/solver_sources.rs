@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use build::solve::policy::{Matching, SourceAction, SourceRule};
-use build::solve::{JobOptions, Policies, Session, Solver, SourcePolicy};
+use build::solve::{Event, JobOptions, Policies, Session, Solver, SourcePolicy};
 use llb::pb::{self, file_action::Action, op};
 use prost::Message as _;
 use support::solving::{Client, Draft, Solved, alone, solve, solve_in, text};
@@ -307,6 +307,53 @@ fn nested(content: Vec<u8>, change: impl FnOnce(&mut pb::BuildOp)) -> llb::Defin
     change(&mut build);
     let output = draft.builder.add(op::Op::Build(build), &[file], None, Default::default());
     draft.finish(&output)
+}
+
+/// A definition with as many builds of what is in a file as `count`, which differ in nothing that matters.
+fn nested_often(content: Vec<u8>, count: usize) -> llb::Definition {
+    let (mut draft, file) = with_file(content);
+    let mut builds = Vec::new();
+    for number in 0..count {
+        let input = pb::BuildInput { input: 0 };
+        let build = pb::BuildOp {
+            builder: -1,
+            inputs: [("buildkit.llb.definition".to_owned(), input)].into(),
+            attrs: [("number".to_owned(), number.to_string())].into(),
+            ..pb::BuildOp::default()
+        };
+        let file = std::slice::from_ref(&file);
+        builds.push(draft.builder.add(op::Op::Build(build), file, None, Default::default()));
+    }
+    let outputs = (0..count).map(|number| i64::try_from(number).expect("few")).collect();
+    let all = pb::PassthroughOp { id: "all".to_owned(), outputs };
+    let all = draft.builder.add(op::Op::Passthrough(all), &builds, None, Default::default());
+    draft.finish(&all)
+}
+
+/// Three builds in each of three in each of three, … are as many as there are different ones, and not 3^8.
+#[test]
+fn builds_inside_of_builds_are_done_once_and_have_an_end() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let (inner, file) = with_file(b"inside".to_vec());
+        let inner = inner.finish(&file).encode_to_vec();
+        let mut deep = nested_often(inner.clone(), 3);
+        for _ in 1..8 {
+            deep = nested_often(deep.encode_to_vec(), 3);
+        }
+        let solved = solve(&solver, &client, &deep).await;
+        assert_eq!(text(solved.expect(), "/buildkit.llb.definition").await, "inside");
+        // Each is told of once where it is done; who has it from another has it silently.
+        let begun = |event: &&Event| matches!(event, Event::Vertex(vertex) if vertex.started.is_some());
+        let told = solved.events.iter().filter(begun).count();
+        assert!(told < 200, "{told} of what was begun and ended");
+
+        let many = nested_often(inner.clone(), 200);
+        solve(&solver, &client, &many).await.expect();
+        let many = nested_often(inner, 300);
+        let error = solve(&solver, &client, &many).await.error();
+        assert!(error.contains("more than 256 builds inside of a build"), "{error}");
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! build in their head; results are known by names that are good for this one build.
 
 mod containers;
+mod processes;
 mod sources;
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,8 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 const RESULTS: usize = 10_000;
 /// …and bytes of the definitions that they are of.
 const DEFINITIONS: usize = 64 << 20;
+/// How much may be said of what a build came to: each may be statements in a directory.
+const ATTESTATIONS: usize = 1_000;
 /// How many warnings one build may have, and bytes of them.
 const WARNINGS: usize = 1_000;
 const WARNED: usize = 16 << 20;
@@ -52,6 +55,7 @@ pub(crate) struct Bridge {
     results: Mutex<Results<Ref>>,
     warned: Mutex<Warned>,
     containers: containers::Containers,
+    processes: std::sync::Arc<processes::Processes>,
     /// Where the result goes, until there is one.
     returned: Mutex<Option<oneshot::Sender<Result<Outcome, Status>>>>,
 }
@@ -69,6 +73,7 @@ impl Bridge {
             results: Mutex::default(),
             warned: Mutex::default(),
             containers: containers::Containers::default(),
+            processes: std::sync::Arc::default(),
             returned: Mutex::new(Some(sender)),
         };
         (bridge, returned)
@@ -104,12 +109,11 @@ impl Bridge {
         let mut outcome = Outcome::default();
         let mut several = |refs: BTreeMap<String, String>| -> Result<(), Status> {
             for (platform, id) in refs {
-                match self.result(&id)? {
-                    Some(result) => drop(outcome.refs.insert(platform, result)),
-                    None => {
-                        return Err(Status::unimplemented("an empty directory for one of several platforms"));
-                    }
-                }
+                let result = match self.result(&id)? {
+                    Some(result) => result,
+                    None => self.job.nothing().map_err(|error| status(&error))?,
+                };
+                outcome.refs.insert(platform, result);
             }
             Ok(())
         };
@@ -121,6 +125,11 @@ impl Bridge {
             Some(Kind::Refs(refs)) => several(refs.refs.into_iter().map(|(key, it)| (key, it.id)).collect())?,
         }
         outcome.metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
+        let count = result.attestations.values().map(|attestations| attestations.attestation.len());
+        if count.sum::<usize>() > ATTESTATIONS {
+            let problem = format!("a result may have {ATTESTATIONS} attestations");
+            return Err(Status::resource_exhausted(problem));
+        }
         for (platform, attestations) in result.attestations {
             let read = attestations.attestation.into_iter().map(|attestation| self.attestation(attestation));
             outcome.attestations.insert(platform, read.collect::<Result<_, _>>()?);

@@ -73,13 +73,20 @@ const DEFINITION: &[&str] = &[
     "meta.description",
     "meta.exportcache",
     "meta.ignorecache",
+    "passthroughop",
     "platform",
     // As it has been spelt from the first day.
     "soruce.http.uidgid",
+    "source.buildop.llbfilename",
     "source.git",
     "source.git.checksum",
     "source.git.fullurl",
+    "source.git.httpauth",
     "source.git.keepgitdir",
+    "source.git.knownsshhosts",
+    "source.git.mountsshsock",
+    "source.git.mtime",
+    "source.git.skipsubmodules",
     "source.git.subdir",
     "source.http",
     "source.http.auth",
@@ -96,6 +103,7 @@ const DEFINITION: &[&str] = &[
     "source.local.sessionid",
     "source.local.sharedkeyhint",
     "source.local.unique",
+    "source.ocilayout",
 ];
 
 /// What a front end may do.

@@ -140,7 +140,7 @@ impl Control for Caller {
         match known {
             Ok(()) => Ok(Response::new(UpdateBuildHistoryResponse {})),
             Err(HistoryError::None) => Err(Status::not_found(format!("build {id} not found"))),
-            Err(full @ HistoryError::Full) => Err(Status::resource_exhausted(full.to_string())),
+            Err(full @ HistoryError::Full(_)) => Err(Status::resource_exhausted(full.to_string())),
         }
     }
 }

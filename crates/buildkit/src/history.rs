@@ -2,7 +2,7 @@
 
 mod left;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,10 +17,13 @@ use crate::wire::moby::buildkit::v1::{
 };
 pub(crate) use left::{Left, leave, result_of};
 
-/// How many builds are remembered.
+/// How many builds of one owner are remembered.
 const KEPT: usize = 100;
 /// How many of those may be pinned.
 const PINNED: usize = KEPT / 2;
+/// How many builds of all owners are remembered, and how many of those may be pinned: who has the most gives way.
+const KEPT_OF_ALL: usize = 10 * KEPT;
+const PINNED_OF_ALL: usize = KEPT_OF_ALL / 2;
 /// Bytes of what one build was asked for, and of what it came to, that are remembered.
 const SAID: usize = 64 << 10;
 /// Bytes of what all builds left besides.
@@ -53,13 +56,23 @@ pub(crate) enum HistoryError {
     #[error("not found")]
     None,
     /// As many as may be are pinned.
-    #[error("{PINNED} builds are pinned, more cannot be")]
-    Full,
+    #[error("{0} builds are pinned, more cannot be")]
+    Full(usize),
 }
 
 impl Known {
     fn is(&self, owner: &Owner, id: &str) -> bool {
         self.owner == *owner && self.record.r#ref == id
+    }
+
+    /// Whether it may be forgotten.
+    fn is_dispensable(&self) -> bool {
+        !self.record.pinned && self.record.completed_at.is_some()
+    }
+
+    /// Bytes of what it left.
+    fn weight(&self) -> usize {
+        self.left.values().map(Bytes::len).sum()
     }
 }
 
@@ -84,12 +97,12 @@ impl History {
             }
             None => records.push_back(Known { owner: owner.clone(), record: record.clone(), left }),
         }
-        let dispensable = |known: &Known| !known.record.pinned && known.record.completed_at.is_some();
-        while records.len() > KEPT
-            && let Some(oldest) = records.iter().position(dispensable)
-        {
-            records.remove(oldest);
-        }
+        let of_owner = |records: &VecDeque<Known>| records.iter().filter(|it| it.owner == *owner).count();
+        while of_owner(&records) > KEPT && forget(&mut records, owner) {}
+        while records.len() > KEPT_OF_ALL
+            && let Some(most) = most(&records, |known| usize::from(known.is_dispensable()))
+            && forget(&mut records, &most)
+        {}
         keep_within(&mut records, LEFT);
         self.say(owner, kind, record);
     }
@@ -121,10 +134,14 @@ impl History {
     /// Keeps a build of `owner` from being forgotten, or not any more.
     pub(crate) fn pin(&self, owner: &Owner, id: &str, pinned: bool) -> Result<(), HistoryError> {
         let mut records = self.inner.records.lock();
-        let others = records.iter().filter(|known| known.record.pinned && !known.is(owner, id)).count();
+        let others = || records.iter().filter(|known| known.record.pinned && !known.is(owner, id));
+        let (of_owner, of_all) = (others().filter(|known| known.owner == *owner).count(), others().count());
         let known = records.iter_mut().find(|known| known.is(owner, id)).ok_or(HistoryError::None)?;
-        if pinned && others >= PINNED {
-            return Err(HistoryError::Full);
+        if pinned && of_owner >= PINNED {
+            return Err(HistoryError::Full(PINNED));
+        }
+        if pinned && of_all >= PINNED_OF_ALL {
+            return Err(HistoryError::Full(PINNED_OF_ALL));
         }
         known.record.pinned = pinned;
         Ok(())
@@ -202,20 +219,36 @@ impl History {
     }
 }
 
-/// Lets go of what builds left, where it is more than `most` bytes: the oldest first, and of those that are pinned
-/// last.
-fn keep_within(records: &mut VecDeque<Known>, most: usize) {
-    let weight = |known: &Known| known.left.values().map(Bytes::len).sum::<usize>();
-    let mut all: usize = records.iter().map(weight).sum();
-    for pinned in [false, true] {
-        for known in records.iter_mut().filter(|known| known.record.pinned == pinned) {
-            if all <= most {
-                return;
-            }
-            all -= weight(known);
-            known.left.clear();
-            (known.record.logs, known.record.external_error) = (None, None);
-        }
+/// Forgets the oldest build of `owner` that may be forgotten, if there is one.
+fn forget(records: &mut VecDeque<Known>, owner: &Owner) -> bool {
+    let oldest = records.iter().position(|known| known.owner == *owner && known.is_dispensable());
+    oldest.and_then(|oldest| records.remove(oldest)).is_some()
+}
+
+/// Who has the most, by what each record counts.
+fn most(records: &VecDeque<Known>, count: impl Fn(&Known) -> usize) -> Option<Owner> {
+    let mut counts: HashMap<&Owner, usize> = HashMap::new();
+    for known in records {
+        *counts.entry(&known.owner).or_default() += count(known);
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner.clone())
+}
+
+/// Lets go of what builds left, where it is more than `bytes`: of those of who has the most, the oldest first, and of
+/// those that are pinned last.
+fn keep_within(records: &mut VecDeque<Known>, bytes: usize) {
+    let mut all: usize = records.iter().map(Known::weight).sum();
+    while all > bytes {
+        let Some(owner) = most(records, Known::weight) else { return };
+        let heavy = |known: &Known, pinned| {
+            known.owner == owner && known.record.pinned == pinned && known.weight() > 0
+        };
+        let oldest =
+            [false, true].iter().find_map(|pinned| records.iter().position(|known| heavy(known, *pinned)));
+        let Some(known) = oldest.and_then(|place| records.get_mut(place)) else { return };
+        all -= known.weight();
+        known.left.clear();
+        (known.record.logs, known.record.external_error) = (None, None);
     }
 }
 

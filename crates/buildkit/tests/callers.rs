@@ -305,6 +305,13 @@ fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
             bridge.warn(about_build("crafted", warn)).await.expect("warned");
             let nameless = of(bridge.ping(Request::new(bridge::PingRequest {})).await);
             assert_eq!(nameless.1, "no buildid found in context");
+            let attestation = vec![bridge::Attestation::default(); 600];
+            let many = bridge::Attestations { attestation };
+            let attestations = [("a".to_owned(), many.clone()), ("b".to_owned(), many)].into();
+            let result = Some(bridge::Result { attestations, ..Default::default() });
+            let many = bridge::ReturnRequest { result, error: None };
+            let full = of(bridge.r#return(about_build("crafted", many)).await);
+            assert_eq!(full, (Code::ResourceExhausted, "a result may have 1000 attestations".to_owned()));
             let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
             bridge.r#return(about_build("crafted", back.clone())).await.expect("taken");
         };
@@ -555,5 +562,165 @@ fn containers_are_of_their_build_and_messages_of_their_processes() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("what containers had mounted stays after their build");
+    });
+}
+
+/// What a client says to a process.
+fn say(process: &str, input: Input) -> bridge::ExecMessage {
+    bridge::ExecMessage { process_id: process.to_owned(), input: Some(input) }
+}
+
+/// Starts a process with all of its streams.
+fn begin(container: &str, line: &[&str]) -> Input {
+    let meta =
+        llb::pb::Meta { args: line.iter().map(|word| (*word).to_owned()).collect(), ..Default::default() };
+    Input::Init(bridge::InitMessage {
+        container_id: container.to_owned(),
+        meta: Some(meta),
+        fds: vec![0, 1, 2],
+        ..Default::default()
+    })
+}
+
+/// A client asks for processes without end, and hears of none.
+#[test]
+fn processes_whose_client_hears_nothing_have_an_end() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let root = llb::pb::Mount { dest: "/".to_owned(), ..Default::default() };
+            let container = bridge::NewContainerRequest {
+                container_id: "one".to_owned(),
+                mounts: vec![root],
+                ..Default::default()
+            };
+            bridge.new_container(about_build("mine", container)).await.expect("a container");
+            // Each says its name again and again: soon nothing more of what is told has room anywhere.
+            let name = "x".repeat(1000);
+            let (sending, sent) = futures::channel::oneshot::channel::<()>();
+            let messages = futures::stream::iter(0..5000).map(move |at| {
+                let _ = &sending;
+                say(&format!("{name}{at}"), begin("one", &["/nothing"]))
+            });
+            let call = about_build("mine", messages);
+            let mut told = bridge.exec_process(call).await.expect("a call").into_inner();
+            // All is sent, or is not wanted any more.
+            let _ = sent.await;
+            let ended = loop {
+                match told.next().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(status)) => break status,
+                    None => panic!("so many processes at a time"),
+                }
+            };
+            let full = (Code::ResourceExhausted, "a build may have 128 processes at a time");
+            assert_eq!((ended.code(), ended.message()), full);
+            drop(told);
+            // There is room again.
+            let messages = futures::stream::iter([say("p", begin("one", &["/nothing"]))]);
+            let told = bridge.exec_process(about_build("mine", messages)).await.expect("a call").into_inner();
+            let told: Vec<_> = told.map(|message| message.expect("a message").input).collect().await;
+            assert!(matches!(told.last(), Some(Some(Input::Done(_)))), "{told:?}");
+            let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        tokio::join!(solving, driving).0.expect("solved");
+    });
+}
+
+/// What a process does not read keeps no signal from it, and nothing from others.
+#[test]
+fn a_process_that_reads_nothing_is_ended_by_its_client_all_the_same() {
+    with_services(async |services| {
+        support::import_busybox(&services).await;
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut builder = llb::Builder::new();
+        let source = llb::pb::SourceOp {
+            identifier: "docker-image://docker.io/library/busybox:latest".to_owned(),
+            ..Default::default()
+        };
+        let base = llb::pb::op::Op::Source(source);
+        let base = builder.add(base, &[], None, llb::pb::OpMetadata::default());
+        let definition = Some(builder.finish(Some(&base)));
+        let mut control = caller.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let solve = bridge::SolveRequest { definition, allow_result_return: true, ..Default::default() };
+            let solved = bridge.solve(about_build("mine", solve)).await.expect("solved").into_inner();
+            let Some(bridge::result::Result::RefDeprecated(base)) = solved.result.and_then(|it| it.result)
+            else {
+                panic!("a result has a name");
+            };
+            let root = llb::pb::Mount { dest: "/".to_owned(), result_id: base, ..Default::default() };
+            let container = bridge::NewContainerRequest {
+                container_id: "one".to_owned(),
+                mounts: vec![root],
+                network: llb::pb::NetMode::None.into(),
+                ..Default::default()
+            };
+            bridge.new_container(about_build("mine", container)).await.expect("a container");
+            let (mut said, messages) = futures::channel::mpsc::unbounded();
+            let call = about_build("mine", messages);
+            let mut say_to = |process: &str, input| said.start_send(say(process, input)).expect("said");
+            say_to("deaf", begin("one", &["/bin/sh", "-c", "echo here; exec sleep 98763"]));
+            let mut told = bridge.exec_process(call).await.expect("a call").into_inner();
+            let mut next = async || told.next().await.expect("the call goes on").expect("a message");
+            while !matches!(next().await.input, Some(Input::File(file)) if &*file.data == b"here\n") {}
+            say_to("other", begin("one", &["/bin/cat"]));
+            let file = |data: Vec<u8>, eof| Input::File(bridge::FdMessage { fd: 0, eof, data: data.into() });
+            // Far more than it takes that is on the way.
+            (0..36).for_each(|_| say_to("deaf", file(vec![b'x'; 32 << 10], false)));
+            say_to("other", file(b"to the other".to_vec(), false));
+            let heard = loop {
+                match next().await {
+                    bridge::ExecMessage { process_id, input: Some(Input::File(file)) }
+                        if process_id == "other" =>
+                    {
+                        break file.data;
+                    }
+                    _ => {}
+                }
+            };
+            assert_eq!(&*heard, b"to the other");
+            say_to("deaf", Input::Signal(bridge::SignalMessage { name: "KILL".to_owned() }));
+            let ended = async {
+                loop {
+                    let message = next().await;
+                    if message.process_id == "deaf"
+                        && let Some(Input::Exit(exit)) = message.input
+                    {
+                        break exit.code;
+                    }
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+            assert_eq!(ended.expect("it hears of the signal"), 137);
+            let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        tokio::join!(solving, driving).0.expect("solved");
+    });
+}
+
+#[test]
+fn a_result_may_be_empty_for_one_of_several_platforms() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let empty = |platform: &str| (platform.to_owned(), bridge::Ref::default());
+            let refs = bridge::RefMap { refs: ["linux/amd64", "linux/arm64"].map(empty).into() };
+            let result = bridge::result::Result::Refs(refs);
+            let result = Some(bridge::Result { result: Some(result), ..Default::default() });
+            let back = bridge::ReturnRequest { result, error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        tokio::join!(solving, driving).0.expect("solved");
     });
 }

@@ -47,9 +47,6 @@ const HEAD_SIZE: usize = 512 << 10;
 /// How long what is under way may take when the service is told to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The version of the Dockerfile reference that builds follow.
-const DOCKERFILE: &str = "1.19.0";
-
 /// Connections at a time, where there are descriptors enough.
 const CONNECTIONS: usize = 2048;
 
@@ -169,7 +166,7 @@ fn about_builds(engine: &Engine, about: &About) -> buildkit::About {
         id: facts.id,
         version: about.version.clone(),
         revision: about.commit.clone(),
-        dockerfile: DOCKERFILE.to_owned(),
+        dockerfile: build::DOCKERFILE.to_owned(),
         hostname: facts.hostname,
         host_gateway: gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         // As Docker's daemon has it: commands that may do all that root may are for its owner to allow.

@@ -30,3 +30,6 @@ pub use front::{Built, BuiltImage, FrontError, FrontRequest, build, is_same_lang
 pub use go::truth;
 pub use lint::{Rule, Warning};
 pub use syntax::Lines;
+
+/// The version of the Dockerfile reference that is followed.
+pub const REFERENCE: &str = "1.19.0";

@@ -355,6 +355,13 @@ fn index_of(input: &pb::Input, of: &Digest) -> Result<usize, ReadError> {
         .map_err(|_| ReadError::Wrong { digest: of.clone(), why: "an output's number is negative" })
 }
 
+impl Vertex {
+    /// How many outputs its operation has; no number that anything has where that is not known before.
+    pub fn output_count(&self) -> usize {
+        outputs_of(&self.op)
+    }
+}
+
 /// How many outputs the operation has.
 fn outputs_of(op: &pb::Op) -> usize {
     match &op.op {

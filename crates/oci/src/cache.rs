@@ -27,6 +27,8 @@ pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 const CACHED_LAYERS_MAX: usize = 20_000;
 /// Records of one cache.
 const RECORDS_MAX: usize = 50_000;
+/// What all of them came to.
+const RESULTS_MAX: usize = 4 * RECORDS_MAX;
 
 /// Which layers operations came to.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -106,6 +108,10 @@ pub struct Operation {
     /// Of each output the places of its layers in the list, lowest first; none where it is empty.
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Vec<usize>>,
+    /// Instead of them what the topmost layer of each output is called, none where it is empty: of what the cache has
+    /// no layers of.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Option<Digest>>,
     /// What it was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -217,9 +223,11 @@ impl CacheConfig {
 
     fn check(records: Vec<CacheRecord>, layers: Vec<CacheLayer>) -> Result<Self, ReadCacheError> {
         at_most("records in its cache", records.len(), RECORDS_MAX)?;
+        let operations = || records.iter().filter_map(|record| record.operation.as_ref());
+        let outputs = operations().map(|it| it.outputs.len() + it.names.len()).sum();
+        at_most("results in its cache", outputs, RESULTS_MAX)?;
         let mut places = 0;
-        for output in records.iter().filter_map(|record| record.operation.as_ref()).flat_map(|it| &it.outputs)
-        {
+        for output in operations().flat_map(|it| &it.outputs) {
             at_most("layers in a result of its cache", output.len(), LAYERS_MAX)?;
             places += output.len();
             if let Some(place) = output.iter().find(|place| **place >= layers.len()) {
@@ -233,12 +241,6 @@ impl CacheConfig {
     /// Prints it.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a tree of strings and numbers always prints")
-    }
-
-    /// The forms of the layers of each output of an operation, lowest first.
-    pub fn outputs_of<'a>(&'a self, operation: &'a Operation) -> impl Iterator<Item = Vec<&'a Digest>> {
-        let blob = |place: &usize| self.layers.get(*place).map(|layer| &layer.blob);
-        operation.outputs.iter().map(move |output| output.iter().filter_map(blob).collect())
     }
 }
 
@@ -264,10 +266,10 @@ impl CacheBuilder {
         self.config.records.push(CacheRecord { results, chains: Vec::new(), digest, operation });
     }
 
-    /// What is selected of a result, and comes to `content`.
-    pub fn add_selection(&mut self, digest: Digest, content: Digest) {
-        let operation = Some(Operation { content: Some(content), ..Operation::default() });
-        self.config.records.push(CacheRecord { results: Vec::new(), chains: Vec::new(), digest, operation });
+    /// What else is known: an operation by the names of its outputs, or what is selected of a result and comes to a
+    /// content.
+    pub fn add_known(&mut self, digest: Digest, operation: Operation) {
+        self.config.records.push(known(digest, operation));
     }
 
     fn stack(&mut self, layers: &[Descriptor]) -> Vec<usize> {
@@ -336,10 +338,10 @@ impl<'a> InlineBuilder<'a> {
         true
     }
 
-    /// What is selected of a result, and comes to `content`.
-    pub fn add_selection(&mut self, digest: Digest, content: Digest) {
-        let operation = Some(Operation { content: Some(content), ..Operation::default() });
-        self.records.push(CacheRecord { results: Vec::new(), chains: Vec::new(), digest, operation });
+    /// What else is known: an operation by the names of its outputs, or what is selected of a result and comes to a
+    /// content.
+    pub fn add_known(&mut self, digest: Digest, operation: Operation) {
+        self.records.push(known(digest, operation));
     }
 
     /// The records, as the configuration has them before base64; none where there are none.
@@ -347,6 +349,23 @@ impl<'a> InlineBuilder<'a> {
         let bytes =
             || serde_json::to_vec(&self.records).expect("a tree of strings and numbers always prints");
         (!self.records.is_empty()).then(bytes)
+    }
+}
+
+/// A record of something that no layers are of.
+fn known(digest: Digest, operation: Operation) -> CacheRecord {
+    CacheRecord { results: Vec::new(), chains: Vec::new(), digest, operation: Some(operation) }
+}
+
+impl Operation {
+    /// One that came to outputs of these names.
+    pub fn named(names: Vec<Option<Digest>>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// What is selected of a result, and comes to `content`.
+    pub fn selection(content: Digest) -> Self {
+        Self { content: Some(content), ..Self::default() }
     }
 }
 
@@ -362,6 +381,12 @@ mod tests {
         Digest::sha256_of(name.as_bytes())
     }
 
+    /// The forms of the layers of each output of an operation, lowest first.
+    fn outputs_of(config: &CacheConfig, operation: &Operation) -> Vec<Vec<Digest>> {
+        let blob = |place: &usize| config.layers[*place].blob.clone();
+        operation.outputs.iter().map(|output| output.iter().map(blob).collect()).collect()
+    }
+
     fn built() -> (CacheConfig, Vec<Descriptor>) {
         let mut builder = CacheBuilder::default();
         assert!(builder.is_empty());
@@ -370,7 +395,8 @@ mod tests {
         builder.add(key("run one"), &[vec![base.clone(), one.clone()], Vec::new()], said);
         builder.add(key("run two"), &[vec![base, one.clone(), two]], Operation::default());
         builder.add(key("copy"), &[vec![one]], Operation::default());
-        builder.add_selection(key("selection"), key("content"));
+        builder.add_known(key("selection"), Operation::selection(key("content")));
+        builder.add_known(key("elsewhere"), Operation::named(vec![Some(key("top")), None]));
         builder.finish()
     }
 
@@ -387,9 +413,7 @@ mod tests {
         assert_eq!(read, config);
         let of = |at: usize| {
             let operation = read.records[at].operation.as_ref().expect("an operation");
-            read.outputs_of(operation)
-                .map(|output| output.into_iter().cloned().collect())
-                .collect::<Vec<Vec<_>>>()
+            outputs_of(&read, operation)
         };
         assert_eq!(of(0), [vec![form("base").digest, form("one").digest], Vec::new()]);
         assert_eq!(of(2), [vec![form("one").digest]]);
@@ -397,6 +421,8 @@ mod tests {
             read.records[3].operation.as_ref().and_then(|it| it.content.clone()),
             Some(key("content"))
         );
+        let names = read.records[4].operation.as_ref().map(|it| it.names.clone());
+        assert_eq!(names, Some(vec![Some(key("top")), None]));
     }
 
     #[test]
@@ -441,7 +467,7 @@ mod tests {
             (1, vec![2])
         );
         let second = read.records[1].operation.as_ref().expect("an operation");
-        assert_eq!(read.outputs_of(second).collect::<Vec<_>>(), [vec![&blobs[2]]]);
+        assert_eq!(outputs_of(&read, second), [vec![blobs[2].clone()]]);
         assert_eq!(InlineBuilder::new(&layers).finish(), None);
     }
 
@@ -460,6 +486,12 @@ mod tests {
         let many = vec!["0"; 128].join(",");
         let problem = "the image has 128 layers in a result of its cache, and at most 127 are taken";
         assert_eq!(refused(&record(&many)), Err(problem.to_owned()));
+        let many = vec!["[]"; RESULTS_MAX].join(",");
+        let many = format!(
+            r#"{{"records":[{{"digest":"{digest}","gantry":{{"outputs":[{many}],"names":[null]}}}}]}}"#
+        );
+        let problem = "the image has 200001 results in its cache, and at most 200000 are taken";
+        assert_eq!(refused(&many), Err(problem.to_owned()));
         assert_eq!(refused("\"x\""), Err("read the documents of a cache".to_owned()));
         // As BuildKit writes it: operations that are known in another way are passed over.
         let theirs = format!(

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::{Exporter, Pin};
+use super::nested::Nested;
 use super::policy::{Policies, SourcePolicy};
 use super::reference::{Outcome, Ref};
 use super::remote::{Imports, Noted};
@@ -79,11 +80,29 @@ pub struct ResolvedImage {
 /// Definitions that are remembered of one build.
 const SOLVED_MAX: usize = 256;
 
+/// The front end that reads Dockerfiles.
+pub(crate) const OWN_FRONT: &str = "dockerfile.v0";
+
 /// What a front end was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) front: String,
     pub(crate) options: BTreeMap<String, String>,
+}
+
+impl Asked {
+    /// As it is told: an image of the same language that is named stands for the daemon's own front end.
+    pub(crate) fn of(front: &str, options: &BTreeMap<String, String>) -> Self {
+        let mut options = options.clone();
+        let is_own = |source: &String| front == "gateway.v0" && ::dockerfile::is_same_language(source);
+        match options.get("source").is_some_and(is_own) {
+            true => {
+                options.remove("source");
+                Self { front: OWN_FRONT.to_owned(), options }
+            }
+            false => Self { front: front.to_owned(), options },
+        }
+    }
 }
 
 /// One build. Cheap to clone: all clones are one. It ends with [`Job::close`] and [`Job::cancel`], and when the
@@ -129,8 +148,11 @@ pub(crate) struct JobInner {
     /// When it began, and what it is called where that is told.
     started: Timestamp,
     invocation: String,
-    /// What operations came to, by their digests in definitions: each is done once in a build.
-    pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
+    /// What operations came to, by their digests in definitions: each is done once in a build. Those that are
+    /// builds themselves are done once at each depth, as one may be inside of itself.
+    pub(crate) done: Mutex<HashMap<(Digest, usize), Outputs>>,
+    /// The builds that are operations of it.
+    pub(crate) nested: Arc<Nested>,
     /// The caches elsewhere that it looks into.
     pub(crate) imports: Imports,
     /// What caches elsewhere are made of.
@@ -160,6 +182,7 @@ impl Job {
                 started: super::now(),
                 invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
+                nested: Arc::default(),
                 imports: Imports::default(),
                 noted: Noted::default(),
             }),
@@ -222,6 +245,11 @@ impl Job {
         Ok(Self { policies: Arc::new(self.policies.after(policies)?), ..self.clone() })
     }
 
+    /// The result that has nothing in it.
+    pub fn nothing(&self) -> Result<Ref, SolveError> {
+        self.solve_aside(&llb::Definition::default())
+    }
+
     /// What a definition is for. Nothing is done yet: it is when the result is asked for something.
     pub async fn solve(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
         let result = self.solve_aside(definition)?;
@@ -274,7 +302,7 @@ impl Job {
         options: BTreeMap<String, String>,
         inputs: BTreeMap<String, llb::Definition>,
     ) -> Result<Outcome, SolveError> {
-        let asked = Arc::new(Asked { front: name.to_owned(), options: options.clone() });
+        let asked = Arc::new(Asked::of(name, &options));
         let mut outcome = self.until_cancelled(super::front::run(self, name, options, inputs)).await?;
         outcome.single = outcome.single.map(|result| result.asked_by(&asked));
         let refs = std::mem::take(&mut outcome.refs).into_iter();
@@ -414,6 +442,7 @@ impl JobInner {
 impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
+        self.noted.let_go();
         self.done.lock().clear();
         self.noted.operations.lock().clear();
         self.uses.lock().clear();

@@ -104,9 +104,11 @@ async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
 /// The digest of what is selected of a value: names, kinds, modes, contents; not times. What is not there counts
 /// as that.
 pub(crate) async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
-    let identity = value.identity();
-    let remembered =
-        identity.map(|identity| Digest::sha256_of(format!("{VERSION} {identity} {selection:?}").as_bytes()));
+    let remembered_of = |value: &Value| {
+        let of = |identity| Digest::sha256_of(format!("{VERSION} {identity} {selection:?}").as_bytes());
+        value.identity().map(of)
+    };
+    let remembered = remembered_of(value);
     let hashes = Arc::clone(&job.inner.solver.inner.usage.hashes);
     let note = |key: &Digest, digest: &Digest| {
         job.inner.noted.selections.lock().insert(key.clone(), digest.clone());
@@ -114,8 +116,10 @@ pub(crate) async fn selected(job: &Job, value: &Value, selection: Selection) -> 
     if let Some(key) = &remembered {
         let known = match hashes.get(key) {
             Some(known) => Some(known),
-            // That is believed by this job, and by nobody else.
-            None => job.inner.imports.selection(job, key).await,
+            // What is not here yet may be known by what a cache says of it. A key that rests on that finds something,
+            // and nothing is remembered under it: whatever is done has its inputs here, and a key of those.
+            None if !value.is_here() => job.inner.imports.selection(job, key).await,
+            None => None,
         };
         if let Some(known) = known {
             note(key, &known);
@@ -132,6 +136,8 @@ pub(crate) async fn selected(job: &Job, value: &Value, selection: Selection) -> 
         return Ok(digest);
     }
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
+    // What a cache promised and did not have is something else by now.
+    let remembered = remembered_of(value);
     let digest = job.blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
     if let Some(key) = remembered {
         note(&key, &digest);

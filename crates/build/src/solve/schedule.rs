@@ -108,10 +108,7 @@ async fn vertex_done(
     inputs: Vec<Value>,
 ) -> Result<Vec<Value>, SolveError> {
     let vertex = graph.vertex(place);
-    let cell = {
-        let mut done = job.inner.done.lock();
-        Arc::clone(done.entry(vertex.digest.clone()).or_default())
-    };
+    let cell = Arc::clone(job.inner.done.lock().entry(place_of(job, vertex)).or_default());
     let run = async || {
         let step = Step { job, vertex, inputs, flight: std::sync::OnceLock::new(), followed: None };
         let mut told = Told::begin(job, graph, vertex);
@@ -129,11 +126,14 @@ async fn vertex_done(
             }),
         }
     };
-    // A build inside a build may have any operation in it, also the one that it is: it does not wait for that.
-    if job.depth > 0 && matches!(vertex.op.op, Some(Op::Build(_))) {
-        return run().await;
-    }
     cell.get_or_init(run).await.clone()
+}
+
+/// Where what an operation came to is kept. A build inside of a build may have any operation in it, also the one that
+/// it is: that waits for those that are deeper, and never for itself.
+fn place_of(job: &Job, vertex: &Vertex) -> (Digest, usize) {
+    let depth = if matches!(vertex.op.op, Some(Op::Build(_))) { job.depth } else { 0 };
+    (vertex.digest.clone(), depth)
 }
 
 pub(super) async fn perform(step: &Step<'_>) -> Result<Done, SolveError> {
@@ -288,7 +288,7 @@ impl Drop for Told<'_> {
 
 /// Tells that an operation is going to be done.
 fn announce(job: &Job, graph: &Graph, vertex: &Vertex) {
-    let known = job.inner.done.lock().contains_key(&vertex.digest);
+    let known = job.inner.done.lock().contains_key(&place_of(job, vertex));
     if !known {
         job.inner.events.tell(Event::Vertex(view(graph, vertex)));
     }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use image::{Layer, NewResult, StepResult};
+use llb::pb::op::Op;
 use oci::Digest;
 use parking_lot::Mutex;
 
-use super::remote::{CachedOperation, NotedOperation};
+use super::remote::{NotedOperation, Promise, row_of};
 use super::schedule::{Done, Step};
 use super::value::{Chain, Value};
 use super::{SolveError, Solver, blocking, now};
@@ -191,21 +194,55 @@ pub(crate) async fn done_before(step: &Step<'_>, key: &Digest) -> Option<Done> {
 /// What an operation came to that was done before, here or where the job may look besides.
 async fn known(step: &Step<'_>, key: &Digest) -> Option<Vec<Value>> {
     let job = &step.job.inner;
-    if let Some(outputs) = job.solver.inner.store.result_use(key, now()) {
+    let store = &job.solver.inner.store;
+    if let Some(outputs) = store.result_use(key, now()) {
         let outputs = values(outputs);
-        note(step, key, &outputs, None);
+        note(step, key, key, &outputs, None);
         return Some(outputs);
     }
-    let found = job.imports.find(step.job, key).await?;
-    let outputs = found.values(&job.solver, &step.vertex.digest);
-    note(step, key, &outputs, Some(found));
+    // What a source comes to is asked of nobody else.
+    if let Some(Op::Source(_)) = &step.vertex.op.op {
+        return None;
+    }
+    let count = step.vertex.output_count();
+    let row = row_of(step.job, key);
+    if let Some(row) = &row {
+        let in_use = InUse::new(&job.solver, row);
+        if let Some(outputs) = store.result_use(row, now()).filter(|outputs| outputs.len() == count) {
+            job.uses.lock().push(in_use);
+            let outputs = values(outputs);
+            note(step, key, row, &outputs, None);
+            return Some(outputs);
+        }
+    }
+    let said = job.imports.find(step.job, key, count).await?;
+    if let Some(row) = &row {
+        job.uses.lock().push(InUse::new(&job.solver, row));
+    }
+    let promise = Promise::new(said, step);
+    job.noted.promises.lock().push(Arc::clone(&promise));
+    let outputs = promise.values(step.job);
+    note(step, key, row.as_ref().unwrap_or(key), &outputs, Some(promise));
     Some(outputs)
 }
 
+/// Brings what caches elsewhere only promise of the inputs, or makes it.
+async fn settle(step: &Step<'_>) -> Result<(), SolveError> {
+    for input in &step.inputs {
+        super::value::settle(step.job, input).await?;
+    }
+    Ok(())
+}
+
+/// Does it from the beginning, with what its inputs turned out to be.
+fn again<'a>(step: &'a Step<'a>) -> BoxFuture<'a, Result<Done, SolveError>> {
+    super::schedule::perform(step).boxed()
+}
+
 /// Notes what an operation came to, for who exports caches.
-fn note(step: &Step<'_>, key: &Digest, outputs: &[Value], found: Option<Arc<CachedOperation>>) {
+fn note(step: &Step<'_>, key: &Digest, row: &Digest, outputs: &[Value], found: Option<Arc<Promise>>) {
     let exported = step.vertex.metadata.export_cache.as_ref().map(|export| export.value);
-    let noted = NotedOperation { outputs: outputs.to_vec(), exported, found };
+    let noted = NotedOperation { outputs: outputs.to_vec(), exported, row: row.clone(), found };
     step.job.inner.noted.operations.lock().insert(key.clone(), noted);
 }
 
@@ -222,6 +259,15 @@ pub(crate) async fn once(
 ) -> Result<Done, SolveError> {
     let solver = &step.job.inner.solver;
     let store = &solver.inner.store;
+    // The key may rest on what a cache said of inputs that are not here. What is known by it is taken; what is done
+    // is known by what they are.
+    if step.job.inner.imports.are_any() && !step.inputs.iter().all(Value::is_here) {
+        if let Some(done) = done_before(step, &key).await {
+            return Ok(done);
+        }
+        settle(step).await?;
+        return again(step).await;
+    }
     step.job.inner.uses.lock().push(InUse::new(solver, &key));
     let flight = solver.inner.flights.begin(&key, |event| step.hear(event)).await;
     let has_waited = flight.has_waited;
@@ -238,14 +284,15 @@ pub(crate) async fn once(
     let made = run().await?;
     let below: HashSet<Digest> = step.inputs.iter().flat_map(|input| layers_of(step, input)).collect();
     let own = made.outputs.iter().filter_map(Chain::top).flat_map(|top| store.layer_chain(top));
-    let size = own.filter(|layer| !below.contains(layer.chain_id())).map(|layer| layer.size()).sum();
+    let size = own.filter(|layer| !below.contains(layer.chain_id())).map(|layer| layer.size());
+    let size = size.fold(0, u64::saturating_add);
     let outputs: Vec<Option<&Layer>> = made.outputs.iter().map(Chain::top).collect();
     let parents = step.inputs.iter().filter_map(|input| parent(step, input)).collect();
     let description = &step.vertex.name;
     let new = NewResult { key: key.clone(), outputs: &outputs, description, kind, size, created, parents };
     offload::in_place(|| store.result_put(new));
     let outputs: Vec<Value> = made.outputs.into_iter().map(Value::Chain).collect();
-    note(step, &key, &outputs, None);
+    note(step, &key, &key, &outputs, None);
     Ok(Done { outputs, cached: false })
 }
 
@@ -286,7 +333,8 @@ pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<
     let solver = solver.clone();
     blocking(move || {
         let (records, stands_on) = all(&solver);
-        let total = records.iter().filter(|record| !record.shared).map(|record| record.size).sum();
+        let total = records.iter().filter(|record| !record.shared).map(|record| record.size);
+        let total = total.fold(0, u64::saturating_add);
         let sizes = policy::Sizes { total, free: free(&solver).0 };
         let chosen = policy::choose(records, &stands_on, sizes, &options, &filter, now());
         remove(&solver, chosen)

@@ -64,13 +64,25 @@ impl From<Chain> for Value {
 }
 
 impl Value {
+    /// What its topmost layer is called, if it has any; nothing where it is no layers.
+    pub(crate) fn chain_id(&self) -> Option<Option<Digest>> {
+        match self {
+            Self::Chain(chain) => Some(chain.chain_id().cloned()),
+            Self::Image(image) => Some(image.chain_id().cloned()),
+            Self::Local(_) | Self::Files(_) => None,
+        }
+    }
+
     /// What tells it from others, where that is known without looking at files.
     pub(crate) fn identity(&self) -> Option<String> {
-        let of = |chain_id: Option<&Digest>| chain_id.map_or("scratch".to_owned(), ToString::to_string);
+        self.chain_id().map(|top| top.map_or("scratch".to_owned(), |top| top.to_string()))
+    }
+
+    /// Whether it is here, and not known by its name alone.
+    pub(crate) fn is_here(&self) -> bool {
         match self {
-            Self::Chain(chain) => Some(of(chain.chain_id())),
-            Self::Image(image) => Some(of(image.chain_id())),
-            Self::Local(_) | Self::Files(_) => None,
+            Self::Image(image) => image.is_brought(),
+            Self::Chain(_) | Self::Local(_) | Self::Files(_) => true,
         }
     }
 }
@@ -82,6 +94,14 @@ pub(crate) async fn chain(job: &Job, value: &Value) -> Result<Chain, SolveError>
         Value::Image(image) => image.chain(job).await,
         Value::Local(directory) => directory.chain(job).await,
         Value::Files(tree) => layer_of(job, Arc::clone(tree)).await,
+    }
+}
+
+/// Brings the layers of an image, or makes them: what it is called is no mere promise then.
+pub(crate) async fn settle(job: &Job, value: &Value) -> Result<(), SolveError> {
+    match value {
+        Value::Image(image) => image.chain(job).await.map(drop),
+        Value::Chain(_) | Value::Local(_) | Value::Files(_) => Ok(()),
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct Client {
     pub(crate) alone: bool,
     /// Other sessions of its own.
     pub(crate) others: HashMap<String, Arc<Client>>,
+    /// It sends no more than the beginning of what is in its stores.
+    pub(crate) stops: bool,
+    /// Who it is, where it is not who the others are.
+    pub(crate) owner: Option<String>,
     /// What it has in its stores of content.
     pub(crate) stores: Arc<Stores>,
 }
@@ -75,7 +79,7 @@ impl Session for Client {
     }
 
     fn owner(&self) -> &str {
-        "owner"
+        self.owner.as_deref().unwrap_or("owner")
     }
 
     fn receive_files<'a>(
@@ -176,6 +180,11 @@ impl Session for Client {
             self.stores.read.lock().expect("whole").push(digest.clone());
             let pieces: Vec<_> =
                 content.chunks(1 << 16).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            let is_whole = pieces.len() < 2;
+            if self.stops && !is_whole {
+                let first = pieces.into_iter().take(1);
+                return Ok(futures::stream::iter(first).chain(futures::stream::pending()).boxed());
+            }
             Ok(futures::stream::iter(pieces).boxed())
         })
     }

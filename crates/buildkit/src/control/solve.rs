@@ -126,6 +126,7 @@ async fn hand_over(
     futures::future::try_join_all(results.map(|result| result.evaluate()))
         .await
         .map_err(|error| status(&error))?;
+    cache_exports.iter().filter(|cache| cache.is_inline()).for_each(|cache| job.warn_of_cache_export(cache));
     if cache_exports.iter().any(RemoteCache::is_inline) {
         job.cache_inline(outcome).await.map_err(|error| status(&error))?;
     }

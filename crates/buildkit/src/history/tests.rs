@@ -48,7 +48,7 @@ async fn what_is_remembered_has_an_end_whatever_is_pinned_and_said() {
         let id = at.to_string();
         tell(&history, &me, record(&id, false));
         let pinned = history.pin(&me, &id, true);
-        assert_eq!(pinned, if at < PINNED { Ok(()) } else { Err(HistoryError::Full) });
+        assert_eq!(pinned, if at < PINNED { Ok(()) } else { Err(HistoryError::Full(PINNED)) });
         tell(&history, &me, record(&id, true));
     }
     let all = known(&history, &me).await;
@@ -154,6 +154,54 @@ async fn what_builds_left_has_an_end_and_what_is_pinned_stays_longest() {
     let records = known(&history, &me).await;
     let lost = records.iter().find(|record| record.r#ref == "1").expect("it is known");
     assert_eq!(lost.logs, None, "what is not there is not named");
+}
+
+#[tokio::test]
+async fn what_others_build_and_pin_takes_nothing_from_an_owner() {
+    let (history, me) = (History::new(), Owner::of("me"));
+    let mut ended = record("mine", true);
+    let left = leave(&mut ended, events(1000));
+    history.tell(&me, ended, left);
+    let others: Vec<Owner> = (0..20).map(|at| Owner::of(format!("other {at}"))).collect();
+    for owner in &others[..12] {
+        let mut pinned = 0;
+        for at in 0..KEPT * 2 {
+            let id = at.to_string();
+            let mut ended = record(&id, true);
+            // Few leave so much that there is no room for all of it.
+            let left = if at < 8 { leave(&mut ended, events(1000)) } else { Left::new() };
+            history.tell(owner, ended, left);
+            pinned += usize::from(history.pin(owner, &id, true).is_ok());
+        }
+        assert!(pinned <= PINNED, "{pinned}");
+        assert!(known(&history, owner).await.len() <= KEPT);
+    }
+    assert!(history.inner.records.lock().len() <= KEPT_OF_ALL);
+    let pins = history.inner.records.lock().iter().filter(|known| known.record.pinned).count();
+    assert_eq!(pins, PINNED_OF_ALL, "all together have so many");
+    // One who came before and one who comes last have their builds, and what those left.
+    assert!(history.told(&me, "mine").is_some());
+    assert_eq!(history.pin(&me, "mine", true), Err(HistoryError::Full(PINNED_OF_ALL)));
+    let mut late = record("late", true);
+    let left = leave(&mut late, events(1000));
+    history.tell(&others[19], late, left);
+    assert!(history.told(&others[19], "late").is_some() && history.told(&me, "mine").is_some());
+    let all: usize = history.inner.records.lock().iter().map(Known::weight).sum();
+    assert!(all <= LEFT, "{all}");
+
+    // One owner alone pins no more than its share, and then another still pins.
+    let history = History::new();
+    for at in 0..KEPT {
+        tell(&history, &others[0], record(&at.to_string(), true));
+        let _ = history.pin(&others[0], &at.to_string(), true);
+    }
+    tell(&history, &me, record("mine", true));
+    assert_eq!(history.pin(&me, "mine", true), Ok(()));
+    for at in 0..KEPT * 2 {
+        tell(&history, &others[0], record(&format!("more {at}"), true));
+    }
+    assert_eq!(known(&history, &others[0]).await.len(), KEPT);
+    assert_eq!(known(&history, &me).await.len(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! BuildKit's services before an engine of their own, and callers of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,6 +8,7 @@ use base::{SystemClock, SystemRandom};
 use build::solve::{Entitlement, Solver};
 use buildkit::{About, BuildKit, Owner};
 use engine::container::LogOptions;
+use engine::image::ImportSpec;
 use engine::{Config, Engine};
 use futures::future::BoxFuture;
 use http::uri::PathAndQuery;
@@ -73,14 +74,32 @@ pub(crate) fn with_services<F: Future<Output = ()>>(test: impl FnOnce(BuildKit) 
     });
 }
 
+/// The program that holds containers: the example `buildkit_roles`, which `cargo test` builds beside the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("the running test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in <profile>/deps");
+    profile.join("examples/buildkit_roles")
+}
+
+/// Gives the engine behind the services the image `busybox`.
+pub(crate) async fn import_busybox(services: &BuildKit) {
+    let program = program();
+    let missing = || format!("{} is missing: run the tests with `cargo test -p buildkit`", program.display());
+    assert!(program.exists(), "{}", missing());
+    let archive = tokio::task::spawn_blocking(testkit::rootfs::busybox_tar).await.expect("make an archive");
+    let archive = futures::stream::iter([Ok(bytes::Bytes::from(archive))]);
+    let mut spec = ImportSpec { reference: Some("busybox".to_owned()), ..ImportSpec::default() };
+    spec.config.env = vec!["PATH=/bin".to_owned()];
+    services.solver().engine().image_import(Box::pin(archive), spec).await.expect("import the image");
+}
+
 fn config(directory: &Path, instance: &str) -> Config {
     let root = directory.join("root");
     Config {
         run: directory.join("run"),
         instance: instance.to_owned(),
         network: net::Config::new(instance, root.join("network")),
-        // No container is started.
-        binary: std::env::current_exe().expect("the running test has a path"),
+        binary: program(),
         log: LogOptions::default(),
         dns: Vec::new(),
         insecure_registries: Vec::new(),

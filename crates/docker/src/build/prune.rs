@@ -20,7 +20,8 @@ pub(crate) async fn prune(call: Call) -> Answer {
     let removed = call.api.buildkit.solver().prune(options).await;
     let removed =
         removed.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
-    let reclaimed = removed.iter().filter(|record| !record.shared).map(|record| record.size).sum();
+    let reclaimed = removed.iter().filter(|record| !record.shared).map(|record| record.size);
+    let reclaimed = reclaimed.fold(0, u64::saturating_add);
     call.engine().tell_prune(EventKind::Builder, reclaimed);
     let ids: Vec<String> = removed.into_iter().map(|record| record.id).collect();
     answer::json(&Pruned { caches_deleted: (!ids.is_empty()).then_some(ids), space_reclaimed: reclaimed })

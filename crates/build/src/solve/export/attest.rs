@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use oci::{Descriptor, Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,8 +19,14 @@ const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// The most bytes of one statement.
 const BYTES_MAX: u64 = 40 << 20;
-/// The most statements in a directory.
+/// The most bytes of all statements of an export: they are held until it ends.
+const BYTES_OF_ALL: u64 = 64 << 20;
+/// The most statements in a directory, and of an export.
 const STATEMENTS_MAX: usize = 1000;
+const STATEMENTS_OF_ALL: usize = 4 * STATEMENTS_MAX;
+/// The most bytes of what a statement says that it is about, and how much more those take when they are read.
+const SUBJECTS_MAX: usize = 1 << 20;
+const SUBJECTS_WEIGH: u64 = 8;
 /// In an attestation's metadata: whether it is for images alone.
 pub(super) const INLINE_ONLY: &str = "inline-only";
 
@@ -30,7 +37,7 @@ pub(super) struct Said {
     pub(super) file: String,
     pub(super) inline_only: bool,
     /// JSON.
-    predicate: Vec<u8>,
+    predicate: Bytes,
     /// What it is of, besides or instead of the result itself.
     subjects: Vec<Subject>,
     of_itself: bool,
@@ -40,7 +47,13 @@ pub(super) struct Said {
 pub(super) struct Statement {
     pub(super) predicate_type: String,
     subjects: Vec<Subject>,
-    predicate: Vec<u8>,
+    predicate: Bytes,
+}
+
+/// What there is room for in an export.
+struct Room {
+    bytes: u64,
+    statements: usize,
 }
 
 /// What a statement is about.
@@ -65,8 +78,41 @@ struct Read {
     #[serde(rename = "predicateType", default)]
     predicate_type: String,
     #[serde(default)]
-    subject: Option<Vec<Subject>>,
+    subject: Option<Box<RawValue>>,
     predicate: Option<Box<RawValue>>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { bytes: BYTES_OF_ALL, statements: STATEMENTS_OF_ALL }
+    }
+
+    /// One more statement.
+    fn begin(&mut self) -> Result<(), SolveError> {
+        let full = || SolveError::Invalid("there are too many statements in the attestations".to_owned());
+        self.statements = self.statements.checked_sub(1).ok_or_else(full)?;
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: u64) -> Result<(), SolveError> {
+        let full =
+            || SolveError::Invalid(format!("the statements of attestations exceed {BYTES_OF_ALL} bytes"));
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(full)?;
+        Ok(())
+    }
+
+    /// A statement's file, or a predicate's.
+    async fn read(&mut self, content: &crate::solve::Ref, path: &str) -> Result<Bytes, SolveError> {
+        self.begin()?;
+        // So much more that it is seen which there is no room for.
+        let most = BYTES_MAX.min(self.bytes) + 1;
+        let bytes = content.read_file(path, Some((0, most))).await?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(SolveError::Invalid(format!("{path} exceeds {BYTES_MAX} bytes")));
+        }
+        self.take(bytes.len() as u64)?;
+        Ok(bytes)
+    }
 }
 
 impl Subject {
@@ -144,18 +190,22 @@ pub(super) async fn said(job: &Job, outcome: &Outcome, parts: &[Part]) -> Result
         Some(attributes) if !sbom::is_said(front()) => Some(Scanner::find(job, attributes).await?),
         _ => None,
     };
-    let mut all = Vec::new();
+    let (mut all, mut room) = (Vec::new(), Room::new());
     for part in parts {
         let mut said = Vec::new();
         for attestation in outcome.attestations.get(&part.id).into_iter().flatten() {
-            said.extend(of_front(attestation).await?);
+            said.extend(of_front(attestation, &mut room).await?);
         }
         if let Some(scanner) = &scanner
             && let Some(attestation) = scanner.scan(job, part)?
         {
-            said.extend(of_front(&attestation).await?);
+            said.extend(of_front(&attestation, &mut room).await?);
         }
-        said.extend(provenance::said(job, part, parts).await?);
+        if let Some(own) = provenance::said(job, part, parts).await? {
+            room.begin()?;
+            room.take(own.predicate.len() as u64)?;
+            said.push(own);
+        }
         all.push(said);
     }
     Ok(all)
@@ -167,14 +217,14 @@ pub(super) fn own(predicate_type: &str, file: String, inline_only: bool, predica
         predicate_type: predicate_type.to_owned(),
         file,
         inline_only,
-        predicate,
+        predicate: predicate.into(),
         subjects: Vec::new(),
         of_itself: true,
     }
 }
 
 /// What a front end says: one statement's predicate in a file, or statements in a directory.
-async fn of_front(attestation: &Attestation) -> Result<Vec<Said>, SolveError> {
+async fn of_front(attestation: &Attestation, room: &mut Room) -> Result<Vec<Said>, SolveError> {
     let invalid = |problem: &str| SolveError::Invalid(problem.to_owned());
     let inline_only = attestation.metadata.get(INLINE_ONLY).is_some_and(|value| value == b"true");
     if attestation.predicate.starts_with(PROVENANCE) {
@@ -194,7 +244,7 @@ async fn of_front(attestation: &Attestation) -> Result<Vec<Said>, SolveError> {
             predicate_type: attestation.predicate.clone(),
             file: last(&attestation.path),
             inline_only,
-            predicate: read(content, &attestation.path).await?,
+            predicate: room.read(content, &attestation.path).await?,
             subjects: attestation
                 .subjects
                 .clone()
@@ -211,7 +261,7 @@ async fn of_front(attestation: &Attestation) -> Result<Vec<Said>, SolveError> {
     let mut said = Vec::new();
     for entry in entries {
         let path = format!("{}/{}", attestation.path.trim_end_matches('/'), last(&entry.path));
-        let bytes = read(content, &path).await?;
+        let bytes = room.read(content, &path).await?;
         let statement: Read = serde_json::from_slice(&bytes)
             .map_err(|error| SolveError::Invalid(format!("cannot decode in-toto statement: {error}")))?;
         let of = statement.predicate_type;
@@ -225,25 +275,24 @@ async fn of_front(attestation: &Attestation) -> Result<Vec<Said>, SolveError> {
             return Err(invalid("frontend may not bundle provenance attestations"));
         }
         let predicate = statement.predicate.map_or_else(|| "null".to_owned(), |it| it.get().to_owned());
-        let subjects = statement.subject.unwrap_or_default();
+        let subjects = statement.subject.as_deref().map_or("null", RawValue::get);
+        if subjects.len() > SUBJECTS_MAX {
+            return Err(SolveError::Invalid(format!("the subjects of {path} exceed {SUBJECTS_MAX} bytes")));
+        }
+        room.take(subjects.len() as u64 * SUBJECTS_WEIGH)?;
+        let subjects: Option<Vec<Subject>> = serde_json::from_str(subjects)
+            .map_err(|error| SolveError::Invalid(format!("cannot decode in-toto statement: {error}")))?;
+        let subjects = subjects.unwrap_or_default();
         said.push(Said {
             predicate_type: of,
             file: last(&path),
             inline_only,
-            predicate: predicate.into_bytes(),
+            predicate: predicate.into_bytes().into(),
             of_itself: subjects.is_empty(),
             subjects,
         });
     }
     Ok(said)
-}
-
-async fn read(content: &crate::solve::Ref, path: &str) -> Result<Vec<u8>, SolveError> {
-    let bytes = content.read_file(path, Some((0, BYTES_MAX + 1))).await?;
-    match bytes.len() as u64 > BYTES_MAX {
-        true => Err(SolveError::Invalid(format!("{path} exceeds {BYTES_MAX} bytes"))),
-        false => Ok(bytes.to_vec()),
-    }
 }
 
 fn last(path: &str) -> String {

@@ -14,6 +14,7 @@ use super::config::{LayerFact, finish, with_cache};
 use super::parts::{Part, parts};
 use super::{Exporter, attest, warn_of};
 use crate::solve::reference::Outcome;
+use crate::solve::remote::IMPORTED;
 use crate::solve::schedule::Progress;
 use crate::solve::shown::Shown;
 use crate::solve::value::Chain;
@@ -200,8 +201,10 @@ async fn push(shown: &Shown, assembled: &Arc<Assembled>, attributes: &Attributes
 /// What is said of layers in a configuration: when they were made is known of those that steps came to.
 pub(super) fn facts<'a>(store: &Store, layers: impl Iterator<Item = &'a Layer>) -> Vec<LayerFact> {
     let mut made: HashMap<Digest, Timestamp> = HashMap::new();
-    // Oldest first: who made a layer first made it.
-    for result in store.result_list() {
+    // Oldest first: who made a layer first made it. What caches say of layers counts after what was done here.
+    let (said, done): (Vec<_>, Vec<_>) =
+        store.result_list().into_iter().partition(|result| result.kind == IMPORTED);
+    for result in done.into_iter().chain(said) {
         for top in result.outputs.into_iter().flatten() {
             made.entry(top).or_insert(result.created);
         }

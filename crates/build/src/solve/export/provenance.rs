@@ -1,6 +1,6 @@
 //! Where a result comes from, in the words of SLSA, as BuildKit says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use llb::pb;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::attest::{Said, own};
 use super::parts::Part;
-use crate::solve::job::{Asked, Job};
+use crate::solve::job::{Asked, Job, OWN_FRONT};
 use crate::solve::{SolveError, now};
 
 const TYPE_1: &str = "https://slsa.dev/provenance/v1";
@@ -39,6 +39,8 @@ struct Capture {
     materials: Vec<(String, String, String)>,
     /// By what a context would be named.
     named: BTreeMap<String, (String, String)>,
+    /// Which of them are repositories.
+    repositories: BTreeSet<String>,
     locals: Vec<String>,
     secrets: BTreeMap<String, bool>,
     agents: BTreeMap<String, bool>,
@@ -136,7 +138,12 @@ impl Capture {
                 _ => {}
             }
         }
-        capture.materials.sort();
+        // Images first, then repositories, then what addresses gave.
+        let of_sort = |(uri, ..): &(String, String, String)| match uri.starts_with("pkg:") {
+            true => 0,
+            false => 1 + usize::from(!capture.repositories.contains(uri)),
+        };
+        capture.materials.sort_by_cached_key(|material| (of_sort(material), material.clone()));
         capture.materials.dedup();
         capture.locals.sort();
         capture.locals.dedup();
@@ -173,6 +180,7 @@ impl Capture {
                     reference => format!("{remote}#{reference}"),
                 };
                 let uri = redacted(&uri);
+                self.repositories.insert(uri.clone());
                 (uri.clone(), Some(uri))
             }
             // What only this client has is no material.
@@ -307,7 +315,12 @@ fn predicate(
         more.insert("source".to_owned(), sources);
     }
     let platform = Platform::host().normalised().to_string();
+    let is_own = asked.is_some_and(|asked| asked.front == OWN_FRONT);
     if settings.is_v02 {
+        let mut environment = json!({ "platform": platform });
+        if is_own {
+            environment["dockerfileVersion"] = ::dockerfile::REFERENCE.into();
+        }
         let mut all = Map::new();
         all.insert("builder".to_owned(), json!({ "id": settings.builder }));
         all.insert("buildType".to_owned(), BUILD_TYPE_02.into());
@@ -316,7 +329,7 @@ fn predicate(
         }
         all.insert(
             "invocation".to_owned(),
-            json!({ "configSource": source, "parameters": request, "environment": { "platform": platform } }),
+            json!({ "configSource": source, "parameters": request, "environment": environment }),
         );
         if let Some(build) = build_config {
             all.insert("buildConfig".to_owned(), build);
@@ -346,6 +359,9 @@ fn predicate(
         internal.insert("buildConfig".to_owned(), build);
     }
     internal.insert("builderPlatform".to_owned(), platform.into());
+    if is_own {
+        internal.insert("dockerfileVersion".to_owned(), ::dockerfile::REFERENCE.into());
+    }
     definition.insert("internalParameters".to_owned(), internal.into());
     let mut metadata = json!({
         "invocationId": invocation,
@@ -546,9 +562,28 @@ mod tests {
         let definitions = [builder.clone().finish(Some(&image)), builder.finish(Some(&files))];
         let platform = "linux/arm64".parse().expect("a platform");
         let capture = Capture::of(&definitions, &pins, &platform);
-        let asked = Asked { front: "dockerfile.v0".to_owned(), options: of(options) };
+        let mut options = of(options);
+        options.insert("source".to_owned(), "docker/dockerfile:1".to_owned());
+        let asked = Asked::of("gateway.v0", &options);
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         predicate(&settings, &capture, Some(&asked), None, "id", (at, at))
+    }
+
+    #[test]
+    fn materials_have_an_order() {
+        let names = ["http://a/b", "git://b/c.git", "docker-image://docker.io/library/z:1", "https://a/a"];
+        let definitions = names.map(|name| {
+            let mut builder = llb::Builder::new();
+            let source = pb::SourceOp { identifier: name.to_owned(), ..pb::SourceOp::default() };
+            let output = builder.add(Op::Source(source), &[], None, Default::default());
+            builder.finish(Some(&output))
+        });
+        let host = "linux/amd64".parse().expect("a platform");
+        let capture = Capture::of(&definitions, &BTreeMap::new(), &host);
+        let uris: Vec<&str> = capture.materials.iter().map(|(uri, ..)| uri.as_str()).collect();
+        let expected =
+            ["pkg:docker/z@1?platform=linux%2Famd64", "https://b/c.git", "http://a/b", "https://a/a"];
+        assert_eq!(uris, expected);
     }
 
     #[test]
@@ -590,6 +625,9 @@ mod tests {
         assert_eq!(most["invocation"]["parameters"]["args"]["build-arg:A"], "1");
         assert_eq!(most["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(most["metadata"]["completeness"]["parameters"], true);
+        let version = ::dockerfile::REFERENCE;
+        assert_eq!(most["invocation"]["environment"]["dockerfileVersion"], version);
+        assert_eq!(least["buildDefinition"]["internalParameters"]["dockerfileVersion"], version);
         assert_eq!(most["materials"][0]["uri"], "pkg:docker/a@1?platform=linux%2Farm64");
     }
 

@@ -10,7 +10,7 @@ use oci::cache::{CACHE_CONFIG, CacheBuilder, CacheManifest, InlineBuilder, Opera
 use oci::{Descriptor, Digest, Reference};
 
 use super::import::reference;
-use super::{NotedOperation, RemoteCache};
+use super::{IMPORTED, NotedOperation, RemoteCache};
 use crate::solve::reference::{Outcome, Ref};
 use crate::solve::session::{Session, SessionError, answered};
 use crate::solve::shown::Shown;
@@ -22,6 +22,8 @@ use crate::solve::{Job, SolveError, blocking};
 pub(crate) const INLINE_CACHE: &str = "containerimage.inlinecache";
 /// What clients read of the answer: the descriptor of the cache's manifest.
 const MANIFEST: &str = "cache.manifest";
+/// The sort of what is exported of what a cache said.
+const REGULAR: &str = "regular";
 /// Layers that are packed, and sent, at a time.
 const AT_ONCE: usize = 4;
 
@@ -58,12 +60,17 @@ enum Part {
     Elsewhere(Descriptor, Digest, Place),
 }
 
+/// What a form is found by: what is in it, and for a layer that is not here what it is there. That the one is in the
+/// other is said by the cache that has it, and by nobody who looked.
+type FormOf = (Digest, Option<Digest>);
+
 /// An operation that is exported.
 struct Chosen {
     key: Digest,
     noted: NotedOperation,
-    outputs: Vec<Vec<Part>>,
-    said: Operation,
+    /// What is said of it, with its layers; nothing where it is known by what its outputs are called.
+    whole: Option<(Vec<Vec<Part>>, Operation)>,
+    names: Vec<Option<Digest>>,
 }
 
 impl Asked {
@@ -121,6 +128,27 @@ impl Asked {
     }
 }
 
+/// What is said of a cache that is written and means nothing here, by key.
+pub(super) fn without_effect(cache: &RemoteCache) -> Vec<String> {
+    match cache.is_inline() {
+        // The client has its index under the tag itself.
+        false => cache.beside(&[
+            "ref",
+            "dest",
+            "tag",
+            "mode",
+            "oci-mediatypes",
+            "image-manifest",
+            "compression",
+            "compression-level",
+            "force-compression",
+            "ignore-error",
+            "registry.insecure",
+        ]),
+        true => cache.beside(&["mode", "ignore-error"]),
+    }
+}
+
 fn unsupported(error: image::ParseCompressionError) -> SolveError {
     SolveError::Unsupported(error.to_string())
 }
@@ -159,6 +187,7 @@ impl Job {
         cache: &RemoteCache,
     ) -> Result<BTreeMap<String, String>, SolveError> {
         let asked = Asked::read(cache)?;
+        self.warn_of_cache_export(cache);
         let name = match asked.to {
             To::Registry(_) => "exporting cache to registry",
             To::Store(_) => "exporting cache to client directory",
@@ -184,13 +213,18 @@ async fn inline(job: &Job, result: &Ref) -> Result<Option<Vec<u8>>, SolveError> 
     let parts = parts(job, &result.value().await?).await?;
     let layers: Vec<Digest> = parts.iter().map(Part::diff_id).cloned().collect();
     let mut builder = InlineBuilder::new(&layers);
-    for chosen in operations(job, |_, _| true).await? {
+    for Chosen { key, whole, names, .. } in operations(job, |_, _| true).await? {
         let output = |output: &Vec<Part>| output.iter().map(Part::diff_id).cloned().collect();
-        let outputs: Vec<Vec<Digest>> = chosen.outputs.iter().map(output).collect();
-        builder.add(chosen.key, &outputs, chosen.said);
+        let is_there = whole.is_some_and(|(outputs, said)| {
+            let outputs: Vec<Vec<Digest>> = outputs.iter().map(output).collect();
+            builder.add(key.clone(), &outputs, said)
+        });
+        if !is_there {
+            builder.add_known(key, Operation::named(names));
+        }
     }
     for (key, content) in job.inner.noted.selections.lock().iter() {
-        builder.add_selection(key.clone(), content.clone());
+        builder.add_known(key.clone(), Operation::selection(content.clone()));
     }
     Ok(builder.finish())
 }
@@ -208,18 +242,23 @@ async fn export(
     };
     let forms = forms(shown, &mut chosen, &target, asked).await?;
     let mut builder = CacheBuilder::default();
-    for chosen in chosen {
-        let form = |part: &Part| forms.get(part.diff_id()).map(|form| form.descriptor().clone());
+    for Chosen { key, whole, names, .. } in chosen {
+        let form = |part: &Part| form_of(&forms, part).map(|form| form.descriptor().clone());
         let output = |output: &Vec<Part>| output.iter().filter_map(form).collect();
-        let outputs: Vec<Vec<Descriptor>> = chosen.outputs.iter().map(output).collect();
-        builder.add(chosen.key, &outputs, chosen.said);
+        match whole {
+            Some((outputs, said)) => {
+                let outputs: Vec<Vec<Descriptor>> = outputs.iter().map(output).collect();
+                builder.add(key, &outputs, said);
+            }
+            None => builder.add_known(key, Operation::named(names)),
+        }
     }
     if builder.is_empty() {
         drop(shown.part("skipping cache export for empty result"));
         return Ok(BTreeMap::new());
     }
     for (key, content) in job.inner.noted.selections.lock().iter() {
-        builder.add_selection(key.clone(), content.clone());
+        builder.add_known(key.clone(), Operation::selection(content.clone()));
     }
     futures::stream::iter(forms.into_values().map(Ok))
         .try_for_each_concurrent(AT_ONCE, |form| form.send(shown, &target))
@@ -260,7 +299,8 @@ async fn chosen(job: &Job, outcome: &Outcome, all: bool) -> Result<Vec<Chosen>, 
     .await
 }
 
-/// What operations of a job came to, of those that are wanted, by what they are noted as and their topmost layers.
+/// What operations of a job came to: those that are wanted, by what they are noted as and their topmost layers, with
+/// their layers; the others by name. So what stands on one is found again where that is not.
 async fn operations(
     job: &Job,
     is_wanted: impl Fn(&NotedOperation, &[Digest]) -> bool,
@@ -271,39 +311,55 @@ async fn operations(
         blocking(move || store.result_list().into_iter().map(|it| (it.key.clone(), it)).collect()).await;
     let mut chosen = Vec::new();
     for (key, noted) in noted {
+        let Some(names) = noted.outputs.iter().map(Value::chain_id).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let tops: Vec<Digest> = names.iter().flatten().cloned().collect();
+        let has_layers = !noted.outputs.iter().any(|output| is_name_alone(job, output));
+        if !has_layers || !is_wanted(&noted, &tops) {
+            chosen.push(Chosen { key, noted, whole: None, names });
+            continue;
+        }
         let mut outputs = Vec::new();
         for output in &noted.outputs {
             outputs.push(parts(job, output).await?);
         }
-        let top = |output: &Vec<Part>| Digest::chains(output.iter().map(Part::diff_id)).pop();
-        let tops: Vec<Digest> = outputs.iter().filter_map(top).collect();
-        if !is_wanted(&noted, &tops) {
-            continue;
-        }
-        let said = match (known.get(&key), &noted.found) {
+        let said = match (known.get(&noted.row), &noted.found) {
             (Some(known), _) => Operation {
                 description: known.description.clone(),
-                kind: known.kind.clone(),
+                kind: match known.kind.as_str() {
+                    IMPORTED => REGULAR.to_owned(),
+                    kind => kind.to_owned(),
+                },
                 size: known.size,
                 created: known.created.to_string(),
                 ..Operation::default()
             },
             (None, Some(found)) => Operation {
-                description: found.description.clone(),
-                kind: found.kind.clone(),
-                size: found.size,
-                created: found.created.to_string(),
+                description: found.said.description().to_owned(),
+                kind: REGULAR.to_owned(),
+                size: found.said.size(),
+                created: found.said.created().to_string(),
                 ..Operation::default()
             },
             // Somebody has pruned it meanwhile.
             (None, None) => continue,
         };
-        chosen.push(Chosen { key, noted, outputs, said });
+        chosen.push(Chosen { key, noted, whole: Some((outputs, said)), names });
     }
     Ok(chosen)
 }
 
-/// The layers that a value is made of, lowest first; nothing is brought here.
+/// Whether no layers of a value are to be had without doing what it is the result of.
+fn is_name_alone(job: &Job, value: &Value) -> bool {
+    let is_here = |chain_id| job.inner.solver.inner.store.layer_hold(chain_id).is_some();
+    match value {
+        Value::Image(image) => image.is_name_alone() && !image.chain_id().is_none_or(is_here),
+        Value::Chain(_) | Value::Local(_) | Value::Files(_) => false,
+    }
+}
+
+/// The layers that a value is made of, lowest first; nothing is brought here that is to be had elsewhere.
 async fn parts(job: &Job, value: &Value) -> Result<Vec<Part>, SolveError> {
     let store = job.inner.solver.inner.store.clone();
     let chain = match value {
@@ -359,26 +415,50 @@ impl Form {
     }
 }
 
-/// The forms of all layers, by what is in them. Those that are elsewhere are brought here only where the target does
-/// not have them.
+/// The form of a layer: of what is here, if it is.
+fn form_of<'a>(forms: &'a BTreeMap<FormOf, Form>, part: &Part) -> Option<&'a Form> {
+    let here = forms.get(&(part.diff_id().clone(), None));
+    match part {
+        Part::Here(_) => here,
+        Part::Elsewhere(form, diff_id, _) => {
+            here.or_else(|| forms.get(&(diff_id.clone(), Some(form.digest.clone()))))
+        }
+    }
+}
+
+/// The layers that are here.
+fn here(chosen: &[Chosen]) -> BTreeMap<Digest, Arc<Layer>> {
+    let parts =
+        chosen.iter().filter_map(|it| it.whole.as_ref()).flat_map(|(outputs, _)| outputs.iter().flatten());
+    let here = parts.filter_map(|part| match part {
+        Part::Here(layer) => Some((layer.diff_id().clone(), Arc::clone(layer))),
+        Part::Elsewhere(..) => None,
+    });
+    here.collect()
+}
+
+/// The forms of all layers. Those that are elsewhere are brought here only where the target does not have them.
 async fn forms(
     shown: &Shown,
     chosen: &mut [Chosen],
     target: &Target,
     asked: &Asked,
-) -> Result<BTreeMap<Digest, Form>, SolveError> {
+) -> Result<BTreeMap<FormOf, Form>, SolveError> {
     let job = shown.job();
-    let mut forms: BTreeMap<Digest, Form> = BTreeMap::new();
-    for chosen in &mut *chosen {
-        for (output, value) in chosen.outputs.iter_mut().zip(&chosen.noted.outputs) {
+    let mut forms: BTreeMap<FormOf, Form> = BTreeMap::new();
+    let held = here(chosen);
+    for Chosen { whole, noted, .. } in &mut *chosen {
+        let outputs = whole.iter_mut().flat_map(|(outputs, _)| outputs);
+        for (output, value) in outputs.zip(&noted.outputs) {
             let mut is_there = true;
             for part in output.iter() {
                 let Part::Elsewhere(form, diff_id, place) = part else { continue };
-                if forms.contains_key(diff_id) {
+                let of = (diff_id.clone(), Some(form.digest.clone()));
+                if held.contains_key(diff_id) || forms.contains_key(&of) {
                     continue;
                 }
                 if !asked.packing.force && target.has_or_takes(&form.digest, place).await? {
-                    forms.insert(diff_id.clone(), Form::There(annotated(form.clone(), diff_id)));
+                    forms.insert(of, Form::There(annotated(form.clone(), diff_id)));
                 } else {
                     is_there = false;
                     break;
@@ -390,23 +470,15 @@ async fn forms(
             }
         }
     }
-    let mut here: BTreeMap<Digest, Arc<Layer>> = BTreeMap::new();
-    for part in chosen.iter().flat_map(|chosen| chosen.outputs.iter().flatten()) {
-        if let Part::Here(layer) = part
-            && !forms.contains_key(layer.diff_id())
-        {
-            here.entry(layer.diff_id().clone()).or_insert_with(|| Arc::clone(layer));
-        }
-    }
     let packing = asked.packing;
     let pack = |(diff_id, layer): (Digest, Arc<Layer>)| async move {
         let (store, cancel) = (job.inner.solver.inner.store.clone(), job.inner.cancel.clone());
         let packed = job.blocking(move || store.layer_blob(&layer, &packing, &cancel)).await?;
         let descriptor = annotated(packed.descriptor().clone(), &diff_id);
-        Ok::<_, SolveError>((diff_id, Form::Packed(packed, descriptor)))
+        Ok::<_, SolveError>(((diff_id, None), Form::Packed(packed, descriptor)))
     };
-    let packed: Vec<(Digest, Form)> =
-        futures::stream::iter(here).map(pack).buffer_unordered(AT_ONCE).try_collect().await?;
+    let packed: Vec<(FormOf, Form)> =
+        futures::stream::iter(here(chosen)).map(pack).buffer_unordered(AT_ONCE).try_collect().await?;
     forms.extend(packed);
     Ok(forms)
 }

@@ -1,8 +1,8 @@
 //! Reading caches, each once in a build, when the first operation is looked for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::{CachedOperation, RemoteCache};
+use super::{RemoteCache, cut};
 use crate::solve::session::answered;
 use crate::solve::shown::Shown;
 use crate::solve::source::elsewhere::{Elsewhere, Place};
@@ -23,11 +23,21 @@ use crate::solve::{Job, SolveError, now};
 const IMPORTS_MAX: usize = 64;
 /// Manifests and indexes that are read for the records of images.
 const DOCUMENTS_MAX: usize = 64;
+/// Bytes of records that one build reads, of all caches.
+const RECORDS_MAX: usize = 64 << 20;
+/// Bytes of what is said of an operation.
+const DESCRIPTION_MAX: usize = 4 << 10;
+/// Bytes of the name of a layer's form.
+const TYPE_MAX: usize = 256;
 
 /// The caches that a job looks into.
 #[derive(Default)]
 pub(crate) struct Imports {
     all: Mutex<Vec<Arc<Import>>>,
+    /// Operations that are done, whatever caches say of them.
+    forgotten: Mutex<HashSet<Digest>>,
+    /// Bytes of records that have been read.
+    read: AtomicUsize,
 }
 
 struct Import {
@@ -38,28 +48,88 @@ struct Import {
 /// What a cache has.
 #[derive(Default)]
 struct Known {
-    operations: HashMap<Digest, Arc<CachedOperation>>,
+    operations: HashMap<Digest, (Arc<Table>, Arc<Said>)>,
     selections: HashMap<Digest, Digest>,
 }
 
+/// The layers that records are about, each once.
+struct Table {
+    /// As each is there, and what is said to be in it.
+    forms: Vec<(Descriptor, Digest)>,
+    place: Place,
+}
+
+/// What a record says.
+struct Said {
+    outputs: Box<[Output]>,
+    description: Box<str>,
+    size: u64,
+    created: base::Timestamp,
+}
+
+/// What a record says of an output.
+#[derive(PartialEq, Eq, Debug)]
+enum Output {
+    /// Its layers, lowest first, by their places in the table.
+    Layers(Box<[u32]>),
+    /// What its topmost layer is called, if it has any: the cache does not have it.
+    Name(Option<Digest>),
+}
+
+/// What an operation came to, as a cache elsewhere says.
+pub(crate) struct CachedOperation {
+    /// What it is known by.
+    pub(crate) key: Digest,
+    table: Arc<Table>,
+    said: Arc<Said>,
+}
+
 impl Imports {
-    /// One more, unless it is among them.
-    pub(crate) fn add(&self, cache: RemoteCache) -> Result<(), SolveError> {
+    /// One more, unless it is among them: then nothing is new.
+    pub(crate) fn add(&self, cache: RemoteCache) -> Result<bool, SolveError> {
         check(&cache)?;
         let mut all = self.all.lock();
         if all.iter().any(|import| import.cache == cache) {
-            return Ok(());
+            return Ok(false);
         }
         if all.len() >= IMPORTS_MAX {
             return Err(SolveError::Invalid(format!("a build looks into {IMPORTS_MAX} caches and no more")));
         }
         all.push(Arc::new(Import { cache, known: OnceCell::new() }));
-        Ok(())
+        Ok(true)
     }
 
-    /// What an operation came to, in the first cache that has it.
-    pub(crate) async fn find(&self, job: &Job, key: &Digest) -> Option<Arc<CachedOperation>> {
-        self.look(job, |known| known.operations.get(key).cloned()).await
+    /// Whether there are any.
+    pub(crate) fn are_any(&self) -> bool {
+        !self.all.lock().is_empty()
+    }
+
+    /// What is said of an operation is asked for no more.
+    pub(crate) fn forget(&self, key: &Digest) {
+        self.forgotten.lock().insert(key.clone());
+    }
+
+    /// What an operation of so many outputs came to, in the first cache that has it; where none has its layers, in
+    /// the first that knows what they are called.
+    pub(crate) async fn find(&self, job: &Job, key: &Digest, outputs: usize) -> Option<CachedOperation> {
+        if self.forgotten.lock().contains(key) {
+            return None;
+        }
+        let known = |known: &Known| known.operation(key).filter(|it| it.outputs() == outputs);
+        match self.look(job, |it| known(it).filter(CachedOperation::has_layers)).await {
+            Some(found) => Some(found),
+            None => self.look(job, known).await,
+        }
+    }
+
+    /// Refuses more records than one build reads.
+    fn take_up(&self, bytes: usize) -> Result<(), SolveError> {
+        match self.read.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > RECORDS_MAX {
+            true => Err(SolveError::Invalid(format!(
+                "the caches of a build have more than {RECORDS_MAX} bytes of records"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The digest of what is selected of a result, in the first cache that has it.
@@ -154,15 +224,15 @@ async fn read(job: &Job, cache: &RemoteCache, shown: &Shown) -> Result<Known, So
     match &manifest.config {
         Some(config) => {
             let _part = shown.part("inferred cache manifest type: cache");
-            let records = CacheConfig::read(&place.blob(job, &config.digest).await?).map_err(malformed)?;
-            let forms: HashMap<Digest, Descriptor> =
-                manifest.others.into_iter().map(|layer| (layer.digest.clone(), layer)).collect();
+            let document = place.blob(job, &config.digest).await?;
+            job.inner.imports.take_up(document.len())?;
+            let records = CacheConfig::read(&document).map_err(malformed)?;
+            let form = |layer: Descriptor| {
+                let diff_id = Digest::parse(layer.annotations.get(UNCOMPRESSED)?).ok()?;
+                Some((layer, diff_id))
+            };
             let mut known = Known::default();
-            known.add(&records, &place, |blob| {
-                let form = forms.get(blob)?;
-                let diff_id = Digest::parse(form.annotations.get(UNCOMPRESSED)?).ok()?;
-                Some((form.clone(), diff_id))
-            });
+            known.add(records, place, manifest.others.into_iter().filter_map(form));
             Ok(known)
         }
         None => inline(job, &place, bytes).await,
@@ -178,6 +248,7 @@ async fn here(job: &Job, reference: &Reference) -> Result<Option<Known>, SolveEr
     });
     let Some(document) = document.await else { return Ok(None) };
     let Some(records) = records_in(&document)? else { return Ok(None) };
+    job.inner.imports.take_up(records.len())?;
     let config = ImageConfig::take(&document)
         .map_err(|error| SolveError::Invalid(base::error::chain(&error).to_string()))?;
     // Layers that are here need no form: they are known by what is in them.
@@ -185,12 +256,20 @@ async fn here(job: &Job, reference: &Reference) -> Result<Option<Known>, SolveEr
     let records = CacheConfig::read_inline(&records, &diff_ids).map_err(malformed)?;
     let place = Place::Registry { reference: reference.clone(), auth: None };
     let mut known = Known::default();
-    known.add(&records, &place, |diff_id| Some((Descriptor::new("", diff_id.clone(), 0), diff_id.clone())));
+    let forms = diff_ids.iter().map(|diff_id| (Descriptor::new("", diff_id.clone(), 0), diff_id.clone()));
+    known.add(records, place, forms);
     // Those of another image with the same layers in another order are not here.
     let store = &job.inner.solver.inner.store;
-    let is_here =
-        |layers: &Elsewhere| layers.chain_id().is_none_or(|chain_id| store.layer_hold(&chain_id).is_some());
-    known.operations.retain(|_, operation| operation.outputs.iter().all(is_here));
+    let is_here = |operation: &CachedOperation| {
+        let chain_ids = (0..operation.outputs()).filter_map(|output| operation.chain_id(output));
+        !operation.has_layers() || chain_ids.into_iter().all(|chain_id| store.layer_hold(&chain_id).is_some())
+    };
+    let keys: Vec<Digest> = known.operations.keys().cloned().collect();
+    for key in keys {
+        if !known.operation(&key).is_some_and(|operation| is_here(&operation)) {
+            known.operations.remove(&key);
+        }
+    }
     Ok(Some(known))
 }
 
@@ -226,15 +305,10 @@ async fn inline(job: &Job, place: &Place, bytes: Bytes) -> Result<Known, SolveEr
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
             continue;
         }
+        job.inner.imports.take_up(records.len())?;
         let blobs: Vec<Digest> = manifest.layers.iter().map(|layer| layer.digest.clone()).collect();
         let records = CacheConfig::read_inline(&records, &blobs).map_err(malformed)?;
-        let pairs = manifest.layers.iter().zip(&config.rootfs.diff_ids);
-        let forms: HashMap<&Digest, (&Descriptor, &Digest)> =
-            pairs.map(|(form, diff_id)| (&form.digest, (form, diff_id))).collect();
-        known.add(&records, place, |blob| {
-            let (form, diff_id) = forms.get(blob)?;
-            Some(((*form).clone(), (*diff_id).clone()))
-        });
+        known.add(records, place.clone(), manifest.layers.into_iter().zip(config.rootfs.diff_ids));
     }
     Ok(known)
 }
@@ -249,43 +323,120 @@ fn records_in(document: &[u8]) -> Result<Option<Vec<u8>>, SolveError> {
 }
 
 impl Known {
-    /// Takes up records; `form` gives a layer's descriptor and what is in it.
-    fn add(
-        &mut self,
-        records: &CacheConfig,
-        place: &Place,
-        form: impl Fn(&Digest) -> Option<(Descriptor, Digest)>,
-    ) {
-        for record in &records.records {
+    /// Takes up records about layers of these forms, with what is said to be in each.
+    fn add(&mut self, records: CacheConfig, place: Place, forms: impl Iterator<Item = (Descriptor, Digest)>) {
+        let mut table = Table { forms: Vec::new(), place };
+        let mut places: HashMap<Digest, u32> = HashMap::new();
+        for (form, diff_id) in forms.filter(|(form, _)| form.media_type.len() <= TYPE_MAX) {
+            let Ok(at) = u32::try_from(table.forms.len()) else { break };
+            places.insert(form.digest.clone(), at);
+            // What else is said of it is of no use.
+            table.forms.push((Descriptor::new(&form.media_type, form.digest, form.size), diff_id));
+        }
+        let layers: Vec<Option<u32>> =
+            records.layers.iter().map(|layer| places.get(&layer.blob).copied()).collect();
+        let table = Arc::new(table);
+        for record in records.records {
             // Those of others are known in another way.
-            let Some(operation) = &record.operation else { continue };
-            if let Some(content) = &operation.content {
-                self.selections.insert(record.digest.clone(), content.clone());
+            let Some(operation) = record.operation else { continue };
+            if let Some(content) = operation.content {
+                self.selections.insert(record.digest, content);
                 continue;
             }
-            let outputs = records.outputs_of(operation).map(|output| {
-                let layers = output.into_iter().map(&form).collect::<Option<Vec<_>>>()?;
-                Some(Elsewhere { layers, place: place.clone() })
-            });
-            let Some(outputs) = outputs.collect::<Option<Vec<_>>>() else { continue };
-            let cached = CachedOperation::of(record.digest.clone(), outputs, operation);
-            self.operations.insert(record.digest.clone(), Arc::new(cached));
+            let Some(said) = Said::read(&operation, &layers) else { continue };
+            // One image's records have the layers of what those of another know the name of.
+            if said.has_layers() || !self.operations.contains_key(&record.digest) {
+                self.operations.insert(record.digest, (Arc::clone(&table), Arc::new(said)));
+            }
         }
+    }
+
+    fn operation(&self, key: &Digest) -> Option<CachedOperation> {
+        let (table, said) = self.operations.get(key)?;
+        Some(CachedOperation { key: key.clone(), table: Arc::clone(table), said: Arc::clone(said) })
+    }
+}
+
+impl Said {
+    /// What a record says, whose layers are at these places of a table; nothing if one is not there.
+    fn read(operation: &Operation, layers: &[Option<u32>]) -> Option<Self> {
+        let output = |output: &Vec<usize>| {
+            let places = output.iter().map(|at| layers.get(*at).copied().flatten());
+            places.collect::<Option<Box<[u32]>>>().map(Output::Layers)
+        };
+        let outputs = match operation.names.is_empty() {
+            true => operation.outputs.iter().map(output).collect::<Option<Box<[Output]>>>()?,
+            false => operation.names.iter().cloned().map(Output::Name).collect(),
+        };
+        Some(Self {
+            outputs,
+            description: cut(&operation.description, DESCRIPTION_MAX).into(),
+            size: operation.size,
+            // Nothing was made later than now.
+            created: operation
+                .created
+                .parse()
+                .map_or_else(|_| now(), |made: base::Timestamp| made.min(now())),
+        })
+    }
+
+    /// Whether the cache has the layers of the outputs.
+    fn has_layers(&self) -> bool {
+        self.outputs.iter().all(|output| matches!(output, Output::Layers(_)))
     }
 }
 
 impl CachedOperation {
-    fn of(key: Digest, outputs: Vec<Elsewhere>, operation: &Operation) -> Self {
-        Self {
-            key,
-            outputs,
-            description: operation.description.clone(),
-            kind: operation.kind.clone(),
-            size: operation.size,
-            created: operation.created.parse().unwrap_or_else(|_| now()),
-            is_here: AtomicBool::new(false),
+    /// How many outputs it has.
+    pub(crate) fn outputs(&self) -> usize {
+        self.said.outputs.len()
+    }
+
+    fn has_layers(&self) -> bool {
+        self.said.has_layers()
+    }
+
+    fn layers(&self, places: &[u32]) -> impl Iterator<Item = &(Descriptor, Digest)> {
+        places.iter().filter_map(|at| self.table.forms.get(usize::try_from(*at).ok()?))
+    }
+
+    /// What the topmost layer of an output is called, if it has any.
+    pub(crate) fn chain_id(&self, output: usize) -> Option<Digest> {
+        match self.said.outputs.get(output)? {
+            Output::Layers(places) => Digest::chains(self.layers(places).map(|(_, diff_id)| diff_id)).pop(),
+            Output::Name(name) => name.clone(),
         }
     }
+
+    /// The layers of an output, to bring them; nothing where the cache does not have them.
+    pub(crate) fn elsewhere(&self, output: usize) -> Option<Elsewhere> {
+        let Output::Layers(places) = self.said.outputs.get(output)? else { return None };
+        Some(Elsewhere { layers: self.layers(places).cloned().collect(), place: self.table.place.clone() })
+    }
+
+    /// What it was.
+    pub(crate) fn description(&self) -> &str {
+        &self.said.description
+    }
+
+    /// Bytes that it is said to have added: nobody has looked.
+    pub(crate) fn size(&self) -> u64 {
+        self.said.size
+    }
+
+    /// When it is said to have been made.
+    pub(crate) fn created(&self) -> base::Timestamp {
+        self.said.created
+    }
+}
+
+/// What is said of a cache that is read and means nothing here, by key.
+pub(super) fn without_effect(cache: &RemoteCache) -> Vec<String> {
+    cache.beside(match cache.kind.as_str() {
+        "registry" => &["ref", "registry.insecure"],
+        // The client has looked for the digest by the tag.
+        _ => &["src", "digest", "tag", "registry.insecure"],
+    })
 }
 
 /// The caches that a front end's options name.
@@ -346,11 +497,62 @@ mod tests {
             assert_eq!(checked(kind, attributes), Err(expected.to_owned()));
         }
         let imports = Imports::default();
+        assert!(imports.take_up(RECORDS_MAX).is_ok() && imports.take_up(1).is_err());
         for at in 0..IMPORTS_MAX {
             let name = format!("example.org/cache:{at}");
-            (0..2).for_each(|_| imports.add(cache("registry", &[("ref", &name)])).expect("there is room"));
+            let added =
+                [(); 2].map(|()| imports.add(cache("registry", &[("ref", &name)])).expect("there is room"));
+            assert_eq!(added, [true, false]);
         }
         assert!(imports.add(cache("registry", &[("ref", "example.org/cache")])).is_err());
+    }
+
+    /// One layer with much to say, which each of many records names as often as it may.
+    #[test]
+    fn a_layer_is_held_once_however_often_records_name_it_and_without_what_is_said_beside() {
+        let (blob, diff_id) = (Digest::sha256_of(b"blob"), Digest::sha256_of(b"what is in it"));
+        let mut form = Descriptor::new(oci::media_type::OCI_LAYER, blob.clone(), 7);
+        form.annotations.insert("a".to_owned(), "x".repeat(1 << 20));
+        form.urls.push("u".repeat(1 << 20));
+        let key = |at: usize| Digest::sha256_of(&at.to_le_bytes());
+        let record = |at: usize| oci::cache::CacheRecord {
+            results: Vec::new(),
+            chains: Vec::new(),
+            digest: key(at),
+            operation: Some(Operation {
+                outputs: vec![vec![0; 127]],
+                description: "d".repeat(2 * DESCRIPTION_MAX),
+                size: u64::MAX,
+                created: "9999-01-01T00:00:00Z".to_owned(),
+                ..Operation::default()
+            }),
+        };
+        let layers = vec![oci::cache::CacheLayer { blob: blob.clone(), parent: -1 }];
+        let records = CacheConfig { layers, records: (0..1000).map(record).collect() };
+        let reference = reference("example.org/cache").expect("a name");
+        let mut known = Known::default();
+        known.add(records, Place::Registry { reference, auth: None }, [(form, diff_id.clone())].into_iter());
+        let first = known.operation(&key(0)).expect("it is known");
+        assert_eq!(first.table.forms, [(Descriptor::new(oci::media_type::OCI_LAYER, blob, 7), diff_id)]);
+        for at in 0..1000 {
+            let other = known.operation(&key(at)).expect("it is known");
+            assert!(Arc::ptr_eq(&other.table, &first.table));
+            assert_eq!(other.said.outputs, [Output::Layers(vec![0; 127].into())].into());
+        }
+        let layers = first.elsewhere(0).map(|elsewhere| elsewhere.layers.len());
+        assert_eq!((first.description().len(), layers), (DESCRIPTION_MAX, Some(127)));
+        assert!(first.created() <= now());
+        // That another image knows its name takes nothing away.
+        let name = Some(Digest::sha256_of(b"top"));
+        let record = |at: usize| {
+            let operation = Some(Operation::named(vec![name.clone()]));
+            oci::cache::CacheRecord { results: Vec::new(), chains: Vec::new(), digest: key(at), operation }
+        };
+        let records = CacheConfig { layers: Vec::new(), records: [0, 1000].map(record).into() };
+        known.add(records, first.table.place.clone(), std::iter::empty());
+        assert!(known.operation(&key(0)).expect("it is known").has_layers());
+        let named = known.operation(&key(1000)).expect("it is known");
+        assert!(named.chain_id(0) == name && named.elsewhere(0).is_none());
     }
 
     #[test]

@@ -11,9 +11,8 @@ use tokio::sync::OnceCell;
 
 use super::elsewhere::Elsewhere;
 use crate::solve::job::{Job, ResolveMode, ResolvedImage};
-use crate::solve::remote::CachedOperation;
+use crate::solve::remote::Promise;
 use crate::solve::schedule::{Done, Progress, Step};
-use crate::solve::shown::Shown;
 use crate::solve::value::{Chain, Value};
 use crate::solve::{SolveError, now};
 
@@ -26,14 +25,17 @@ pub(crate) struct BaseImage {
     /// The vertex that shows how its layers come.
     vertex: Digest,
     chain: OnceCell<Chain>,
-    /// What came to it, where it is no image but what a cache elsewhere has.
-    result_of: Option<Arc<CachedOperation>>,
 }
 
 enum Origin {
     Here,
-    Registry { described: Described, auth: Option<RegistryAuth> },
+    Registry {
+        described: Described,
+        auth: Option<RegistryAuth>,
+    },
     Elsewhere(Elsewhere),
+    /// It is no image but an output of what a cache elsewhere says that an operation came to.
+    Promised(Arc<Promise>, usize),
 }
 
 enum Found {
@@ -50,27 +52,47 @@ impl BaseImage {
             origin: Origin::Elsewhere(layers),
             vertex: vertex.clone(),
             chain: OnceCell::new(),
-            result_of: None,
         }
     }
 
     /// What a cache elsewhere says that an operation came to.
-    pub(crate) fn cached(operation: &Arc<CachedOperation>, layers: &Elsewhere, vertex: &Digest) -> Self {
-        let result_of = Some(Arc::clone(operation));
-        Self { result_of, ..Self::elsewhere(operation.description.clone(), layers.clone(), vertex) }
-    }
-
-    /// Its layers, lowest first, where they are not here: as they are elsewhere, and what is in them.
-    pub(crate) fn layers_elsewhere(&self) -> Option<&Elsewhere> {
-        match &self.origin {
-            Origin::Elsewhere(layers) => Some(layers),
-            _ => None,
+    pub(crate) fn promised(promise: &Arc<Promise>, output: usize, chain_id: Digest) -> Self {
+        Self {
+            name: promise.name().to_owned(),
+            chain_id: Some(chain_id),
+            origin: Origin::Promised(Arc::clone(promise), output),
+            vertex: promise.vertex().clone(),
+            chain: OnceCell::new(),
         }
     }
 
-    /// What its topmost layer is called, whether it is here or not.
+    /// Its layers, lowest first, where they are not here: as they are elsewhere, and what is in them.
+    pub(crate) fn layers_elsewhere(&self) -> Option<Elsewhere> {
+        match &self.origin {
+            Origin::Elsewhere(layers) => Some(layers.clone()),
+            Origin::Promised(promise, output) => promise.said.elsewhere(*output),
+            Origin::Here | Origin::Registry { .. } => None,
+        }
+    }
+
+    /// Whether nobody has its layers, and what it is called is all that is known of them.
+    pub(crate) fn is_name_alone(&self) -> bool {
+        matches!(&self.origin, Origin::Promised(promise, output) if promise.said.elsewhere(*output).is_none())
+            && !self.is_brought()
+    }
+
+    /// What its topmost layer is called, whether it is here or not. What a cache promised and did not have is called
+    /// otherwise once it has been made.
     pub(crate) fn chain_id(&self) -> Option<&Digest> {
-        self.chain_id.as_ref()
+        match self.chain.get() {
+            Some(chain) => chain.chain_id(),
+            None => self.chain_id.as_ref(),
+        }
+    }
+
+    /// Whether its layers have been brought for it: what it is called is no mere promise any more.
+    pub(crate) fn is_brought(&self) -> bool {
+        self.chain.get().is_some()
     }
 
     /// Its layers, which are brought here if they are not.
@@ -93,22 +115,17 @@ impl BaseImage {
                 fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
             }
             (None, Origin::Elsewhere(layers)) => {
-                let fetched = match &self.result_of {
-                    None => layers.bring(job, &self.vertex).await,
-                    // Its operation is over: nobody who follows that looks for more of it.
-                    Some(operation) => {
-                        let name = format!("bringing the layers of {}", operation.description);
-                        let mut shown = Shown::begin(job, &format!("{name} {chain_id}"), &name);
-                        let fetched = layers.bring(job, shown.vertex()).await;
-                        shown.end(&fetched);
-                        fetched
-                    }
-                }?;
+                let fetched = layers.bring(job, &self.vertex).await?;
                 fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
             }
+            (None, Origin::Promised(promise, output)) => {
+                let chain = promise.chain(job, *output, chain_id).await?;
+                job.inner.noted.remember(job);
+                return Ok(chain);
+            }
         };
-        if self.result_of.is_some() {
-            job.inner.noted.remember(&job.inner.solver);
+        if let Origin::Promised(..) = self.origin {
+            job.inner.noted.remember(job);
             return Ok(Chain::new(Some(layer)));
         }
         let key = Digest::sha256_of(format!("image {chain_id}").as_bytes());
@@ -182,7 +199,6 @@ pub(crate) async fn perform(
         origin,
         vertex: step.vertex.digest.clone(),
         chain: OnceCell::new(),
-        result_of: None,
     };
     // What is here is held from now on.
     if matches!(image.origin, Origin::Here) {
