@@ -7,8 +7,14 @@ mod any;
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/others.rs"]
+mod others;
+#[path = "values/pods.rs"]
+mod pods;
 #[path = "values/rules.rs"]
 mod rules;
+#[path = "values/services.rs"]
+mod services;
 #[path = "values/warnings.rs"]
 mod warnings;
 
