@@ -82,7 +82,9 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(old), Part::Status) => {
+            model::validate::update_part(rules, write.subresource, object, old, scope)
+        }
         (Some(_), Part::Own) => Vec::new(),
     };
     if matches!(part, Part::Whole | Part::Scale) {
