@@ -54,6 +54,7 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
     store.compact(store.revision().await?).await?;
     let mut config = apiserver::Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().context("an address")?;
+    config.admission = kinds::admission();
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     let handle = server.handle();
     let authority = server.authority().certificate_pem().to_owned();

@@ -93,6 +93,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
     let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone())?;
     let mut config = apiserver::Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().context("an address")?;
+    config.admission = kinds::admission();
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     let client = Client::new(Direct::new(server.handle()));
     let authority = server.authority().certificate_pem().to_owned();

@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = store::Embedded::open(&root.join("store"), store::Options::default(), clock)?;
     let mut config = Config::new(root.join("pki"), Arc::new(nodes::Echo));
     config.address = address;
+    config.admission = kinds::admission();
     config.kubeconfig = Some(root.join("kubeconfig"));
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     println!("export KUBECONFIG={}", root.join("kubeconfig").display());

@@ -3,12 +3,10 @@
 //! The place of webhooks, policies and quotas. What the resource itself has to say is in its entry of the
 //! table.
 
-use futures::future::BoxFuture;
 use model::Object;
 
-use crate::error::Result;
 use crate::identity::Identity;
-use crate::resource::Context;
+use crate::resource::{Admitting, Context, at_once};
 
 /// What is to be done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +35,37 @@ pub struct Write<'a> {
     pub dry_run: bool,
 }
 
+impl Write<'_> {
+    /// Whether it makes an object of this resource.
+    pub fn makes(&self, group: &str, plural: &str) -> bool {
+        self.operation == Operation::Create && self.is_of(group, plural)
+    }
+
+    /// Whether it is of an object of this resource itself, not of a subresource.
+    pub fn is_of(&self, group: &str, plural: &str) -> bool {
+        let resource = self.context.resource();
+        self.subresource.is_empty() && resource.group == group && resource.plural == plural
+    }
+}
+
 /// Somebody who is asked of each write. May be asked again about the same one, where others were faster.
+///
+/// Who has nothing to ask anybody decides [`at_once`].
 pub trait Admission: Send + Sync + 'static {
-    /// Changes what is to be written. Comes after the defaults and the resource's own strategy; what it
-    /// leaves out is filled in again, and the resource's rules are asked afterwards. Not asked of a
-    /// deletion.
-    fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
+    /// Changes what is to be written: after the defaults, before the resource's own strategy and its rules.
+    /// Not asked of a deletion.
+    fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {
+        at_once(Ok(()))
     }
 
     /// Whether it may be written as it now is. `object` is none where it is to be deleted.
-    fn validate<'a>(
-        &'a self,
-        _write: &'a Write<'a>,
-        _object: Option<&'a Object>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
+    fn validate<'a>(&'a self, _write: &'a Write<'a>, _object: Option<&'a Object>) -> Admitting<'a> {
+        at_once(Ok(()))
+    }
+
+    /// Whether it changes only what the write may change, and puts in only what the schema has. After all others
+    /// the object is pruned, gets its defaults once more, and what the write may not change is put back.
+    fn keeps_form(&self) -> bool {
+        false
     }
 }

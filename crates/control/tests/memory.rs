@@ -151,6 +151,7 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     let store = Arc::new(store);
     let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().expect("an address");
+    config.admission = kinds::admission();
     let server = Server::start(config, store.clone(), kinds::all()).await.expect("start the server");
     let (handle, authority) = (server.handle(), server.authority().certificate_pem().to_owned());
     let stop = CancellationToken::new();

@@ -258,6 +258,7 @@ fn api_config(
         cluster_domain: config.cluster_domain.clone(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
+        admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))

@@ -6,6 +6,7 @@
 //! `pod_spec`, for all that make pods.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod amounts;
 mod content;
 mod event;
@@ -15,6 +16,8 @@ mod shown;
 mod workload;
 
 use apiserver::Resource;
+
+pub use admission::admission;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
 

@@ -146,6 +146,7 @@ impl Cluster {
             .expect("open the store");
         let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
+        config.admission = kinds::admission();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let shutdown = CancellationToken::new();

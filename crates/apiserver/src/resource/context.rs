@@ -71,6 +71,15 @@ impl<'a> Context<'a> {
         partition.get(&object_name(namespace, name)).is_some()
     }
 
+    /// All objects of another resource that are in a namespace, or everywhere where that is empty, in the order
+    /// of their names.
+    pub fn list(&self, resource: &GroupResource, namespace: &str) -> Vec<Object> {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let (found, _) = partition.snapshot(self.state.cache.revision(), &prefix);
+        found.iter().map(|stored| stored.object()).collect()
+    }
+
     /// What is allocated to objects of this resource.
     pub fn allocation(&self) -> Allocation<'a> {
         Allocation { state: self.state, resource: self.resource }

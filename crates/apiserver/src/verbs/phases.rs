@@ -5,8 +5,8 @@
 //! | decode | the body becomes an object of the version that the path names; what the schema lacks is dropped | `crate::decode` |
 //! | default | what is left out is filled in | [`default`] |
 //! | note | what was sent is noted as its manager's, and nothing that comes after | `super::managed` |
-//! | mutate | the resource's strategy, then others, change the object | [`mutate`] |
-//! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`validate`] |
+//! | mutate | others, then the resource's strategy, change the object | [`mutate`] |
+//! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`mutate`], [`validate`] |
 //! | validate by others | others may refuse | [`validate_by_others`] |
 //! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
 //!
@@ -40,8 +40,8 @@ pub(super) fn default(call: &Call, object: &mut Object) {
     call.resource.apply_defaults(object);
 }
 
-/// Lets the resource's strategy, then others, change the object; `restore` puts back what this write
-/// may not change, whatever others did to it.
+/// Lets others, then the resource's strategy, change the object; `restore` puts back what this write may not
+/// change, whatever others did to it.
 pub(super) async fn mutate(
     call: &Call,
     write: &Write<'_>,
@@ -49,22 +49,22 @@ pub(super) async fn mutate(
     object: &mut Object,
     restore: impl Fn(Object) -> Object,
 ) -> Result<()> {
-    let strategy = &*call.resource.strategy;
-    match (write.old, part) {
-        (None, _) => strategy.admit_create(&write.context, object).await?,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
-        (Some(_), Part::Status | Part::Own) => {}
-    }
-    if call.state.admission.is_empty() {
-        return Ok(());
-    }
+    let mut keeps_form = true;
     for other in &call.state.admission {
         other.mutate(write, object).await?;
+        keeps_form &= other.keeps_form();
     }
-    *object = restore(object.clone());
-    prune(call, object)?;
-    default(call, object);
-    Ok(())
+    if !keeps_form {
+        *object = restore(object.clone());
+        prune(call, object)?;
+        default(call, object);
+    }
+    let strategy = &*call.resource.strategy;
+    match (write.old, part) {
+        (None, _) => strategy.admit_create(&write.context, object).await,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
+        (Some(_), Part::Status | Part::Own) => Ok(()),
+    }
 }
 
 /// Drops what others put in that the schema lacks.

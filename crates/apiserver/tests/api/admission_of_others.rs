@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use apiserver::request::DeleteOptions;
 use apiserver::{
     Admission, Admitting, Attributes, Authorizer, Coarse, Context, Deciding, Decision, Error, Graceful,
-    Handle, Identity, Operation, Strategy, Write,
+    Handle, Identity, Operation, Strategy, Write, at_once,
 };
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either};
+use futures::future::Either;
 use model::{Object, Status};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -45,48 +45,44 @@ impl Authorizer for Far {
 }
 
 impl Admission for Far {
-    fn mutate<'a>(
-        &'a self,
-        write: &'a Write<'a>,
-        object: &'a mut Object,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
-        async move {
-            tokio::task::yield_now().await;
-            if object.kind() == "Deployment" && write.subresource.is_empty() {
-                object.set_label("seen", "yes");
-                object.set(&["spec", "madeUp"], "no such field");
-                object.remove(&["spec", "revisionHistoryLimit"]);
-                // Not this endpoint's to write, whoever does it.
-                object.set(&["status", "replicas"], 99);
-                object.set(&["metadata", "uid"], "made-up");
-                if object.label("replicas") == Some("many") {
-                    object.set(&["spec", "replicas"], -1);
+    fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
+        Either::Right(
+            async move {
+                tokio::task::yield_now().await;
+                if object.kind() == "Deployment" && write.subresource.is_empty() {
+                    object.set_label("seen", "yes");
+                    object.set(&["spec", "madeUp"], "no such field");
+                    object.remove(&["spec", "revisionHistoryLimit"]);
+                    // Not this endpoint's to write, whoever does it.
+                    object.set(&["status", "replicas"], 99);
+                    object.set(&["metadata", "uid"], "made-up");
+                    if object.label("replicas") == Some("many") {
+                        object.set(&["spec", "replicas"], -1);
+                    }
                 }
+                Ok(())
             }
-            Ok(())
-        }
-        .boxed()
+            .boxed(),
+        )
     }
 
-    fn validate<'a>(
-        &'a self,
-        write: &'a Write<'a>,
-        object: Option<&'a Object>,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
-        async move {
-            tokio::task::yield_now().await;
-            let shown = object.or(write.old).expect("there is the object or the old one");
-            if shown.kind() == "Deployment" {
-                let sort = if write.dry_run { " (dry run)" } else { "" };
-                self.told.lock().push(format!("{:?} {}{sort}", write.operation, shown.name()));
+    fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
+        Either::Right(
+            async move {
+                tokio::task::yield_now().await;
+                let shown = object.or(write.old).expect("there is the object or the old one");
+                if shown.kind() == "Deployment" {
+                    let sort = if write.dry_run { " (dry run)" } else { "" };
+                    self.told.lock().push(format!("{:?} {}{sort}", write.operation, shown.name()));
+                }
+                if write.operation == Operation::Delete && shown.label("keep").is_some() {
+                    let resource = write.context.resource().group_resource();
+                    return Err(Error::from(Status::forbidden(&resource, shown.name(), "it is to be kept")));
+                }
+                Ok(())
             }
-            if write.operation == Operation::Delete && shown.label("keep").is_some() {
-                let resource = write.context.resource().group_resource();
-                return Err(Error::from(Status::forbidden(&resource, shown.name(), "it is to be kept")));
-            }
-            Ok(())
-        }
-        .boxed()
+            .boxed(),
+        )
     }
 }
 
@@ -99,48 +95,42 @@ struct Ender {
 }
 
 impl Admission for Ender {
-    fn mutate<'a>(
-        &'a self,
-        _write: &'a Write<'a>,
-        _object: &'a mut Object,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
-        std::future::ready(Ok(())).boxed()
+    fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {
+        at_once(Ok(()))
     }
 
-    fn validate<'a>(
-        &'a self,
-        write: &'a Write<'a>,
-        object: Option<&'a Object>,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
-        async move {
-            let made = object.filter(|object| object.kind() == "ConfigMap");
-            let namespace = made.and_then(Object::namespace).unwrap_or_default();
-            if write.operation != Operation::Create || !namespace.starts_with("ending-") {
-                return Ok(());
+    fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
+        Either::Right(
+            async move {
+                let made = object.filter(|object| object.kind() == "ConfigMap");
+                let namespace = made.and_then(Object::namespace).unwrap_or_default();
+                if write.operation != Operation::Create || !namespace.starts_with("ending-") {
+                    return Ok(());
+                }
+                if self.ended.swap(true, Ordering::SeqCst) {
+                    return Ok(());
+                }
+                let server = self.server.get().expect("it runs");
+                let path = format!("/api/v1/namespaces/{namespace}");
+                let send = async |method: &str, path: &str, body: &serde_json::Value| {
+                    let request = http::Request::builder().method(method).uri(path);
+                    let request = request.header("content-type", "application/json");
+                    let request = request.body(bytes::Bytes::from(body.to_string())).expect("well formed");
+                    let code = server.call(request, Identity::administrator()).await.status();
+                    assert!(code.is_success(), "{method} {path}: {code}");
+                };
+                send("DELETE", &path, &json!({})).await;
+                if self.wholly {
+                    let body = json!({
+                        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+                        "spec": {"finalizers": []},
+                    });
+                    send("PUT", &format!("{path}/finalize"), &body).await;
+                }
+                Ok(())
             }
-            if self.ended.swap(true, Ordering::SeqCst) {
-                return Ok(());
-            }
-            let server = self.server.get().expect("it runs");
-            let path = format!("/api/v1/namespaces/{namespace}");
-            let send = async |method: &str, path: &str, body: &serde_json::Value| {
-                let request = http::Request::builder().method(method).uri(path);
-                let request = request.header("content-type", "application/json");
-                let request = request.body(bytes::Bytes::from(body.to_string())).expect("well formed");
-                let code = server.call(request, Identity::administrator()).await.status();
-                assert!(code.is_success(), "{method} {path}: {code}");
-            };
-            send("DELETE", &path, &json!({})).await;
-            if self.wholly {
-                let body = json!({
-                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
-                    "spec": {"finalizers": []},
-                });
-                send("PUT", &format!("{path}/finalize"), &body).await;
-            }
-            Ok(())
-        }
-        .boxed()
+            .boxed(),
+        )
     }
 }
 
@@ -267,11 +257,7 @@ async fn others_are_asked_of_the_write_that_an_object_goes_with() {
 struct Forger;
 
 impl Admission for Forger {
-    fn mutate<'a>(
-        &'a self,
-        _write: &'a Write<'a>,
-        object: &'a mut Object,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
+    fn mutate<'a>(&'a self, _write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         if object.kind() == "Deployment" {
             for (field, value) in [
                 ("name", json!("forged")),
@@ -287,15 +273,11 @@ impl Admission for Forger {
             }
             object.set_label("forged", "yes");
         }
-        std::future::ready(Ok(())).boxed()
+        at_once(Ok(()))
     }
 
-    fn validate<'a>(
-        &'a self,
-        _write: &'a Write<'a>,
-        _object: Option<&'a Object>,
-    ) -> BoxFuture<'a, apiserver::Result<()>> {
-        std::future::ready(Ok(())).boxed()
+    fn validate<'a>(&'a self, _write: &'a Write<'a>, _object: Option<&'a Object>) -> Admitting<'a> {
+        at_once(Ok(()))
     }
 }
 

@@ -8,9 +8,7 @@ mod eviction;
 mod log;
 mod quality;
 mod rules;
-mod service_account;
 mod streams;
-mod tolerations;
 mod update;
 
 use std::borrow::Cow;
@@ -19,7 +17,7 @@ use std::time::Duration;
 use apiserver::request::{DeleteOptions, Verb};
 use apiserver::resource::status_and_metadata;
 use apiserver::table::Columns;
-use apiserver::{Admitting, Context, Graceful, Resource, Result, Strategy, Subresource, at_once};
+use apiserver::{Admitting, Context, Graceful, Resource, Strategy, Subresource, at_once};
 use k8s_openapi::api::core::v1::{Binding, Pod};
 use k8s_openapi::api::policy::v1::Eviction;
 use model::select::Selectable;
@@ -27,6 +25,7 @@ use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
 
+use crate::admission::service_account;
 use crate::pod_spec::warnings::of_pod;
 
 /// How long a pod may take to end where its spec does not say.
@@ -87,8 +86,11 @@ fn selectable() -> Vec<Selectable> {
 struct Pods;
 
 impl Strategy for Pods {
-    fn admit_create<'a>(&'a self, context: &'a Context<'_>, pod: &'a mut Object) -> Admitting<'a> {
-        at_once(admit(context, pod))
+    fn admit_create<'a>(&'a self, _context: &'a Context<'_>, pod: &'a mut Object) -> Admitting<'a> {
+        // What was filled in decides it too, so this comes last.
+        let class = quality::class(pod);
+        pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
+        at_once(Ok(()))
     }
 
     fn awaits(&self, context: &Context<'_>, pod: &Object) -> Option<GroupResource> {
@@ -124,15 +126,6 @@ impl Strategy for Pods {
     fn answers_deleted_object(&self) -> bool {
         true
     }
-}
-
-fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
-    service_account::admit(context, pod)?;
-    tolerations::add_defaults(pod);
-    admit_priority(context, pod)?;
-    let class = quality::class(pod);
-    pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
-    Ok(())
 }
 
 fn begin_delete(context: &Context<'_>, pod: &mut Object, options: &DeleteOptions) -> Graceful {
@@ -171,31 +164,4 @@ fn grace(pod: &Object, options: &DeleteOptions) -> i64 {
         .grace_period_seconds
         .or_else(|| pod.get_i64(&["spec", "terminationGracePeriodSeconds"]))
         .map_or(GRACE_SECONDS, |s| s.max(0))
-}
-
-/// Priority classes are two so far: those that every cluster has. Everything else is 0.
-fn admit_priority(context: &Context<'_>, pod: &mut Object) -> Result<()> {
-    let priority: i64 = match pod.get_str(&["spec", "priorityClassName"]).unwrap_or_default() {
-        "" => 0,
-        "system-cluster-critical" => 2_000_000_000,
-        "system-node-critical" => 2_000_001_000,
-        other => {
-            let why = format!("no PriorityClass with name {other} was found");
-            return Err(context.forbidden(pod, why));
-        }
-    };
-    if let Some(given) = pod.get(&["spec", "priority"]).and_then(Value::as_i64)
-        && given != priority
-    {
-        let why = format!(
-            "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
-             controller computed {priority} from the given PriorityClass name"
-        );
-        return Err(context.forbidden(pod, why));
-    }
-    pod.set(&["spec", "priority"], priority);
-    if pod.get(&["spec", "preemptionPolicy"]).is_none() {
-        pod.set(&["spec", "preemptionPolicy"], "PreemptLowerPriority");
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Every pod runs as a service account and gets its token mounted.
 
-use apiserver::{Context, Result};
+use apiserver::{Admission, Admitting, Context, Result, Write, at_once};
 use model::{GroupResource, Object, Status};
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,21 @@ const TOKEN_SECONDS: i64 = 3607;
 /// Pods that a node runs without being told by the server.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
+/// Gives every pod its account and the token of it.
+pub(super) struct ServiceAccount;
+
+impl Admission for ServiceAccount {
+    fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
+        at_once(if write.makes("", "pods") { admit(&write.context, object) } else { Ok(()) })
+    }
+
+    fn keeps_form(&self) -> bool {
+        true
+    }
+}
+
 /// Sets the account and mounts its token.
-pub(super) fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
+fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
     if pod.annotation(MIRROR).is_some() {
         return Ok(());
     }
@@ -45,7 +58,7 @@ pub(super) fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
 }
 
 /// The default account of a new namespace is about to be made: worth waiting for.
-pub(super) fn awaits(context: &Context<'_>, pod: &Object) -> Option<GroupResource> {
+pub(crate) fn awaits(context: &Context<'_>, pod: &Object) -> Option<GroupResource> {
     let missing = name(pod) == "default"
         && pod.annotation(MIRROR).is_none()
         && !context.exists(&accounts(), context.namespace(), "default");

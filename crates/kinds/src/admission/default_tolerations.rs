@@ -1,12 +1,29 @@
 //! Every pod tolerates, for a while, a node that is not ready or cannot be reached.
 
+use apiserver::{Admission, Admitting, Write, at_once};
 use model::Object;
 use serde_json::{Value, json};
 
 const SECONDS: i64 = 300;
 
+/// Lets pods tolerate such a node where they do not say how long.
+pub(super) struct DefaultTolerationSeconds;
+
+impl Admission for DefaultTolerationSeconds {
+    fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
+        if write.makes("", "pods") {
+            add_defaults(object);
+        }
+        at_once(Ok(()))
+    }
+
+    fn keeps_form(&self) -> bool {
+        true
+    }
+}
+
 /// Adds the tolerations that are not there in any form.
-pub(super) fn add_defaults(pod: &mut Object) {
+fn add_defaults(pod: &mut Object) {
     let mut tolerations = pod.get_list(&["spec", "tolerations"]).to_vec();
     let before = tolerations.len();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
