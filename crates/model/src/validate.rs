@@ -34,6 +34,9 @@ pub trait Rules: Send + Sync + 'static {
     /// Rules of an object as it is.
     fn object(&self, _object: &Object, _errors: &mut Errors) {}
 
+    /// Rules of an object as it is made, besides those of any.
+    fn creation(&self, _object: &Object, _errors: &mut Errors) {}
+
     /// Rules of the change from `old`.
     fn change(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
 
@@ -57,6 +60,7 @@ impl Rules for Plain {}
 pub struct Functions {
     name: fn(&str) -> Vec<String>,
     object: fn(&Object, &mut Errors),
+    creation: fn(&Object, &mut Errors),
     change: fn(&Object, &Object, &mut Errors),
     status: fn(&Object, &Object, &mut Errors),
 }
@@ -64,7 +68,13 @@ pub struct Functions {
 impl Functions {
     /// Rules of names alone.
     pub fn named(name: fn(&str) -> Vec<String>) -> Self {
-        Self { name, object: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
+        Self {
+            name,
+            object: |_, _| {},
+            creation: |_, _| {},
+            change: |_, _, _| {},
+            status: |_, _, _| {},
+        }
     }
 
     /// Rules of an object as it is.
@@ -75,6 +85,11 @@ impl Functions {
     /// The same with other rules of names.
     pub fn name(self, name: fn(&str) -> Vec<String>) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same with rules of an object as it is made.
+    pub fn creation(self, creation: fn(&Object, &mut Errors)) -> Self {
+        Self { creation, ..self }
     }
 
     /// The same with rules of the change from the second to the first.
@@ -97,6 +112,10 @@ impl Rules for Functions {
         (self.object)(object, errors);
     }
 
+    fn creation(&self, object: &Object, errors: &mut Errors) {
+        (self.creation)(object, errors);
+    }
+
     fn change(&self, object: &Object, old: &Object, errors: &mut Errors) {
         (self.change)(object, old, errors);
     }
@@ -111,6 +130,7 @@ pub fn create(rules: &dyn Rules, object: &Object, scope: Scope) -> Vec<FieldErro
     let mut errors = Vec::new();
     metadata::object(object, scope, rules, &mut errors);
     rules.object(object, &mut errors);
+    rules.creation(object, &mut errors);
     errors
 }
 

@@ -71,7 +71,7 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// As [`Strategy::status_update`], for any subresource that is a part of the object, by its name.
-    fn part_update(&self, _part: &str, new: Object, old: &Object) -> Object {
+    fn part_update(&self, _context: &Context<'_>, _part: &str, new: Object, old: &Object) -> Object {
         self.status_update(new, old)
     }
 

@@ -248,7 +248,9 @@ fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
-        Part::Status => return resource.strategy.part_update(&call.target.subresource, new, old),
+        Part::Status => {
+            return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
+        }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new
