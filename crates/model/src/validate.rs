@@ -68,13 +68,7 @@ pub struct Functions {
 impl Functions {
     /// Rules of names alone.
     pub fn named(name: fn(&str) -> Vec<String>) -> Self {
-        Self {
-            name,
-            object: |_, _| {},
-            creation: |_, _| {},
-            change: |_, _, _| {},
-            status: |_, _, _| {},
-        }
+        Self { name, object: |_, _| {}, creation: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
     }
 
     /// Rules of an object as it is.

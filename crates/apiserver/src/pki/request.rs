@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{PemObject, SectionKind};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -76,7 +76,11 @@ impl CertificateRequest {
         let subject = &request.certification_request_info.subject;
         let text = |value: Option<&str>| value.map(str::to_owned);
         let mut read = Self {
-            common_name: subject.iter_common_name().last().and_then(|it| text(it.as_str().ok())).unwrap_or_default(),
+            common_name: subject
+                .iter_common_name()
+                .last()
+                .and_then(|it| text(it.as_str().ok()))
+                .unwrap_or_default(),
             organizations: subject.iter_organization().filter_map(|it| text(it.as_str().ok())).collect(),
             ..Self::default()
         };

@@ -101,8 +101,10 @@ pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Ob
     if !matches!(part, Part::Whole | Part::Scale) {
         return Vec::new();
     }
-    let without_effect =
-        call.resource.without_effect.map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
+    let without_effect = call
+        .resource
+        .without_effect
+        .map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
     let odd = call.resource.warnings.map(|warnings| warnings(object, old));
     without_effect.into_iter().chain(odd.into_iter().flatten()).collect()
 }

@@ -20,12 +20,14 @@ pub(crate) fn status(object: &Object, old: &Object, errors: &mut Errors) {
     let path = Path::root("status");
     let empty = Value::Null;
     let status = object.get(&["status"]).unwrap_or(&empty);
-    let part = |object: &Object, name: &str| object.get(&["status", name]).filter(|it| !it.is_null()).cloned();
+    let part =
+        |object: &Object, name: &str| object.get(&["status", name]).filter(|it| !it.is_null()).cloned();
     let allocation = part(object, "allocation");
     let consumers_path = path.child("reservedFor");
     let consumers = list(status, "reservedFor");
     unique(consumers, CONSUMERS, &consumers_path, errors, consumer, |one| text(one, "uid").to_owned());
-    let results = allocation.as_ref().and_then(|it| it.get("devices")).map_or(&[][..], |it| list(it, "results"));
+    let results =
+        allocation.as_ref().and_then(|it| it.get("devices")).map_or(&[][..], |it| list(it, "results"));
     let given: HashSet<Id<'_>> = results.iter().map(id).collect();
     let look = |one: &Value, path: &Path<'_>, errors: &mut Errors| device(one, &given, path, errors);
     unique(list(status, "devices"), ANY, &path.child("devices"), errors, look, |one| id(one).join("/"));

@@ -29,8 +29,7 @@ impl<'a> Requests<'a> {
 
     /// Looks at the name of a request, or of a request and an alternative of it.
     pub(crate) fn check(&self, name: &str, path: &Path<'_>, errors: &mut Errors) {
-        const UNKNOWN: &str =
-            "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+        const UNKNOWN: &str = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
         let parts: Vec<&str> = name.split('/').collect();
         if parts.len() > 2 {
             errors.push(FieldError::invalid(path, name, UNKNOWN));

@@ -32,7 +32,7 @@ pub(crate) fn pool(errors: &mut Errors, path: &Path<'_>, name: &str) {
 
 /// The name of a property: an identifier, of the driver's own domain unless it names another.
 pub(crate) fn property(errors: &mut Errors, path: &Path<'_>, name: &str) {
-    let mut identifier = |errors: &mut Errors, id: &str| {
+    let identifier = |errors: &mut Errors, id: &str| {
         if id.len() > LONGEST_ID {
             errors.push(FieldError::too_long(path, LONGEST_ID));
         }

@@ -19,7 +19,8 @@ const COUNTER_SETS_OF_DEVICE: usize = 2;
 const PROPERTIES: usize = 32;
 const TAINTS: usize = 16;
 const LONGEST_VALUE: usize = 64;
-const NODES: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
+const NODES: &str =
+    "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
 
 /// The spec of a slice.
 pub(crate) fn spec(spec: &Value, errors: &mut Errors) {
@@ -33,9 +34,8 @@ pub(crate) fn spec(spec: &Value, errors: &mut Errors) {
         errors.push(FieldError::invalid(&path, "", message));
     }
     let devices = list(spec, "devices");
-    let has_more = |device: &Value| {
-        ["taints", "consumesCounters"].iter().any(|name| !list(device, name).is_empty())
-    };
+    let has_more =
+        |device: &Value| ["taints", "consumesCounters"].iter().any(|name| !list(device, name).is_empty());
     let most = if devices.iter().any(has_more) { DEVICES_WITH_MORE } else { DEVICES };
     let by_device = flag(spec, "perDeviceNodeSelection");
     let name = |value: &Value| text(value, "name").to_owned();
@@ -66,7 +66,11 @@ fn pool(pool: &Value, path: &Path<'_>, errors: &mut Errors) {
     let of = |name: &str| number(pool, name).unwrap_or_default();
     let (count, generation) = (of("resourceSliceCount"), of("generation"));
     if count <= 0 {
-        errors.push(FieldError::invalid(&path.child("resourceSliceCount"), count, "must be greater than zero"));
+        errors.push(FieldError::invalid(
+            &path.child("resourceSliceCount"),
+            count,
+            "must be greater than zero",
+        ));
     }
     if generation < 0 {
         let message = "must be greater than or equal to zero";
@@ -220,12 +224,13 @@ fn is_semantic(version: &str) -> bool {
         None => (rest, None),
     };
     let is_number = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
     };
     let is_word =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let is_pre =
-        |part: &str| is_word(part) && (is_number(part) || !part.bytes().all(|b| b.is_ascii_digit()));
+    let is_pre = |part: &str| is_word(part) && (is_number(part) || !part.bytes().all(|b| b.is_ascii_digit()));
     let numbers: Vec<&str> = numbers.split('.').collect();
     numbers.len() == 3
         && numbers.into_iter().all(is_number)

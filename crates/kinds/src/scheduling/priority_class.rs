@@ -12,7 +12,6 @@ use model::field::{FieldError, Path};
 use model::validate::{Errors, Functions, flag, immutable, number, text as text_of};
 use serde_json::{Value, json};
 
-
 pub(crate) fn resource() -> Resource {
     Resource::of::<PriorityClass>()
         .short(&["pc"])
@@ -85,8 +84,9 @@ fn object(object: &Object, errors: &mut Errors) {
     let value = number(object.value(), "value").unwrap_or_default();
     if object.name().starts_with(RESERVED) {
         if let Some(why) = wrong(object, value) {
-            let message =
-                format!("priority class names with '{RESERVED}' prefix are reserved for system use only. error: {why}");
+            let message = format!(
+                "priority class names with '{RESERVED}' prefix are reserved for system use only. error: {why}"
+            );
             errors.push(FieldError::forbidden(&Path::root("metadata").child("name"), message));
         }
     } else if value > HIGHEST {

@@ -69,7 +69,8 @@ fn object(object: &Object, errors: &mut Errors) {
             errors.push(FieldError::not_supported(&path, mode, &["Persistent", "Ephemeral"]));
         }
     }
-    if let Some(seconds) = number(spec, "nodeAllocatableUpdatePeriodSeconds").filter(|seconds| *seconds < 10) {
+    if let Some(seconds) = number(spec, "nodeAllocatableUpdatePeriodSeconds").filter(|seconds| *seconds < 10)
+    {
         let path = path.child("nodeAllocatableUpdatePeriodSeconds");
         errors.push(FieldError::invalid(&path, seconds, "must be greater than or equal to 10 seconds"));
     }

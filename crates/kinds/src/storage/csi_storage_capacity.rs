@@ -16,11 +16,8 @@ pub(crate) fn resource() -> Resource {
         .columns(COLUMNS, cells)
 }
 
-const COLUMNS: &[Column] = &[
-    NAME,
-    text("StorageClassName", "The class of volumes."),
-    text("Capacity", "How much room there is."),
-];
+const COLUMNS: &[Column] =
+    &[NAME, text("StorageClassName", "The class of volumes."), text("Capacity", "How much room there is.")];
 
 fn object(object: &Object, errors: &mut Errors) {
     if let Some(topology) = object.get(&["nodeTopology"]) {

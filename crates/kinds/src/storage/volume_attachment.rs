@@ -6,7 +6,9 @@ use base::Timestamp;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use model::default::{Fields, inside, missing};
 use model::field::{FieldError, Path};
-use model::validate::{Errors, Functions, entries, flag, format, immutable, invalid, number, text as text_of};
+use model::validate::{
+    Errors, Functions, entries, flag, format, immutable, invalid, number, text as text_of,
+};
 use model::{Object, names};
 use serde_json::Value;
 

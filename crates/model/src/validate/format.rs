@@ -110,8 +110,7 @@ pub fn domain_prefixed_path(errors: &mut Errors, path: &Path<'_>, value: &str) {
         }
         Some((host, rest)) => {
             invalid(errors, path, host, names::dns1123_subdomain(host));
-            let is_plain =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
             if !rest.bytes().all(is_plain) {
                 let message = format!("Invalid path (regex used for validation is '{REST}')");
                 errors.push(FieldError::invalid(path, rest, message));
@@ -142,8 +141,7 @@ pub fn signer(errors: &mut Errors, path: &Path<'_>, value: &str) {
     let (domain, rest) = match value.split_once('/') {
         Some((domain, rest)) if !rest.contains('/') => (domain, rest),
         _ => {
-            let message =
-                "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+            let message = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
             errors.push(FieldError::invalid(path, value, message));
             return;
         }
@@ -260,7 +258,8 @@ mod tests {
         for good in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "2001:DB8::/32", "10.1.2.3/32", "::1/128"] {
             check(cidr, good, &[]);
         }
-        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/+8", "10.0.0.0/-1"] {
+        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/+8", "10.0.0.0/-1"]
+        {
             check(cidr, bad, &[NETWORK]);
         }
         check(cidr, "010.0.0.0/8", &["must not have leading 0s in IP or prefix length"]);

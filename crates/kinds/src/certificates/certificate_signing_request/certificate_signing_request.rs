@@ -117,9 +117,10 @@ fn stamp(conditions: &mut [Value], old: &Object, now: Timestamp) {
             fields.insert("lastUpdateTime".into(), now.as_str().into());
         }
         if lacks(fields, "lastTransitionTime") {
-            let before = old.get_list(&["status", "conditions"]).iter().find(|before| {
-                text_of(before, "type") == kind && text_of(before, "status") == status
-            });
+            let before = old
+                .get_list(&["status", "conditions"])
+                .iter()
+                .find(|before| text_of(before, "type") == kind && text_of(before, "status") == status);
             let since = before.and_then(|before| before.get("lastTransitionTime")).filter(|it| !it.is_null());
             let since = since.cloned().unwrap_or_else(|| now.as_str().into());
             fields.insert("lastTransitionTime".into(), since);

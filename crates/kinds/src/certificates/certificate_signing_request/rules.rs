@@ -91,7 +91,8 @@ fn spec(object: &Object, errors: &mut Errors) {
     for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !USAGES.contains(usage)) {
         errors.push(FieldError::not_supported(&usages_path.index(index), *usage, &USAGES));
     }
-    for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage)) {
+    for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage))
+    {
         errors.push(FieldError::duplicate(&usages_path.index(index), *usage));
     }
     let (signer, signer_path) = (text(spec, "signerName"), path.child("signerName"));

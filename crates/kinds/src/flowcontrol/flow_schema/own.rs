@@ -37,9 +37,8 @@ fn suggested() -> Vec<(&'static str, Value)> {
     let leaders = || json!([leases(&writes)]);
     let probes = json!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]);
     let own_accounts = || json!([account("*")]);
-    let controllers = json!([
-        user(MANAGER), account("endpoint-controller"), account("endpointslicemirroring-controller"),
-    ]);
+    let controllers =
+        json!([user(MANAGER), account("endpoint-controller"), account("endpointslicemirroring-controller"),]);
     let of_nodes = json!([resources(&["*"], "", &["nodes", "nodes/status"], true), leases(&["*"])]);
     let some = |subjects: Value, rules: Value| json!([{"subjects": subjects, "resourceRules": rules}]);
     vec![
