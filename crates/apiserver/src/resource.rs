@@ -67,7 +67,7 @@ pub struct Resource {
     pub schema: Option<Schema>,
     /// What the fields are for, in words.
     pub description: Option<Describe>,
-    /// Whether bodies may come in Kubernetes' protobuf form.
+    /// Whether there is Kubernetes' protobuf form of the objects, to send and to be given.
     pub protobuf: bool,
     /// What is filled in where a request leaves it out.
     pub defaults: Option<Defaults>,
@@ -78,6 +78,9 @@ pub struct Resource {
     pub rules: Arc<dyn Rules>,
     /// What to warn of.
     pub warnings: Option<Warnings>,
+    /// What the objects do not bring about yet though they should, in words that go on where a sentence that
+    /// names the kind leaves off.
+    pub without_effect: Option<&'static str>,
     /// Whether a PUT of what is not there makes it.
     pub made_by_update: bool,
     /// How the objects are shown in tables.
@@ -121,6 +124,7 @@ impl Resource {
             defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
             warnings: None,
+            without_effect: None,
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
@@ -190,6 +194,14 @@ impl Resource {
         self
     }
 
+    /// The objects are stored before anything acts on them, which whoever makes or changes one is told:
+    /// `what` says what does not happen, as in "no request is routed by it".
+    #[must_use]
+    pub fn without_effect(mut self, what: &'static str) -> Self {
+        self.without_effect = Some(what);
+        self
+    }
+
     /// A PUT of what is not there makes it, where the sender may.
     #[must_use]
     pub fn made_by_update(mut self) -> Self {
@@ -255,6 +267,11 @@ impl Resource {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         self.gvk().api_version()
+    }
+
+    /// Whether objects can be told as Protocol Buffers.
+    pub(crate) fn has_protobuf(&self) -> bool {
+        self.protobuf && self.schema.is_some()
     }
 
     /// Whether there is a subresource of that name.

@@ -13,6 +13,10 @@ mod admission;
 mod admission_of_others;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/certificates.rs"]
+mod certificates;
+#[path = "api/classes.rs"]
+mod classes;
 #[path = "api/cluster.rs"]
 mod cluster;
 #[path = "api/crowd.rs"]
@@ -25,6 +29,8 @@ mod discovery;
 mod durability;
 #[path = "api/encryption.rs"]
 mod encryption;
+#[path = "api/every_kind.rs"]
+mod every_kind;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

@@ -2,8 +2,12 @@
 //!
 //! Each is an [`Admission`], named as Kubernetes' admission plugins are, and all are asked in their order.
 
+mod certificate_subject_restriction;
+mod default_classes;
 mod default_tolerations;
+mod pod_topology_labels;
 mod priority;
+mod runtime_class;
 pub(crate) mod service_account;
 
 use std::sync::Arc;
@@ -16,5 +20,10 @@ pub fn admission() -> Vec<Arc<dyn Admission>> {
         Arc::new(service_account::ServiceAccount),
         Arc::new(priority::Priority),
         Arc::new(default_tolerations::DefaultTolerationSeconds),
+        Arc::new(default_classes::DefaultStorageClass),
+        Arc::new(runtime_class::RuntimeClass),
+        Arc::new(certificate_subject_restriction::CertificateSubjectRestriction),
+        Arc::new(default_classes::DefaultIngressClass),
+        Arc::new(pod_topology_labels::PodTopologyLabels),
     ]
 }

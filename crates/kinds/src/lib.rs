@@ -9,10 +9,14 @@
 mod admission;
 mod amounts;
 mod content;
+mod device;
 mod event;
+mod node_selector;
 mod pod_spec;
+mod refused;
 mod server;
 mod shown;
+mod spec_and_status;
 mod workload;
 
 use apiserver::Resource;

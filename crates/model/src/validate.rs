@@ -3,6 +3,7 @@
 //! Types are checked before, by [`crate::decode`]; defaults are filled in before, as
 //! [`crate::default`] says. The rules of metadata hold for all kinds; those of one are [`Rules`].
 
+pub mod format;
 pub mod metadata;
 
 use serde_json::{Map, Value};
@@ -46,6 +47,11 @@ pub trait Rules: Send + Sync + 'static {
 
     /// Rules of the change from `old` by the `status` subresource.
     fn status(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
+
+    /// Rules of the change from `old` by any subresource that is a part of the object, by its name.
+    fn part(&self, _part: &str, object: &Object, old: &Object, errors: &mut Errors) {
+        self.status(object, old, errors);
+    }
 }
 
 /// No rules but those of metadata.
@@ -152,11 +158,22 @@ pub fn update(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) ->
 
 /// What is wrong with an object that is to replace `old` through its `status` subresource.
 pub fn update_status(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
+    update_part(rules, "status", object, old, scope)
+}
+
+/// What is wrong with an object that is to replace `old` through the subresource `part`.
+pub fn update_part(
+    rules: &dyn Rules,
+    part: &str,
+    object: &Object,
+    old: &Object,
+    scope: Scope,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
     own_finalizers(rules, object, &mut errors);
-    rules.status(object, old, &mut errors);
+    rules.part(part, object, old, &mut errors);
     errors
 }
 

@@ -13,6 +13,7 @@ use crate::allocation::{self, Claim, Refusal};
 use crate::cache::Stored;
 use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::request::NAMESPACES;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
@@ -22,6 +23,7 @@ pub struct Context<'a> {
     pub(crate) state: &'a Arc<State>,
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
+    pub(crate) identity: &'a Identity,
     pub(crate) now: Timestamp,
 }
 
@@ -42,6 +44,11 @@ impl<'a> Context<'a> {
         self.namespace
     }
 
+    /// Who asks.
+    pub fn identity(&self) -> &'a Identity {
+        self.identity
+    }
+
     /// When the request came.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -56,6 +63,17 @@ impl<'a> Context<'a> {
     pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Object> {
         let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
         partition.get(&object_name(namespace, name)).map(|stored| stored.object())
+    }
+
+    /// The cluster-wide objects of another resource in whose JSON text these words stand, as they are stored
+    /// now: only they are read. For kinds of which there are few.
+    pub fn all_containing(&self, resource: &GroupResource, words: &str) -> Vec<Object> {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        let (all, _) = partition.snapshot(0, "");
+        let has_words = |stored: &&Arc<Stored>| {
+            std::str::from_utf8(stored.encoded().text()).is_ok_and(|text| text.contains(words))
+        };
+        all.iter().filter(has_words).map(|stored| stored.object()).collect()
     }
 
     /// Whether there is such an object: quicker than to look at it.

@@ -61,10 +61,13 @@ pub(super) async fn mutate(
     }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
-        (None, _) => strategy.admit_create(&write.context, object).await,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
-        (Some(_), Part::Status | Part::Own) => Ok(()),
+        (None, _) => strategy.admit_create(&write.context, object).await?,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
+        (Some(_), Part::Status | Part::Own) => return Ok(()),
     }
+    // An object that begins with an empty status has the zeros of one, too.
+    default(call, object);
+    Ok(())
 }
 
 /// Drops what others put in that the schema lacks.
@@ -82,7 +85,9 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(old), Part::Status) => {
+            model::validate::update_part(rules, write.subresource, object, old, scope)
+        }
         (Some(_), Part::Own) => Vec::new(),
     };
     if matches!(part, Part::Whole | Part::Scale) {
@@ -96,10 +101,15 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
 
 /// What is odd about an object that may be written all the same.
 pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
-    match call.resource.warnings {
-        Some(warnings) if matches!(part, Part::Whole | Part::Scale) => warnings(object, old),
-        _ => Vec::new(),
+    if !matches!(part, Part::Whole | Part::Scale) {
+        return Vec::new();
     }
+    let without_effect = call
+        .resource
+        .without_effect
+        .map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
+    let odd = call.resource.warnings.map(|warnings| warnings(object, old));
+    without_effect.into_iter().chain(odd.into_iter().flatten()).collect()
 }
 
 /// Others may refuse.
