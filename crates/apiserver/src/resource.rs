@@ -78,6 +78,9 @@ pub struct Resource {
     pub rules: Arc<dyn Rules>,
     /// What to warn of.
     pub warnings: Option<Warnings>,
+    /// What the objects do not bring about yet though they should, in words that go on where a sentence that
+    /// names the kind leaves off.
+    pub without_effect: Option<&'static str>,
     /// Whether a PUT of what is not there makes it.
     pub made_by_update: bool,
     /// How the objects are shown in tables.
@@ -121,6 +124,7 @@ impl Resource {
             defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
             warnings: None,
+            without_effect: None,
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
@@ -187,6 +191,14 @@ impl Resource {
     #[must_use]
     pub fn warnings(mut self, warnings: Warnings) -> Self {
         self.warnings = Some(warnings);
+        self
+    }
+
+    /// The objects are stored before anything acts on them, which whoever makes or changes one is told:
+    /// `what` says what does not happen, as in "no request is routed by it".
+    #[must_use]
+    pub fn without_effect(mut self, what: &'static str) -> Self {
+        self.without_effect = Some(what);
         self
     }
 

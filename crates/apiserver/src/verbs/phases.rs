@@ -96,10 +96,13 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
 
 /// What is odd about an object that may be written all the same.
 pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
-    match call.resource.warnings {
-        Some(warnings) if matches!(part, Part::Whole | Part::Scale) => warnings(object, old),
-        _ => Vec::new(),
+    if !matches!(part, Part::Whole | Part::Scale) {
+        return Vec::new();
     }
+    let without_effect =
+        call.resource.without_effect.map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
+    let odd = call.resource.warnings.map(|warnings| warnings(object, old));
+    without_effect.into_iter().chain(odd.into_iter().flatten()).collect()
 }
 
 /// Others may refuse.
