@@ -247,7 +247,7 @@ const WARNING: usize = 256;
 const WARNINGS: usize = 4096;
 
 /// Adds warnings (RFC 7234, section 5.5) that kubectl shows.
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(crate) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     let all: usize = warnings.iter().map(String::len).sum();
     let mut room = WARNINGS;
     let mut told = HashSet::new();

@@ -8,9 +8,15 @@
 
 mod admission;
 mod amounts;
+mod autoscaler;
+mod claims;
+mod conditions;
 mod content;
+mod difference;
 mod event;
+mod job;
 mod pod_spec;
+mod resource_names;
 mod server;
 mod shown;
 mod workload;

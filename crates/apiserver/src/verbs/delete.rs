@@ -8,11 +8,11 @@ use super::modify::is_free;
 use super::phases;
 use crate::admission::Operation;
 use crate::body::Body;
-use crate::call::{Call, json_response};
+use crate::call::{Call, json_response, with_warnings};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::request::{DeleteOptions, Propagation};
-use crate::resource::Graceful;
+use crate::resource::{Graceful, Resource};
 use crate::storage::{self, Raced};
 
 /// The finalizers of the garbage collector.
@@ -32,12 +32,18 @@ pub(crate) enum Deleted {
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = decode::delete_options(call)?;
     let deleted = delete_object(call, &options).await?;
+    let warning =
+        call.resource.orphans.filter(|warning| !warning.is_empty() && options.propagation().is_none());
+    let warnings: Vec<String> = warning.into_iter().map(str::to_owned).collect();
     Ok(match deleted {
         Deleted::Gone(object) if call.resource.strategy.answers_deleted_object() => {
-            call.answer_object(StatusCode::OK, &object, &[])
+            call.answer_object(StatusCode::OK, &object, &warnings)
         }
-        Deleted::Gone(object) => json_response(StatusCode::OK, Body::full(success(call, &object))),
-        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &[]),
+        Deleted::Gone(object) => {
+            let answer = json_response(StatusCode::OK, Body::full(success(call, &object)));
+            with_warnings(answer, &warnings)
+        }
+        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &warnings),
     })
 }
 
@@ -52,7 +58,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         phases::validate_by_others(call, &write, None).await?;
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
-        propagate(&mut new, options);
+        propagate(&call.resource, &mut new, options);
         if is_free(&call.resource, &new, graceful) {
             if dry_run {
                 return Ok(Deleted::Gone(old));
@@ -88,8 +94,9 @@ fn begin(call: &Call, object: &mut Object, graceful: Graceful) {
     }
 }
 
-fn propagate(object: &mut Object, options: &DeleteOptions) {
-    let Some(propagation) = options.propagation() else { return };
+fn propagate(resource: &Resource, object: &mut Object, options: &DeleteOptions) {
+    let unsaid = || resource.orphans.filter(|_| !is_settled(object)).map(|_| Propagation::Orphan);
+    let Some(propagation) = options.propagation().or_else(unsaid) else { return };
     let wanted = match propagation {
         Propagation::Orphan => Some(ORPHAN),
         Propagation::Foreground => Some(FOREGROUND),
@@ -103,6 +110,12 @@ fn propagate(object: &mut Object, options: &DeleteOptions) {
         finalizers.push(wanted.to_owned());
     }
     object.set_finalizers(finalizers);
+}
+
+/// Whether it was said before what becomes of the dependents.
+fn is_settled(object: &Object) -> bool {
+    object.is_being_deleted()
+        || object.finalizers().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND)
 }
 
 fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Object) -> Result<()> {
