@@ -14,6 +14,7 @@ mod addresses;
 mod authority;
 mod files;
 mod kubeconfig;
+mod request;
 mod serving;
 mod token_keys;
 
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use authority::{Authority, Issued, OutOfTime};
 pub use kubeconfig::kubeconfig;
+pub use request::{CertificateError, CertificateRequest, RequestError, check_certificates};
 pub use serving::{Names, Serving};
 pub use token_keys::{TokenKeys, VerifyError};
 

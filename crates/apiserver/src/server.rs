@@ -159,6 +159,7 @@ impl Server {
             address,
             port: self.address().port(),
             service_address: self.state.service_cidr.api(),
+            service_network: self.state.service_cidr,
             certificate: self.state.authority.certificate_pem().to_owned(),
         };
         bootstrap::ensure(&self.state, &self.handle(), &installation, occasion).await;

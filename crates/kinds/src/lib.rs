@@ -12,13 +12,17 @@ mod autoscaler;
 mod claims;
 mod conditions;
 mod content;
+mod device;
 mod difference;
 mod event;
 mod job;
+mod node_selector;
 mod pod_spec;
+mod refused;
 mod resource_names;
 mod server;
 mod shown;
+mod spec_and_status;
 mod workload;
 
 use apiserver::Resource;

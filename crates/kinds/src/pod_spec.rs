@@ -3,7 +3,7 @@
 mod container;
 pub(crate) mod defaults;
 pub(crate) mod probe;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod rules;
 pub(crate) mod security;
 pub(crate) mod volume;

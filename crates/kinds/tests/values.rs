@@ -3,12 +3,26 @@
 
 #[path = "values/any.rs"]
 mod any;
+#[path = "values/certificates.rs"]
+mod certificates;
+#[path = "values/classes.rs"]
+mod classes;
 #[path = "values/columns.rs"]
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/devices.rs"]
+mod devices;
+#[path = "values/flow_control.rs"]
+mod flow_control;
+#[path = "values/networking.rs"]
+mod networking;
 #[path = "values/rules.rs"]
 mod rules;
+#[path = "values/storage.rs"]
+mod storage;
+#[path = "values/table.rs"]
+mod table;
 #[path = "values/warnings.rs"]
 mod warnings;
 

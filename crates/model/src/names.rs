@@ -182,6 +182,34 @@ pub fn path_segment(name: &str) -> Vec<String> {
     }
 }
 
+/// A DNS name that stands for all below a domain: `*.example.com`.
+pub fn wildcard_subdomain(name: &str) -> Vec<String> {
+    let mut errors = too_long(name, 253);
+    if !name.strip_prefix("*.").is_some_and(is_subdomain) {
+        errors.push(pattern(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+             consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
+/// An identifier of C: `my_name`.
+pub fn c_identifier(name: &str) -> Vec<String> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if begins && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Vec::new();
+    }
+    vec![pattern(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+         characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
 /// Cuts what `generateName` gave, so that five random characters still fit, and adds them.
 pub fn generate(base: &str, random: u64) -> String {
     // No vowels and nothing that looks alike, as Kubernetes has it.

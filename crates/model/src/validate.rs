@@ -3,6 +3,7 @@
 //! Types are checked before, by [`crate::decode`]; defaults are filled in before, as
 //! [`crate::default`] says. The rules of metadata hold for all kinds; those of one are [`Rules`].
 
+pub mod format;
 pub mod metadata;
 
 use serde_json::{Map, Value};
@@ -33,11 +34,19 @@ pub trait Rules: Send + Sync + 'static {
     /// Rules of an object as it is.
     fn object(&self, _object: &Object, _errors: &mut Errors) {}
 
+    /// Rules of an object as it is made, besides those of any.
+    fn creation(&self, _object: &Object, _errors: &mut Errors) {}
+
     /// Rules of the change from `old`.
     fn change(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
 
     /// Rules of the change from `old` by the `status` subresource.
     fn status(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
+
+    /// Rules of the change from `old` by any subresource that is a part of the object, by its name.
+    fn part(&self, _part: &str, object: &Object, old: &Object, errors: &mut Errors) {
+        self.status(object, old, errors);
+    }
 }
 
 /// No rules but those of metadata.
@@ -51,6 +60,7 @@ impl Rules for Plain {}
 pub struct Functions {
     name: fn(&str) -> Vec<String>,
     object: fn(&Object, &mut Errors),
+    creation: fn(&Object, &mut Errors),
     change: fn(&Object, &Object, &mut Errors),
     status: fn(&Object, &Object, &mut Errors),
 }
@@ -58,7 +68,7 @@ pub struct Functions {
 impl Functions {
     /// Rules of names alone.
     pub fn named(name: fn(&str) -> Vec<String>) -> Self {
-        Self { name, object: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
+        Self { name, object: |_, _| {}, creation: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
     }
 
     /// Rules of an object as it is.
@@ -69,6 +79,11 @@ impl Functions {
     /// The same with other rules of names.
     pub fn name(self, name: fn(&str) -> Vec<String>) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same with rules of an object as it is made.
+    pub fn creation(self, creation: fn(&Object, &mut Errors)) -> Self {
+        Self { creation, ..self }
     }
 
     /// The same with rules of the change from the second to the first.
@@ -91,6 +106,10 @@ impl Rules for Functions {
         (self.object)(object, errors);
     }
 
+    fn creation(&self, object: &Object, errors: &mut Errors) {
+        (self.creation)(object, errors);
+    }
+
     fn change(&self, object: &Object, old: &Object, errors: &mut Errors) {
         (self.change)(object, old, errors);
     }
@@ -105,6 +124,7 @@ pub fn create(rules: &dyn Rules, object: &Object, scope: Scope) -> Vec<FieldErro
     let mut errors = Vec::new();
     metadata::object(object, scope, rules, &mut errors);
     rules.object(object, &mut errors);
+    rules.creation(object, &mut errors);
     errors
 }
 
@@ -120,10 +140,21 @@ pub fn update(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) ->
 
 /// What is wrong with an object that is to replace `old` through its `status` subresource.
 pub fn update_status(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
+    update_part(rules, "status", object, old, scope)
+}
+
+/// What is wrong with an object that is to replace `old` through the subresource `part`.
+pub fn update_part(
+    rules: &dyn Rules,
+    part: &str,
+    object: &Object,
+    old: &Object,
+    scope: Scope,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
-    rules.status(object, old, &mut errors);
+    rules.part(part, object, old, &mut errors);
     errors
 }
 

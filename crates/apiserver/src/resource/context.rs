@@ -13,6 +13,7 @@ use crate::allocation::{self, Claim, Refusal};
 use crate::cache::Stored;
 use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::request::NAMESPACES;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
@@ -22,6 +23,7 @@ pub struct Context<'a> {
     pub(crate) state: &'a Arc<State>,
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
+    pub(crate) identity: &'a Identity,
     pub(crate) now: Timestamp,
 }
 
@@ -40,6 +42,11 @@ impl<'a> Context<'a> {
     /// The namespace, empty for what is cluster-wide.
     pub fn namespace(&self) -> &'a str {
         self.namespace
+    }
+
+    /// Who asks.
+    pub fn identity(&self) -> &'a Identity {
+        self.identity
     }
 
     /// When the request came.

@@ -70,6 +70,11 @@ pub trait Strategy: Send + Sync + 'static {
         status_and_metadata(new, old, self.kept_by_status())
     }
 
+    /// As [`Strategy::status_update`], for any subresource that is a part of the object, by its name.
+    fn part_update(&self, _context: &Context<'_>, _part: &str, new: Object, old: &Object) -> Object {
+        self.status_update(new, old)
+    }
+
     /// How long an object may take to end after it was deleted, and what changes when that begins.
     fn begin_delete<'a>(
         &'a self,

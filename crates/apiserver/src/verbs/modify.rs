@@ -41,7 +41,7 @@ const KEPT: [&str; 8] = [
 pub(crate) enum Part {
     /// What is wanted, and metadata.
     Whole,
-    /// Its status.
+    /// Its status, or another part with a subresource of its own.
     Status,
     /// The number of replicas.
     Scale,
@@ -209,7 +209,7 @@ async fn prepare(
     new: Object,
     old: &Object,
 ) -> Result<Object> {
-    let restore = |new| restored(&call.resource, part, new, old);
+    let restore = |new| restored(call, part, new, old);
     let mut new = restore(new);
     check_labels(call, part, &new, old)?;
     phases::default(call, &mut new);
@@ -240,14 +240,17 @@ fn check_labels(call: &Call, part: Part, new: &Object, old: &Object) -> Result<(
 }
 
 /// The new form with what this part may not change as it was.
-fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> Object {
+fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
+    let resource = &*call.resource;
     keep_identity(&mut new, old);
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
-        Part::Status => return resource.strategy.status_update(new, old),
+        Part::Status => {
+            return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
+        }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new

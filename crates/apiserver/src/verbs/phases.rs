@@ -82,7 +82,9 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(old), Part::Status) => {
+            model::validate::update_part(rules, write.subresource, object, old, scope)
+        }
         (Some(_), Part::Own) => Vec::new(),
     };
     if matches!(part, Part::Whole | Part::Scale) {
@@ -99,8 +101,10 @@ pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Ob
     if !matches!(part, Part::Whole | Part::Scale) {
         return Vec::new();
     }
-    let without_effect =
-        call.resource.without_effect.map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
+    let without_effect = call
+        .resource
+        .without_effect
+        .map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
     let odd = call.resource.warnings.map(|warnings| warnings(object, old));
     without_effect.into_iter().chain(odd.into_iter().flatten()).collect()
 }

@@ -176,7 +176,7 @@ fn security_context(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let tolerations = path.child("tolerations");
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         let path = tolerations.index(index);

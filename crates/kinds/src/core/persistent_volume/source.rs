@@ -2,9 +2,11 @@
 
 use model::Object;
 use model::field::{FieldError, Path};
-use model::names::{dns1123_subdomain, in_range, qualified};
+use model::names::{dns1123_subdomain, in_range};
 use model::validate::{Errors, invalid, list, number, text};
 use serde_json::{Map, Value};
+
+use crate::node_selector;
 
 /// A kind of source: its field, what errors call it, and what it must say.
 struct Source {
@@ -237,42 +239,6 @@ pub(super) fn node_affinity(spec: &Value, path: &Path<'_>, errors: &mut Errors) 
         errors.push(FieldError::required(&path, "must specify required node constraints"));
         return true;
     };
-    let terms = path.child("nodeSelectorTerms");
-    if list(required, "nodeSelectorTerms").is_empty() {
-        errors.push(FieldError::required(&terms, "must have at least one node selector term"));
-    }
-    for (index, term) in list(required, "nodeSelectorTerms").iter().enumerate() {
-        let path = terms.index(index);
-        let expressions = path.child("matchExpressions");
-        for (index, expression) in list(term, "matchExpressions").iter().enumerate() {
-            node_requirement(expression, &expressions.index(index), errors);
-        }
-    }
+    node_selector::rules(required, &path, errors);
     true
-}
-
-fn node_requirement(expression: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let values = list(expression, "values");
-    let of_values = path.child("values");
-    match text(expression, "operator") {
-        "In" | "NotIn" if values.is_empty() => {
-            let message = "must be specified when `operator` is 'In' or 'NotIn'";
-            errors.push(FieldError::required(&of_values, message));
-        }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            errors.push(FieldError::forbidden(&of_values, message));
-        }
-        "Gt" | "Lt" if values.len() != 1 => {
-            let message = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-            errors.push(FieldError::required(&of_values, message));
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => {
-            let message = "not a valid selector operator";
-            errors.push(FieldError::invalid(&path.child("operator"), other, message));
-        }
-    }
-    let key = text(expression, "key");
-    invalid(errors, &path.child("key"), key, qualified(key));
 }
