@@ -151,8 +151,8 @@ fn lists(object: &Object, path: &Path<'_>, errors: &mut Errors) {
         let message = "cannot set non-null failedIndexes when backoffLimitPerIndex is null";
         errors.push(FieldError::invalid(&of_failed, failed, message));
     }
-    let (ready, active) = (count(object, "ready"), count(object, "active"));
-    if ready > active {
+    let active = count(object, "active");
+    if let Some(ready) = object.get_i64(&["status", "ready"]).filter(|ready| *ready > active) {
         let message = "cannot set more ready pods than active";
         errors.push(FieldError::invalid(&path.child("ready"), ready, message));
     }
