@@ -11,6 +11,8 @@ use base::Clock;
 use client::leader::{self, Candidate, Times};
 use client::recorder::Recorder;
 use client::{Client, Informers};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
@@ -82,6 +84,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
+    let (replication_events, replication_writer) = recorder("replication-controller");
     let (scheduler_events, scheduler_writer) =
         Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
@@ -89,11 +92,17 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
+        replication_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
-        kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
+        kept(&context, "replicaset", |context| {
+            replica_set::run::<ReplicaSet>(context, replica_set_events.clone())
+        }),
+        kept(&context, "replicationcontroller", |context| {
+            replica_set::run::<ReplicationController>(context, replication_events.clone())
+        }),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         kept(&context, "endpointslice", endpoints::run),
         kept(&context, "endpointslicemirroring", endpoints::mirror),
