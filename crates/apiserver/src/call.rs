@@ -17,7 +17,8 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
-use crate::request::{DeleteOptions, Query, ResourceTarget, WriteOptions};
+use crate::protobuf::encode;
+use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
 use crate::verbs::{self, Modified, Part};
@@ -142,13 +143,35 @@ impl Call {
 
     /// The answer that something was done for which there is no object to show.
     pub fn answer_created(&self) -> Response<Body> {
-        let status = serde_json::to_vec(&Status { code: 201, ..Status::success(None) });
-        json_response(StatusCode::CREATED, Body::full(status.expect("a status always has a text")))
+        self.answer_status(&Status { code: 201, ..Status::success(None) })
     }
 
     /// The answer with an object that is not of the resource's own kind.
     pub fn answer_other(&self, code: StatusCode, object: &Object) -> Response<Body> {
-        plain_object(code, object, &[])
+        match encode::document(object.value()).filter(|_| self.view.is_protobuf()) {
+            Some(body) => self.respond(code, Body::full(body)),
+            None => plain_object(code, object, &[]),
+        }
+    }
+
+    /// The answer with a `Status`.
+    pub(crate) fn answer_status(&self, status: &Status) -> Response<Body> {
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
+        let value = serde_json::to_value(status).expect("a status always has a text");
+        match encode::document(&value).filter(|_| self.view.is_protobuf()) {
+            Some(body) => self.respond(code, Body::full(body)),
+            None => json_response(code, Body::full(value.to_string())),
+        }
+    }
+
+    /// An answer in the form that the client asked for.
+    pub(crate) fn respond(&self, code: StatusCode, body: Body) -> Response<Body> {
+        let mut response = json_response(code, body);
+        if self.view.is_protobuf() {
+            let media_type = self.view.media_type(self.target.verb == Verb::Watch);
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        response
     }
 
     /// The objects of this resource.
@@ -217,7 +240,7 @@ impl Call {
     /// The answer with one object in the version that the path names, in the form that the client asked for.
     pub(crate) fn answer(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Response<Body> {
         let bytes = self.view.object_bytes(&self.resource, stored, self.now);
-        with_warnings(json_response(code, Body::full(bytes)), warnings)
+        with_warnings(self.respond(code, Body::full(bytes)), warnings)
     }
 
     /// As [`Call::answer`], for an object that is not stored.
@@ -228,7 +251,7 @@ impl Call {
         warnings: &[String],
     ) -> Response<Body> {
         let bytes = self.view.render(&self.resource, object, self.now);
-        with_warnings(json_response(code, Body::full(bytes)), warnings)
+        with_warnings(self.respond(code, Body::full(bytes)), warnings)
     }
 }
 

@@ -67,7 +67,7 @@ pub struct Resource {
     pub schema: Option<Schema>,
     /// What the fields are for, in words.
     pub description: Option<Describe>,
-    /// Whether bodies may come in Kubernetes' protobuf form.
+    /// Whether there is Kubernetes' protobuf form of the objects, to send and to be given.
     pub protobuf: bool,
     /// What is filled in where a request leaves it out.
     pub defaults: Option<Defaults>,
@@ -279,6 +279,11 @@ impl Resource {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         self.gvk().api_version()
+    }
+
+    /// Whether objects can be told as Protocol Buffers.
+    pub(crate) fn has_protobuf(&self) -> bool {
+        self.protobuf && self.schema.is_some()
     }
 
     /// Whether there is a subresource of that name.

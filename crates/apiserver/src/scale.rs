@@ -7,7 +7,7 @@ use model::{GroupVersionKind, Object};
 use serde_json::{Value, json};
 
 use crate::body::Body;
-use crate::call::{Call, plain_object};
+use crate::call::Call;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::request::Verb;
@@ -17,7 +17,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
-        return Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]));
+        return Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)));
     }
     let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
@@ -44,7 +44,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     })
     .await?;
     let object = modified.object();
-    Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]))
+    Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)))
 }
 
 fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {

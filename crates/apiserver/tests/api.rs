@@ -23,6 +23,8 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
+#[path = "api/every_kind.rs"]
+mod every_kind;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

@@ -1,8 +1,12 @@
 //! What pods and the templates of pods in other kinds have in common: their defaults, their rules, and what to warn of.
 
-mod container;
+pub(crate) mod affinity;
+pub(crate) mod container;
 pub(crate) mod defaults;
+mod environment;
+mod mounts;
 pub(crate) mod probe;
+mod reference;
 pub(crate) mod resources;
 pub(crate) mod rules;
 pub(crate) mod security;

@@ -21,6 +21,8 @@ mod devices;
 mod flow_control;
 #[path = "values/networking.rs"]
 mod networking;
+#[path = "values/pods.rs"]
+mod pods;
 #[path = "values/rules.rs"]
 mod rules;
 #[path = "values/storage.rs"]

@@ -37,6 +37,45 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
     errors
 }
 
+/// The same where labels may have underscores in them, as search domains of resolvers may: `_sip._tcp.example.com`.
+pub fn dns1123_subdomain_with_underscores(name: &str) -> Vec<String> {
+    let mut errors = too_long(name, 253);
+    let is_label = |label: &str| {
+        let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        match bytes {
+            [] => false,
+            [only] => plain(*only),
+            [first, middle @ .., last] => {
+                plain(*first)
+                    && plain(*last)
+                    && middle.iter().all(|byte| plain(*byte) || b"-_".contains(byte))
+            }
+        }
+    };
+    if !name.split('.').all(is_label) {
+        errors.push(pattern(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and \
+             must start and end with an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
+/// The name of an HTTP header: `X-Header-Name`.
+pub fn http_header(name: &str) -> Vec<String> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Vec::new();
+    }
+    vec![pattern(
+        "a valid HTTP header must consist of alphanumeric characters or '-'",
+        "[-A-Za-z0-9]+",
+        &["X-Header-Name"],
+    )]
+}
+
 /// A DNS label of RFC 1035, which begins with a letter: `my-service`.
 pub fn dns1035_label(name: &str) -> Vec<String> {
     let mut errors = too_long(name, 63);

@@ -8,7 +8,7 @@ use super::modify::is_free;
 use super::phases;
 use crate::admission::Operation;
 use crate::body::Body;
-use crate::call::{Call, json_response, with_warnings};
+use crate::call::{Call, with_warnings};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::request::{DeleteOptions, Propagation};
@@ -39,10 +39,7 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
         Deleted::Gone(object) if call.resource.strategy.answers_deleted_object() => {
             call.answer_object(StatusCode::OK, &object, &warnings)
         }
-        Deleted::Gone(object) => {
-            let answer = json_response(StatusCode::OK, Body::full(success(call, &object)));
-            with_warnings(answer, &warnings)
-        }
+        Deleted::Gone(object) => with_warnings(call.answer_status(&success(call, &object)), &warnings),
         Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &warnings),
     })
 }
@@ -134,13 +131,12 @@ fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Object) -> Re
     Ok(())
 }
 
-fn success(call: &Call, object: &Object) -> Vec<u8> {
-    let status = Status::success(Some(Details {
+fn success(call: &Call, object: &Object) -> Status {
+    Status::success(Some(Details {
         name: object.name().to_owned(),
         group: call.resource.group.clone(),
         kind: call.resource.plural.clone(),
         uid: object.uid().to_owned(),
         ..Details::default()
-    }));
-    serde_json::to_vec(&status).expect("a status always has a text")
+    }))
 }

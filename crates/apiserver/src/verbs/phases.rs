@@ -61,10 +61,13 @@ pub(super) async fn mutate(
     }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
-        (None, _) => strategy.admit_create(&write.context, object).await,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
-        (Some(_), Part::Status | Part::Own) => Ok(()),
+        (None, _) => strategy.admit_create(&write.context, object).await?,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
+        (Some(_), Part::Status | Part::Own) => return Ok(()),
     }
+    // An object that begins with an empty status has the zeros of one, too.
+    default(call, object);
+    Ok(())
 }
 
 /// Drops what others put in that the schema lacks.

@@ -153,6 +153,12 @@ fn of_spec(spec: &Value, annotations: StringMap<'_>, of: &Path<'_>, warnings: &m
     volumes(spec, &path, warnings);
     duplicates(spec, "hostAliases", "ip", &path, warnings);
     duplicates(spec, "imagePullSecrets", "name", &path, warnings);
+    let secrets = path.child("imagePullSecrets");
+    for (index, _) in
+        list(spec, "imagePullSecrets").iter().enumerate().filter(|(_, s)| text(s, "name").is_empty())
+    {
+        warnings.push(&secrets.index(index).child("name"), "invalid empty name \"\"");
+    }
     for name in ["memory", "ephemeral-storage"] {
         fraction(spec.get("overhead"), name, &path.child("overhead"), warnings);
     }
@@ -237,6 +243,10 @@ fn labels(spec: &Value, path: &Path<'_>, warnings: &mut Warnings) {
         let key = text(constraint, "topologyKey");
         if let Some(what) = old(key) {
             warnings.push(&constraints.index(index).child("topologyKey"), format!("{key} is {what}"));
+        }
+        if constraint.get("labelSelector").is_none_or(Value::is_null) {
+            let path = constraints.index(index);
+            warnings.push(&path.child("labelSelector"), "a null labelSelector results in matching no pod");
         }
     }
 }
