@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{GroupResource, GroupVersionKind, Object, Status};
 
+use crate::admission::Along;
 use crate::authentication::token::{self, Bound};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
@@ -123,6 +124,16 @@ impl Call {
     /// Deletes the object that the path names.
     pub async fn delete(&self, options: &DeleteOptions) -> Result<()> {
         verbs::delete_object(self, options).await.map(drop)
+    }
+
+    /// Deletes the object that the path names, and changes what `along` says with it, in one transaction. `along`
+    /// sees the object as it is and may refuse; it is called anew when somebody was faster.
+    pub async fn delete_along(
+        &self,
+        options: &DeleteOptions,
+        along: impl Fn(&Object) -> Result<Vec<Along>>,
+    ) -> Result<()> {
+        verbs::delete_along(self, options, along).await.map(drop)
     }
 
     /// Makes a token for a service account.

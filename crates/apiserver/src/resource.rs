@@ -32,7 +32,7 @@ use crate::table::{Column, Columns};
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use permanent::{Installation, Permanent};
-pub use strategy::{Admitting, Graceful, Plain, Strategy, at_once, status_and_metadata};
+pub use strategy::{Admitting, Graceful, Plain, Strategy, after_asking, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use objects::Objects;
 
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
 mod kinds;
@@ -25,7 +26,9 @@ mod namespace;
 mod objects;
 mod ownership;
 mod pods;
+mod protection;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
@@ -87,6 +90,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
     let (replication_events, replication_writer) = recorder("replication-controller");
     let (scheduler_events, scheduler_writer) =
         Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
+    let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     tokio::join!(
         informers.run(stop.clone()),
@@ -95,6 +99,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         replication_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
+        disruption_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
         kept(&context, "replicaset", |context| {
@@ -109,6 +114,10 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         kept(&context, "namespace", namespace::run),
         kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),
         kept(&context, "serviceaccount", service_account::run),
+        kept(&context, "resourcequota", resource_quota::run),
+        kept(&context, "disruption", |context| disruption::run(context, disruption_events.clone())),
+        kept(&context, "pvc-protection", protection::claims),
+        kept(&context, "pv-protection", protection::volumes),
         kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
     );
 }

@@ -3,7 +3,9 @@
 //! Each is an [`Admission`], named as Kubernetes' admission plugins are, and all are asked in their order.
 
 mod default_tolerations;
+mod limit_ranger;
 mod priority;
+mod resource_quota;
 pub(crate) mod service_account;
 
 use std::sync::Arc;
@@ -13,8 +15,11 @@ use apiserver::Admission;
 /// All that is asked of each write, in the order in which it is asked.
 pub fn admission() -> Vec<Arc<dyn Admission>> {
     vec![
+        Arc::new(limit_ranger::LimitRanger),
         Arc::new(service_account::ServiceAccount),
         Arc::new(priority::Priority),
         Arc::new(default_tolerations::DefaultTolerationSeconds),
+        // Last of all, since it charges.
+        Arc::new(resource_quota::ResourceQuota),
     ]
 }

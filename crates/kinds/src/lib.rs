@@ -17,6 +17,7 @@ mod difference;
 mod event;
 mod job;
 mod node_selector;
+mod pod_amounts;
 mod pod_spec;
 mod refused;
 mod resource_names;

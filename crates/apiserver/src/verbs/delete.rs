@@ -6,7 +6,7 @@ use model::{Object, Status};
 
 use super::modify::is_free;
 use super::phases;
-use crate::admission::Operation;
+use crate::admission::{Along, Operation};
 use crate::body::Body;
 use crate::call::{Call, with_warnings};
 use crate::decode;
@@ -46,6 +46,16 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
 
 /// Deletes the object that the path names.
 pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Deleted> {
+    delete_along(call, options, |_| Ok(Vec::new())).await
+}
+
+/// As [`delete_object`], with what `along` says that is to change with it. It may refuse, and is asked anew where
+/// somebody was faster.
+pub(crate) async fn delete_along(
+    call: &Call,
+    options: &DeleteOptions,
+    along: impl Fn(&Object) -> Result<Vec<Along>>,
+) -> Result<Deleted> {
     let dry_run = options.is_dry_run();
     for _ in 0..TRIES {
         let live = call.live()?;
@@ -56,11 +66,12 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
         propagate(&call.resource, &mut new, options);
+        let along = along(&old)?;
         if is_free(&call.resource, &new, graceful) {
             if dry_run {
                 return Ok(Deleted::Gone(old));
             }
-            match storage::delete(&call.state, &call.resource, &live, &old).await? {
+            match storage::delete(&call.state, &call.resource, &live, &old, &along).await? {
                 Ok(_) => return Ok(Deleted::Gone(old)),
                 Err(Raced) => continue,
             }
@@ -69,7 +80,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         if dry_run || new == old {
             return Ok(Deleted::Pending(new));
         }
-        match storage::replace(&call.state, &call.resource, &new, &old, live.revision()).await? {
+        match storage::replace(&call.state, &call.resource, &new, &old, live.revision(), &along).await? {
             Ok(stored) => return Ok(Deleted::Pending(call.served(stored).await?.object())),
             Err(Raced) => continue,
         }

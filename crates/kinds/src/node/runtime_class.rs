@@ -1,5 +1,7 @@
 //! RuntimeClasses: by what the containers of a pod are run.
 
+use std::collections::BTreeSet;
+
 use apiserver::Resource;
 use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
@@ -27,7 +29,8 @@ fn object(object: &Object, errors: &mut Errors) {
     invalid(errors, &Path::root("handler"), handler, names::dns1123_label(handler));
     if let Some(fixed) = object.get(&["overhead", "podFixed"]) {
         let limits = json!({"limits": fixed});
-        resources::requirements(Some(&limits), &Path::root("overhead"), errors);
+        let path = Path::root("overhead");
+        resources::requirements(Some(&limits), resources::Of::Container, &BTreeSet::new(), &path, errors);
     }
     if let Some(scheduling) = object.get(&["scheduling"]).filter(|it| !it.is_null()) {
         let path = Path::root("scheduling");

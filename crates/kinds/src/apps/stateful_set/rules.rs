@@ -6,7 +6,7 @@ use model::object::StringMap;
 use model::validate::{Errors, metadata, not_negative, number, text};
 use serde_json::{Value, json};
 
-use crate::pod_spec::{rules::names, security};
+use crate::pod_spec::security;
 use crate::workload::rules::{counts, is_empty, only_always, selects_template, template_labels};
 
 /// What of the spec may change.
@@ -65,8 +65,8 @@ pub(super) fn object(object: &Object, errors: &mut Errors) {
     let annotations = of_template.child("annotations");
     metadata::labels(of_metadata("labels"), &of_template.child("labels"), errors);
     metadata::annotations(of_metadata("annotations"), &annotations, errors);
-    let containers = names(template.get("spec").unwrap_or(&empty));
-    security::apparmor_annotations(of_metadata("annotations"), &containers, &annotations, errors);
+    let pod = template.get("spec").unwrap_or(&empty);
+    security::annotations::all(of_metadata("annotations"), pod, &annotations, errors);
     only_always(template, "StatefulSet", &of_template, errors);
 }
 
