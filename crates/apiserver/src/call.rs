@@ -127,11 +127,12 @@ impl Call {
     }
 
     /// Deletes the object that the path names, and changes what `along` says with it, in one transaction. `along`
-    /// sees the object as it is and may refuse; it is called anew when somebody was faster.
+    /// sees the object as it is, and as it will be if it does not go at once, and may refuse; it is called anew when
+    /// somebody was faster.
     pub async fn delete_along(
         &self,
         options: &DeleteOptions,
-        along: impl Fn(&Object) -> Result<Vec<Along>>,
+        along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
     ) -> Result<()> {
         verbs::delete_along(self, options, along).await.map(drop)
     }

@@ -2,11 +2,13 @@
 //!
 //! Each is an [`Admission`], named as Kubernetes' admission plugins are, and all are asked in their order.
 
+mod claim_resize;
 mod default_tolerations;
 mod limit_ranger;
 mod priority;
 mod resource_quota;
 pub(crate) mod service_account;
+mod storage_protection;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub fn admission() -> Vec<Arc<dyn Admission>> {
         Arc::new(service_account::ServiceAccount),
         Arc::new(priority::Priority),
         Arc::new(default_tolerations::DefaultTolerationSeconds),
+        Arc::new(storage_protection::StorageObjectInUseProtection),
+        Arc::new(claim_resize::PersistentVolumeClaimResize),
         // Last of all, since it charges.
         Arc::new(resource_quota::ResourceQuota),
     ]

@@ -5,5 +5,7 @@
 mod bounds;
 #[path = "served/cluster.rs"]
 mod cluster;
+#[path = "served/disruption.rs"]
+mod disruption;
 #[path = "served/kinds.rs"]
 mod kinds_served;

@@ -46,15 +46,15 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
 
 /// Deletes the object that the path names.
 pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Deleted> {
-    delete_along(call, options, |_| Ok(Vec::new())).await
+    delete_along(call, options, |_, _| Ok(Vec::new())).await
 }
 
-/// As [`delete_object`], with what `along` says that is to change with it. It may refuse, and is asked anew where
-/// somebody was faster.
+/// As [`delete_object`], with what `along` says that is to change with it: it sees the object as it is, and as it
+/// will be if it does not go at once. It may refuse, and is asked anew where somebody was faster.
 pub(crate) async fn delete_along(
     call: &Call,
     options: &DeleteOptions,
-    along: impl Fn(&Object) -> Result<Vec<Along>>,
+    along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
 ) -> Result<Deleted> {
     let dry_run = options.is_dry_run();
     for _ in 0..TRIES {
@@ -66,7 +66,7 @@ pub(crate) async fn delete_along(
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
         propagate(&call.resource, &mut new, options);
-        let along = along(&old)?;
+        let along = along(&old, &mut new)?;
         if is_free(&call.resource, &new, graceful) {
             if dry_run {
                 return Ok(Deleted::Gone(old));

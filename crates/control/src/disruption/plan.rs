@@ -117,7 +117,7 @@ pub(super) fn status(
         Ok(expected) => expected,
         Err(why) => {
             let mut failed = before;
-            failed.disruptions_allowed = 0;
+            failed.disruptions_allowed = Some(0);
             failed.observed_generation = generation;
             set_condition(&mut failed, "SyncFailed", &why, &now);
             return (failed, None);
@@ -131,16 +131,16 @@ pub(super) fn status(
     let healthy = count(healthy.count());
     let allowed = (healthy - expected.healthy).max(0);
     let mut next = PodDisruptionBudgetStatus {
-        current_healthy: healthy,
-        desired_healthy: expected.healthy,
+        current_healthy: Some(healthy),
+        desired_healthy: Some(expected.healthy),
         // With nothing expected there is nothing to disturb.
-        disruptions_allowed: if expected.pods <= 0 { 0 } else { allowed },
-        expected_pods: expected.pods,
+        disruptions_allowed: Some(if expected.pods <= 0 { 0 } else { allowed }),
+        expected_pods: Some(expected.pods),
         disrupted_pods: Some(disrupted).filter(|disrupted| !disrupted.is_empty()),
         observed_generation: generation,
         conditions: before.conditions,
     };
-    let reason = if next.disruptions_allowed > 0 { "SufficientPods" } else { "InsufficientPods" };
+    let reason = if next.disruptions_allowed > Some(0) { "SufficientPods" } else { "InsufficientPods" };
     set_condition(&mut next, reason, "", &now);
     (next, wake)
 }
@@ -167,7 +167,7 @@ fn disrupted(
 }
 
 fn set_condition(status: &mut PodDisruptionBudgetStatus, reason: &str, message: &str, now: &Time) {
-    let holds = if status.disruptions_allowed > 0 { "True" } else { "False" };
+    let holds = if status.disruptions_allowed > Some(0) { "True" } else { "False" };
     let generation = status.observed_generation;
     let conditions = status.conditions.get_or_insert_default();
     let mut condition = Condition {
@@ -235,7 +235,7 @@ mod tests {
             status.desired_healthy,
             status.disruptions_allowed,
         ];
-        let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
+        let counts: Vec<String> = counts.iter().map(|count| count.unwrap_or(-1).to_string()).collect();
         assert_eq!(counts.join(" "), expected_counts);
         assert_eq!(status.observed_generation, Some(3));
         status
@@ -274,7 +274,7 @@ mod tests {
         let seen: Vec<Seen> = ["a:ready", "b:ready", "c:ready"].into_iter().map(pod).collect();
         let (status, wake) = status(&budget, &seen, expected(&budget, &seen), now());
         assert_eq!(status.disrupted_pods.expect("one").into_keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!((status.current_healthy, status.disruptions_allowed), (2, 1));
+        assert_eq!((status.current_healthy, status.disruptions_allowed), (Some(2), Some(1)));
         assert_eq!(wake, Some(Duration::from_secs(60)));
         let condition = &status.conditions.expect("a condition")[0];
         assert_eq!((condition.reason.as_str(), condition.status.as_str()), ("SufficientPods", "True"));
