@@ -62,8 +62,7 @@ impl Due {
         let Some(namespace) = namespace else { return Vec::new() };
         let keys: Vec<ObjectKey> =
             self.quotas.list_namespace(namespace).iter().map(|quota| quota.key()).collect();
-        let mut counted = self.counted.lock();
-        keys.iter().for_each(|key| drop(counted.remove(key)));
+        self.counted.lock().retain(|key, _| !keys.contains(key));
         keys
     }
 }

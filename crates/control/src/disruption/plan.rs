@@ -235,7 +235,7 @@ mod tests {
             status.desired_healthy,
             status.disruptions_allowed,
         ];
-        let counts: Vec<String> = counts.iter().map(|count| count.unwrap_or(-1).to_string()).collect();
+        let counts: Vec<String> = counts.iter().map(|count| count.unwrap_or(0).to_string()).collect();
         assert_eq!(counts.join(" "), expected_counts);
         assert_eq!(status.observed_generation, Some(3));
         status
