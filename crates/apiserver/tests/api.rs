@@ -13,6 +13,10 @@ mod admission;
 mod admission_of_others;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/certificates.rs"]
+mod certificates;
+#[path = "api/classes.rs"]
+mod classes;
 #[path = "api/cluster.rs"]
 mod cluster;
 #[path = "api/crowd.rs"]

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
 
+mod certificates;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -33,11 +34,15 @@ mod root_ca;
 pub mod scheduler;
 mod service_account;
 
+pub use certificates::{Asked, Signer};
+
 /// What the controllers are told from outside.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The certificate of the API's authority, PEM: published to every namespace as `kube-root-ca.crt`.
     pub authority: String,
+    /// Who signs the certificates that were approved; none where nobody does.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Who this is among several that could run the controllers, of which one does; none where there are no
     /// others.
     pub candidate: Option<String>,
@@ -119,6 +124,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         kept(&context, "pvc-protection", protection::claims),
         kept(&context, "pv-protection", protection::volumes),
         kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
+        certificates::run(&context, config.signer.as_ref()),
     );
 }
 

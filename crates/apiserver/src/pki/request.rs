@@ -24,8 +24,10 @@ pub struct CertificateRequest {
     pub emails: Vec<String>,
     /// URIs.
     pub uris: Vec<String>,
-    /// The request in DER.
-    pub der: Vec<u8>,
+    /// The subject in DER: all of it goes into the certificate.
+    pub(super) subject: Vec<u8>,
+    /// The public key in DER, with its algorithm.
+    pub(super) key: Vec<u8>,
 }
 
 /// Why a text is no such request.
@@ -73,7 +75,10 @@ impl CertificateRequest {
             return Err(RequestError::Malformed);
         }
         request.verify_signature().map_err(|_| RequestError::Signature)?;
-        let subject = &request.certification_request_info.subject;
+        let (subject, key) = {
+            let info = &request.certification_request_info;
+            (&info.subject, &info.subject_pki)
+        };
         let text = |value: Option<&str>| value.map(str::to_owned);
         let mut read = Self {
             common_name: subject
@@ -91,7 +96,8 @@ impl CertificateRequest {
                 }
             }
         }
-        read.der = der;
+        read.subject = subject.as_raw().to_vec();
+        read.key = key.raw.to_vec();
         Ok(read)
     }
 
@@ -124,6 +130,13 @@ pub fn check_certificates(pem: &[u8]) -> Result<(), CertificateError> {
         count += 1;
     }
     if count == 0 { Err(CertificateError::None) } else { Ok(()) }
+}
+
+/// When the first certificate in PEM ends, in seconds since 1970.
+pub fn certificate_ends(pem: &[u8]) -> Option<i64> {
+    let der = CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 fn title(kind: &SectionKind) -> &'static str {

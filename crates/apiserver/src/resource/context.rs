@@ -65,6 +65,17 @@ impl<'a> Context<'a> {
         partition.get(&object_name(namespace, name)).map(|stored| stored.object())
     }
 
+    /// The cluster-wide objects of another resource in whose JSON text these words stand, as they are stored
+    /// now: only they are read. For kinds of which there are few.
+    pub fn all_containing(&self, resource: &GroupResource, words: &str) -> Vec<Object> {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        let (all, _) = partition.snapshot(0, "");
+        let has_words = |stored: &&Arc<Stored>| {
+            std::str::from_utf8(stored.encoded().text()).is_ok_and(|text| text.contains(words))
+        };
+        all.iter().filter(has_words).map(|stored| stored.object()).collect()
+    }
+
     /// Whether there is such an object: quicker than to look at it.
     pub fn exists(&self, resource: &GroupResource, namespace: &str, name: &str) -> bool {
         let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));

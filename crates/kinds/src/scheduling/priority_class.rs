@@ -34,7 +34,7 @@ const RESERVED: &str = "system-";
 /// Higher ones are the cluster's own.
 const HIGHEST: i64 = 1_000_000_000;
 /// The cluster's own: name, priority and what they are for.
-const SYSTEM: [(&str, i64, &str); 2] = [
+pub(crate) const SYSTEM: [(&str, i64, &str); 2] = [
     (
         "system-node-critical",
         2 * HIGHEST + 1000,
