@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use client::api::{Patch, PatchOptions};
 use client::{Action, Api, Controller, Error, ListOptions, ObjectKey, Resource, Store, Typed};
 use k8s_openapi::Metadata;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
 
 use crate::{Context, pods};
 
@@ -99,10 +97,9 @@ where
         _ => return Ok(Action::Done),
     }
     // On condition that it is what it was: others have finalizers too.
-    let patch = json!({"metadata": {
-        "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
-    }});
-    match api.patch(object.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+    let mut changed = object.clone();
+    changed.metadata_mut().finalizers = Some(finalizers);
+    match api.update(&changed).await {
         Ok(_) | Err(Error::NotFound(_)) => Ok(Action::Done),
         Err(Error::Conflict(_)) => Ok(Action::After(Duration::from_millis(20))),
         Err(error) => Err(error),

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::api::{Patch, PatchOptions};
 use client::{
     Action, Api, Change, Controller, Error, ObjectKey, Partial, Reconcile, Resource as _, ResourceKind, Store,
 };
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use parking_lot::Mutex;
-use serde_json::json;
 
 use crate::{Context, pods};
 
@@ -85,8 +83,9 @@ impl Reconcile for Reconciler {
         // Before it is asked for: what goes meanwhile is asked for again.
         self.due.counted.lock().insert(key.clone(), now);
         let api: Api<ResourceQuota> = Api::namespaced(&self.context.client, &key.namespace);
-        let asks = Patch::Merge(json!({"metadata": {"uid": quota.uid()}, "status": {"used": null}}));
-        match api.patch_status(&key.name, &asks, &PatchOptions::default()).await {
+        let mut asks = ResourceQuota::clone(&quota);
+        asks.status = None;
+        match api.update_status(&asks).await {
             Ok(_) => Ok(Action::After(PERIOD)),
             Err(Error::NotFound(_)) => Ok(Action::Done),
             Err(error) => {
