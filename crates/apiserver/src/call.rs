@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{GroupResource, GroupVersionKind, Object, Status};
 
+use crate::admission::Along;
 use crate::authentication::token::{self, Bound};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
@@ -123,6 +124,17 @@ impl Call {
     /// Deletes the object that the path names.
     pub async fn delete(&self, options: &DeleteOptions) -> Result<()> {
         verbs::delete_object(self, options).await.map(drop)
+    }
+
+    /// Deletes the object that the path names, and changes what `along` says with it, in one transaction. `along`
+    /// sees the object as it is, and as it will be if it does not go at once, and may refuse; it is called anew when
+    /// somebody was faster.
+    pub async fn delete_along(
+        &self,
+        options: &DeleteOptions,
+        along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
+    ) -> Result<()> {
+        verbs::delete_along(self, options, along).await.map(drop)
     }
 
     /// Makes a token for a service account.
@@ -276,7 +288,7 @@ const WARNING: usize = 256;
 const WARNINGS: usize = 4096;
 
 /// Adds warnings (RFC 7234, section 5.5) that kubectl shows.
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(crate) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     let all: usize = warnings.iter().map(String::len).sum();
     let mut room = WARNINGS;
     let mut told = HashSet::new();

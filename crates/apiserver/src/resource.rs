@@ -32,7 +32,7 @@ use crate::table::{Column, Columns};
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use permanent::{Installation, Permanent};
-pub use strategy::{Admitting, Graceful, Plain, Strategy, at_once, status_and_metadata};
+pub use strategy::{Admitting, Graceful, Plain, Strategy, after_asking, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
 
@@ -81,6 +81,9 @@ pub struct Resource {
     /// What the objects do not bring about yet though they should, in words that go on where a sentence that
     /// names the kind leaves off.
     pub without_effect: Option<&'static str>,
+    /// A deletion that does not say what becomes of the dependents leaves them behind; whoever asks for one is
+    /// told this, where it is something.
+    pub orphans: Option<&'static str>,
     /// Whether a PUT of what is not there makes it.
     pub made_by_update: bool,
     /// How the objects are shown in tables.
@@ -125,6 +128,7 @@ impl Resource {
             rules: Arc::new(PlainRules),
             warnings: None,
             without_effect: None,
+            orphans: None,
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
@@ -199,6 +203,14 @@ impl Resource {
     #[must_use]
     pub fn without_effect(mut self, what: &'static str) -> Self {
         self.without_effect = Some(what);
+        self
+    }
+
+    /// A deletion that does not say what becomes of the dependents leaves them behind, as it was before there
+    /// was a garbage collector; `warning`, where it is something, is what whoever asks for one is told.
+    #[must_use]
+    pub fn orphans(mut self, warning: &'static str) -> Self {
+        self.orphans = Some(warning);
         self
     }
 

@@ -128,6 +128,7 @@ impl Server {
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
             discovery: crate::paths::Discovery::default(),
+            turns: crate::turns::Turns::default(),
         });
         let follower = state.clone();
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });

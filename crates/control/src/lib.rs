@@ -11,12 +11,15 @@ use base::Clock;
 use client::leader::{self, Candidate, Times};
 use client::recorder::Recorder;
 use client::{Client, Informers};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
 
 mod certificates;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
 mod kinds;
@@ -24,7 +27,9 @@ mod namespace;
 mod objects;
 mod ownership;
 mod pods;
+mod protection;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
@@ -87,24 +92,37 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
+    let (replication_events, replication_writer) = recorder("replication-controller");
     let (scheduler_events, scheduler_writer) =
         Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
+    let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
+        replication_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
+        disruption_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
-        kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
+        kept(&context, "replicaset", |context| {
+            replica_set::run::<ReplicaSet>(context, replica_set_events.clone())
+        }),
+        kept(&context, "replicationcontroller", |context| {
+            replica_set::run::<ReplicationController>(context, replication_events.clone())
+        }),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         kept(&context, "endpointslice", endpoints::run),
         kept(&context, "endpointslicemirroring", endpoints::mirror),
         kept(&context, "namespace", namespace::run),
         kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),
         kept(&context, "serviceaccount", service_account::run),
+        kept(&context, "resourcequota", resource_quota::run),
+        kept(&context, "disruption", |context| disruption::run(context, disruption_events.clone())),
+        kept(&context, "pvc-protection", protection::claims),
+        kept(&context, "pv-protection", protection::volumes),
         kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
         certificates::run(&context, config.signer.as_ref()),
     );

@@ -8,12 +8,19 @@
 
 mod admission;
 mod amounts;
+mod autoscaler;
+mod claims;
+mod conditions;
 mod content;
 mod device;
+mod difference;
 mod event;
+mod job;
 mod node_selector;
+mod pod_amounts;
 mod pod_spec;
 mod refused;
+mod resource_names;
 mod server;
 mod shown;
 mod spec_and_status;

@@ -3,6 +3,10 @@
 
 #[path = "values/any.rs"]
 mod any;
+#[path = "values/batch.rs"]
+mod batch;
+#[path = "values/bounds.rs"]
+mod bounds;
 #[path = "values/certificates.rs"]
 mod certificates;
 #[path = "values/classes.rs"]
@@ -29,8 +33,12 @@ mod services;
 mod storage;
 #[path = "values/table.rs"]
 mod table;
+#[path = "values/volumes.rs"]
+mod volumes;
 #[path = "values/warnings.rs"]
 mod warnings;
+#[path = "values/workloads.rs"]
+mod workloads;
 
 use apiserver::Resource;
 use model::Object;

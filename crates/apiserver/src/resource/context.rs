@@ -91,6 +91,21 @@ impl<'a> Context<'a> {
         found.iter().map(|stored| stored.object()).collect()
     }
 
+    /// How many objects of another resource are in a namespace: quicker than to look at them.
+    pub fn count(&self, resource: &GroupResource, namespace: &str) -> usize {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        partition.snapshot(self.state.cache.revision(), &format!("{namespace}/")).0.len()
+    }
+
+    /// Waits until memory shows of all other objects what there was when `object` was stored, which comes from
+    /// memory.
+    pub async fn sees(&self, object: &Object) -> Result<()> {
+        let Some(version) = object.revision() else { return Ok(()) };
+        self.state.cache.ask_for_progress();
+        let caught_up = self.state.cache.wait_for(version).await;
+        caught_up.map_err(|current| Error::too_large_version(version, current))
+    }
+
     /// What is allocated to objects of this resource.
     pub fn allocation(&self) -> Allocation<'a> {
         Allocation { state: self.state, resource: self.resource }

@@ -21,6 +21,11 @@ pub fn at_once<'a, T>(outcome: Result<T>) -> Admitting<'a, T> {
     Either::Left(ready(outcome))
 }
 
+/// What a strategy comes to after it has asked somebody, or waited.
+pub fn after_asking<'a, T>(outcome: impl Future<Output = Result<T>> + Send + 'a) -> Admitting<'a, T> {
+    Either::Right(Box::pin(outcome))
+}
+
 /// What one resource does differently from the others. Each method has what most resources do.
 ///
 /// Those that admit may take their time and fail; the others look at the object, and at what is in memory.

@@ -12,7 +12,7 @@ use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
 use super::{managed, phases};
-use crate::admission::{Operation, Write};
+use crate::admission::{Along, Operation, Write};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -166,8 +166,9 @@ async fn attempt(
     };
     let new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
     phases::validate_by_others(call, &write, Some(&new)).await?;
+    let accompanied = phases::accompany(call, &write, &new).await?;
     let warnings = phases::warnings(call, part, &new, Some(old));
-    let stored = keep(call, options, new, old, live).await?;
+    let stored = keep(call, options, new, old, live, &accompanied.along).await?;
     Ok(stored.map(|outcome| Modified { outcome, warnings }))
 }
 
@@ -178,12 +179,13 @@ async fn keep(
     mut new: Object,
     old: &Object,
     live: &Arc<Stored>,
+    along: &[Along],
 ) -> Result<Result<Outcome, Raced>> {
     if goes_now(&call.resource, &new) {
         if options.dry_run {
             return Ok(Ok(Outcome::DryRun(new)));
         }
-        let deleted = storage::delete(&call.state, &call.resource, live, old).await?;
+        let deleted = storage::delete(&call.state, &call.resource, live, old, along).await?;
         return Ok(deleted.map(|_| Outcome::Gone(new)));
     }
     if !settle(old, &mut new) {
@@ -192,7 +194,7 @@ async fn keep(
     if options.dry_run {
         return Ok(Ok(Outcome::DryRun(new)));
     }
-    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision()).await?;
+    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision(), along).await?;
     Ok(match stored {
         Ok(stored) => Ok(Outcome::Stored(call.served(stored).await?)),
         Err(raced) => Err(raced),

@@ -8,6 +8,7 @@
 //! | mutate | others, then the resource's strategy, change the object | [`mutate`] |
 //! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`mutate`], [`validate`] |
 //! | validate by others | others may refuse | [`validate_by_others`] |
+//! | accompany | what has to change along with the object is settled; quotas may refuse | [`accompany`] |
 //! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
 //!
 //! What is read, be it to be changed, is in the version that the path names: see [`Call::served`]. All
@@ -20,9 +21,10 @@ use model::field::FieldError;
 use model::{Object, Status};
 
 use super::Part;
-use crate::admission::{Operation, Write};
+use crate::admission::{Along, MOST_ALONG, Operation, Write};
 use crate::call::Call;
 use crate::error::{Error, Result};
+use crate::turns::Turn;
 
 /// The write as others see it.
 pub(super) fn write<'a>(
@@ -122,4 +124,29 @@ pub(super) async fn validate_by_others(
         other.validate(write, object).await?;
     }
     Ok(())
+}
+
+/// What changes along with an object, and the turn in which it does.
+pub(super) struct Accompanied {
+    pub(super) along: Vec<Along>,
+    _turn: Option<Turn>,
+}
+
+/// Asks those who change something along with the object; they may refuse, last of all. What it gives is held until
+/// the object is stored.
+pub(super) async fn accompany(call: &Call, write: &Write<'_>, object: &Object) -> Result<Accompanied> {
+    let others = || call.state.admission.iter().filter(|other| other.takes_turns(write));
+    if others().next().is_none() {
+        return Ok(Accompanied { along: Vec::new(), _turn: None });
+    }
+    let turn = call.state.turns.take(call.namespace()).await?;
+    let mut along = Vec::new();
+    for other in others() {
+        along.extend(other.along(write, object)?);
+    }
+    if along.len() > MOST_ALONG {
+        let why = format!("more than {MOST_ALONG} other objects would have to change along with it");
+        return Err(write.context.forbidden(object, why));
+    }
+    Ok(Accompanied { along, _turn: Some(turn) })
 }

@@ -102,6 +102,22 @@ pub(crate) fn of_workload(object: &Object, old: Option<&Object>) -> Vec<String> 
     warnings.0
 }
 
+/// Of a template that stands at `place` of an object, where that is new or wants something else than before.
+/// Kubernetes tells its place without what is before the last part.
+pub(crate) fn of_template(object: &Object, old: Option<&Object>, place: &[&str]) -> Vec<String> {
+    if old.is_some_and(|old| old.generation() == object.generation()) {
+        return Vec::new();
+    }
+    let mut warnings = Warnings::default();
+    let Some(template) = object.get(place) else { return Vec::new() };
+    if let Some(spec) = template.get("spec") {
+        let annotations = template.pointer("/metadata/annotations").and_then(Value::as_object);
+        let path = Path::root(place.last().copied().unwrap_or_default());
+        of_spec(spec, StringMap::new(annotations), &path, &mut warnings);
+    }
+    warnings.0
+}
+
 #[derive(Default)]
 struct Warnings(Vec<String>);
 

@@ -12,10 +12,14 @@ pub(crate) const SELECTOR: Column = wide("Selector", "The labels of its pods.");
 
 /// The cells of these three columns.
 pub(crate) fn template(object: &Object) -> [Value; 3] {
-    let containers = object.get_list(&["spec", "template", "spec", "containers"]);
-    let join = |name: &str| {
-        let all: Vec<&str> = containers.iter().map(|one| one[name].as_str().unwrap_or_default()).collect();
-        all.join(",")
-    };
-    [join("name").into(), join("image").into(), selector(object.get(&["spec", "selector"])).into()]
+    let [names, images] = names_and_images(object.get_list(&["spec", "template", "spec", "containers"]));
+    [names, images, selector(object.get(&["spec", "selector"])).into()]
+}
+
+/// The names of containers, and their images.
+pub(crate) fn names_and_images(containers: &[Value]) -> [Value; 2] {
+    ["name", "image"].map(|field| {
+        let all: Vec<&str> = containers.iter().map(|one| one[field].as_str().unwrap_or_default()).collect();
+        all.join(",").into()
+    })
 }

@@ -27,6 +27,8 @@ use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
 
+pub(crate) use quality::class;
+
 use crate::admission::service_account;
 use crate::pod_spec::warnings::of_pod;
 
@@ -96,7 +98,7 @@ impl Strategy for Pods {
     fn admit_create<'a>(&'a self, _context: &'a Context<'_>, pod: &'a mut Object) -> Admitting<'a> {
         label_keys::merge(pod);
         // What was filled in decides it too, so this comes last.
-        let class = quality::class(pod);
+        let class = class(pod);
         pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
         at_once(Ok(()))
     }
