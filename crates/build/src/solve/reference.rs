@@ -18,6 +18,8 @@ pub struct Ref {
     graph: Arc<llb::Graph>,
     /// What a front end was asked that made it.
     asked: Option<Arc<Asked>>,
+    /// What it is, where that is of no definition.
+    made: Option<Value>,
 }
 
 /// What a build came to.
@@ -55,7 +57,12 @@ pub struct Attestation {
 
 impl Ref {
     pub(super) fn new(job: &Job, graph: Arc<llb::Graph>) -> Self {
-        Self { job: job.clone(), graph, asked: None }
+        Self { job: job.clone(), graph, asked: None, made: None }
+    }
+
+    /// Something that is there, and of no definition.
+    pub(super) fn made(job: &Job, made: Value) -> Result<Self, SolveError> {
+        Ok(Self { made: Some(made), ..job.nothing()? })
     }
 
     /// The same, as what a front end made of what it was asked.
@@ -122,6 +129,9 @@ impl Ref {
     }
 
     pub(crate) async fn value(&self) -> Result<Value, SolveError> {
+        if let Some(made) = &self.made {
+            return Ok(made.clone());
+        }
         let Some(edge) = self.graph.result() else { return Ok(Value::Chain(Chain::default())) };
         let (job, graph) = (self.job.clone(), Arc::clone(&self.graph));
         // As a task of its own, which ends with this: who asks may stand deep in what he does, and what is done for
