@@ -20,6 +20,8 @@ pub struct Ref {
     asked: Option<Arc<Asked>>,
     /// What it is, where that is of no definition.
     made: Option<Value>,
+    /// What else a scanner of it is to look into, by name.
+    scanned: Arc<[(String, Ref)]>,
 }
 
 /// What a build came to.
@@ -57,7 +59,7 @@ pub struct Attestation {
 
 impl Ref {
     pub(super) fn new(job: &Job, graph: Arc<llb::Graph>) -> Self {
-        Self { job: job.clone(), graph, asked: None, made: None }
+        Self { job: job.clone(), graph, asked: None, made: None, scanned: Arc::default() }
     }
 
     /// Something that is there, and of no definition.
@@ -68,6 +70,16 @@ impl Ref {
     /// The same, as what a front end made of what it was asked.
     pub(super) fn asked_by(self, asked: &Arc<Asked>) -> Self {
         Self { asked: Some(Arc::clone(asked)), ..self }
+    }
+
+    /// The same, with what else a scanner of it is to look into, by name.
+    pub(super) fn scanned_with(self, scanned: Vec<(String, Ref)>) -> Self {
+        Self { scanned: scanned.into(), ..self }
+    }
+
+    /// What else a scanner of it is to look into, by name.
+    pub(super) fn scanned(&self) -> &[(String, Ref)] {
+        &self.scanned
     }
 
     /// What a front end was asked that made it; nothing of what a client made itself.
