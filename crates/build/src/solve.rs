@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod exec;
 mod export;
+mod failed;
 pub(crate) mod file;
 mod flight;
 mod front;
@@ -54,6 +55,7 @@ pub use event::{
 };
 pub use exec::container::{Container, ContainerOptions, Handle, Process, ProcessOptions, Turn};
 pub use export::{Exporter, attestations_wanted};
+pub use failed::FailedCommand;
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use policy::{Policies, SourcePolicy};

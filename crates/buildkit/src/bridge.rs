@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
-use crate::failure::{of_wire, status};
+use crate::failure::{of_command, of_wire, status};
 use crate::policy;
 use crate::service::Caller;
 use crate::wire::fsutil::types::Stat;
@@ -184,14 +184,30 @@ impl Bridge {
             front.await.map_err(failed)?
         };
         if request.evaluate {
+            // Who has it done at once may want to look into what is left if that fails.
+            self.job.keep_failed();
             for result in outcome.single.iter().chain(outcome.refs.values()) {
-                result.evaluate().await.map_err(failed)?;
+                result.evaluate().await.map_err(|error| self.failure(&error))?;
             }
         }
         if !outcome.refs.is_empty() && !request.allow_result_return {
             return Err(Status::unknown("solve did not return default result"));
         }
         self.answer(&outcome, request.allow_result_array_ref, request.allow_result_return)
+    }
+
+    /// What the client is told of a failure: with names for what a command left that failed.
+    fn failure(&self, error: &SolveError) -> Status {
+        let Some(command) = self.job.failed(error) else { return status(error) };
+        let mut results = self.results.lock();
+        let mut names = |all: Vec<Option<Ref>>| {
+            let name = |result: Option<Ref>| result.map_or(Ok(String::new()), |it| results.add(it));
+            all.into_iter().map(name).collect::<Result<Vec<_>, _>>()
+        };
+        match (names(command.before), names(command.after)) {
+            (Ok(before), Ok(after)) => of_command(error, command.operation, before, after),
+            _ => status(error),
+        }
     }
 
     fn answer(&self, outcome: &Outcome, typed: bool, whole: bool) -> Result<SolveResponse, Status> {
@@ -253,9 +269,7 @@ impl<T> Default for Results<T> {
 impl<T: Clone> Results<T> {
     /// Keeps the result of `definition` under a name of its own.
     fn keep(&mut self, result: &T, definition: &pb::Definition) -> Result<String, Status> {
-        if self.named.len() >= RESULTS {
-            return Err(Status::resource_exhausted(format!("a build may have {RESULTS} results at a time")));
-        }
+        self.check()?;
         let bytes = definition.encode_to_vec();
         let digest = oci::Digest::sha256_of(&bytes);
         if !self.defined.contains_key(&digest) {
@@ -268,11 +282,23 @@ impl<T: Clone> Results<T> {
             self.bytes += bytes.len();
             self.defined.insert(digest.clone(), result.clone());
         }
+        let kept = self.defined.get(&digest).unwrap_or(result).clone();
+        self.add(kept)
+    }
+
+    /// Keeps a result that is of no definition.
+    fn add(&mut self, result: T) -> Result<String, Status> {
+        self.check()?;
         let id = format!("result-{}", self.named.len());
-        if let Some(result) = self.defined.get(&digest) {
-            self.named.insert(id.clone(), result.clone());
-        }
+        self.named.insert(id.clone(), result);
         Ok(id)
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        match self.named.len() >= RESULTS {
+            true => Err(Status::resource_exhausted(format!("a build may have {RESULTS} results at a time"))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -363,7 +389,8 @@ impl LlbBridge for Caller {
     ) -> Result<Response<EvaluateResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let result = bridge.looked_at(&request.into_inner().r#ref)?;
-        result.evaluate().await.map_err(|error| status(&error))?;
+        bridge.job.keep_failed();
+        result.evaluate().await.map_err(|error| bridge.failure(&error))?;
         Ok(Response::new(EvaluateResponse {}))
     }
 

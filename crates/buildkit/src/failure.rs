@@ -15,6 +15,22 @@ use crate::wire::google::rpc;
 
 /// What a client is told of `error`.
 pub(crate) fn status(error: &SolveError) -> Status {
+    told(error, None)
+}
+
+/// What a client is told of the failure of a command: also what its mounts were and are since, by the names that the
+/// client finds that under; the empty name for nothing.
+pub(crate) fn of_command(
+    error: &SolveError,
+    operation: Value,
+    inputs: Vec<String>,
+    mounts: Vec<String>,
+) -> Status {
+    let left = json!({"inputIDs": inputs, "mountIDs": mounts, "op": operation});
+    told(error, Some(detail("Solve", &left)))
+}
+
+fn told(error: &SolveError, more: Option<prost_types::Any>) -> Status {
     let code = match error.cause() {
         SolveError::Cancelled => Code::Cancelled,
         _ => Code::Unknown,
@@ -43,6 +59,7 @@ pub(crate) fn status(error: &SolveError) -> Status {
             _ => None,
         };
     }
+    details.extend(more);
     let message = error.to_string();
     with_details(code, message, details)
 }

@@ -72,6 +72,8 @@ pub(crate) struct Converted {
     pub(crate) base_config: Option<ImageConfig>,
     /// Seconds: the time that is written into what is made.
     pub(crate) epoch: Option<i64>,
+    /// What else a scanner is to look into, by name.
+    pub(crate) scanned: Vec<(String, pb::Definition)>,
     pub(crate) outline: Outline,
 }
 
@@ -151,6 +153,10 @@ struct Converter<'a> {
 
 /// Bytes that may be made of a Dockerfile; fewer in tests, which are not optimised.
 const WORTH_MAX: usize = if cfg!(test) { 16 << 20 } else { 128 << 20 };
+
+/// The arguments that say what a scanner is to look into.
+const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
 
 /// Converts a Dockerfile. What was found about it is told whether it succeeds or not.
 pub(crate) async fn convert(job: &Job<'_>) -> (Result<Converted, Failure>, Vec<Warning>) {
@@ -238,7 +244,29 @@ impl Converter<'_> {
         (config.os, config.architecture, config.variant) = (normal.os, normal.architecture, normal.variant);
         let definition = self.draft.finish(self.stages[target].state.root, Some(self.job.source.info()));
         let base_config = self.stages[target].base_image.clone();
-        Ok(Converted { definition, config, base_config, epoch: self.epoch, outline })
+        let scanned = self.scanned(target, &needed);
+        Ok(Converted { definition, config, base_config, epoch: self.epoch, scanned, outline })
+    }
+
+    /// What else a scanner is to look into: the build context and other stages, where arguments say so.
+    fn scanned(&self, target: usize, needed: &BTreeSet<usize>) -> Vec<(String, pb::Definition)> {
+        let context = self.is_scanned(target, SCAN_CONTEXT).then(|| ("context".to_owned(), self.context));
+        let is_other = |at: &usize| *at != target && !self.stages[*at].is_outside;
+        let stages = needed.iter().copied().filter(is_other).filter(|at| self.is_scanned(*at, SCAN_STAGE));
+        let stages = stages.map(|at| (self.stages[at].shown.clone(), self.stages[at].state.root));
+        context
+            .into_iter()
+            .chain(stages)
+            .map(|(name, place)| (name, self.draft.finish(place, None)))
+            .collect()
+    }
+
+    /// Whether an argument says so of a stage: a truth, or a list of names.
+    fn is_scanned(&self, at: usize, argument: &str) -> bool {
+        let stage = &self.stages[at];
+        let own = stage.args.get(argument).and_then(Option::as_deref);
+        let Some(said) = own.or_else(|| self.global.value(argument)) else { return false };
+        crate::go::truth(said).unwrap_or_else(|| said.split(',').any(|name| name == stage.shown))
     }
 
     /// Counts bytes that were made, and fails if they are too many.

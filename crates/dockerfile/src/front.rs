@@ -74,6 +74,8 @@ pub struct BuiltImage {
     pub config: Vec<u8>,
     /// The configuration of the image that it begins with.
     pub base_config: Option<Vec<u8>>,
+    /// What else a scanner is to look into, by name: the build context, other stages.
+    pub scanned: Vec<(String, pb::Definition)>,
 }
 
 /// Why there is nothing to solve.
@@ -184,7 +186,8 @@ pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, 
             metadata.insert(format!("source.date.epoch{suffix}"), epoch.to_string().into_bytes());
         }
         listed.push(serde_json::json!({ "ID": id, "Platform": platform }));
-        images.push(BuiltImage { id, platform, definition: converted.definition, config, base_config });
+        let (definition, scanned) = (converted.definition, converted.scanned);
+        images.push(BuiltImage { id, platform, definition, config, base_config, scanned });
     }
     let listed = serde_json::json!({ "Platforms": listed });
     metadata.insert("refs.platforms".to_owned(), listed.to_string().into_bytes());

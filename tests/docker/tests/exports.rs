@@ -235,8 +235,8 @@ fn a_docker_archive_is_loaded_and_a_scanner_says_what_is_in_an_image() {
     assert_eq!(layer.len() as u64, list(&manifest, "layers").last().expect("a layer")["size"]);
 
     let script = "#!/bin/sh\nset -e\ntest -e $BUILDKIT_SCAN_SOURCE/one\n\
-        printf '{\"predicateType\":\"https://spdx.dev/Document\",\"predicate\":{\"seen\":\"%s\",\"x\":\"%s\"}}' \
-        \"$(cat $BUILDKIT_SCAN_SOURCE/one)\" \"$BUILDKIT_SCAN_X\" > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\n";
+        printf '{\"predicateType\":\"https://spdx.dev/Document\",\"predicate\":{\"seen\":\"%s\",\"x\":\"%s\",\"more\":\"%s\"}}' \
+        \"$(cat $BUILDKIT_SCAN_SOURCE/one)\" \"$BUILDKIT_SCAN_X\" \"$(cd ${BUILDKIT_SCAN_SOURCE_EXTRAS:-/none} && cat */*)\" > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\n";
     let scanner = format!("FROM {IMAGE}\nCOPY --chmod=755 scan /scan\nENTRYPOINT [\"/scan\"]\n");
     let scanner = context(&daemon, "scanner", &[("Dockerfile", &scanner), ("scan", script)]);
     daemon.newest_ok(&["build", "--tag", "scanner:1", &scanner]);
@@ -252,4 +252,16 @@ fn a_docker_archive_is_loaded_and_a_scanner_says_what_is_in_an_image() {
     assert_eq!(statement["predicateType"], "https://spdx.dev/Document", "{statement}");
     assert_eq!(statement["predicate"]["seen"], "one");
     assert_eq!(statement["predicate"]["x"], "y");
+    assert_eq!(statement["predicate"]["more"], "");
+
+    // Another stage, whose arguments say that it is to be looked into.
+    let stages = format!(
+        "FROM {IMAGE} AS part\nRUN echo part > /one\nFROM scratch AS of\nARG BUILDKIT_SBOM_SCAN_STAGE=of,none\n\
+         COPY --from=part /one /of\nFROM {IMAGE}\nCOPY --from=of /of /one\n"
+    );
+    let path = context(&daemon, "stages", &[("Dockerfile", &stages)]);
+    daemon.newest_ok(&["build", wanted, "--provenance=false", "--output", &output, &path]);
+    let layout = Layout::of(&daemon, &archive);
+    let attestation = layout.blob(&layout.top()["manifests"][1]);
+    assert_eq!(layout.blob(&attestation["layers"][0])["predicate"]["more"], "part");
 }

@@ -37,6 +37,24 @@ fn a_client_looks_around_in_what_it_has_built() {
 }
 
 #[test]
+fn a_client_looks_around_in_what_a_command_left_that_failed() {
+    let daemon = Daemon::start();
+    let dockerfile = format!("FROM {IMAGE}\nRUN echo before > /before\nRUN echo half > /left; exit 7\n");
+    let path = context(&daemon, "context", &dockerfile);
+    let mut command = daemon.newest(&["buildx", "debug", "--on=error", "--invoke=/bin/sh", "build", &path]);
+    command.env("BUILDX_EXPERIMENTAL", "1");
+    let mut terminal = Terminal::start(&command, 40, 100);
+    terminal.wait_for("/ #");
+    terminal.type_keys("echo $(cat /before)-$(cat /left)-way\n");
+    terminal.wait_for("before-half-way");
+    terminal.type_keys("exit 3\n");
+    terminal.wait_for("exit code: 3");
+    terminal.type_keys("exit\n");
+    terminal.finish();
+    assert_eq!(daemon.ok(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
 fn a_build_has_the_sources_that_its_client_lets_it_have() {
     let daemon = Daemon::start();
     let path = context(&daemon, "context", "FROM none.invalid/none:1\nRUN echo built > /made\n");

@@ -35,6 +35,7 @@ use super::{SessionError, SolveError};
 use attributes::Attributes;
 
 pub use attest::wanted as attestations_wanted;
+pub(crate) use ops::shown;
 pub(crate) use provenance::Pin;
 
 /// Where an outcome goes, as clients say it.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::{Exporter, Pin};
+use super::failed::Failed;
 use super::nested::Nested;
 use super::policy::{Policies, SourcePolicy};
 use super::reference::{Outcome, Ref};
@@ -153,6 +154,8 @@ pub(crate) struct JobInner {
     pub(crate) done: Mutex<HashMap<(Digest, usize), Outputs>>,
     /// The builds that are operations of it.
     pub(crate) nested: Arc<Nested>,
+    /// What commands of it left that failed.
+    pub(crate) failed: Failed,
     /// The caches elsewhere that it looks into.
     pub(crate) imports: Imports,
     /// What caches elsewhere are made of.
@@ -183,6 +186,7 @@ impl Job {
                 invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
                 nested: Arc::default(),
+                failed: Failed::default(),
                 imports: Imports::default(),
                 noted: Noted::default(),
             }),

@@ -18,6 +18,10 @@ pub struct Ref {
     graph: Arc<llb::Graph>,
     /// What a front end was asked that made it.
     asked: Option<Arc<Asked>>,
+    /// What it is, where that is of no definition.
+    made: Option<Value>,
+    /// What else a scanner of it is to look into, by name.
+    scanned: Arc<[(String, Ref)]>,
 }
 
 /// What a build came to.
@@ -55,12 +59,27 @@ pub struct Attestation {
 
 impl Ref {
     pub(super) fn new(job: &Job, graph: Arc<llb::Graph>) -> Self {
-        Self { job: job.clone(), graph, asked: None }
+        Self { job: job.clone(), graph, asked: None, made: None, scanned: Arc::default() }
+    }
+
+    /// Something that is there, and of no definition.
+    pub(super) fn made(job: &Job, made: Value) -> Result<Self, SolveError> {
+        Ok(Self { made: Some(made), ..job.nothing()? })
     }
 
     /// The same, as what a front end made of what it was asked.
     pub(super) fn asked_by(self, asked: &Arc<Asked>) -> Self {
         Self { asked: Some(Arc::clone(asked)), ..self }
+    }
+
+    /// The same, with what else a scanner of it is to look into, by name.
+    pub(super) fn scanned_with(self, scanned: Vec<(String, Ref)>) -> Self {
+        Self { scanned: scanned.into(), ..self }
+    }
+
+    /// What else a scanner of it is to look into, by name.
+    pub(super) fn scanned(&self) -> &[(String, Ref)] {
+        &self.scanned
     }
 
     /// What a front end was asked that made it; nothing of what a client made itself.
@@ -122,6 +141,9 @@ impl Ref {
     }
 
     pub(crate) async fn value(&self) -> Result<Value, SolveError> {
+        if let Some(made) = &self.made {
+            return Ok(made.clone());
+        }
         let Some(edge) = self.graph.result() else { return Ok(Value::Chain(Chain::default())) };
         let (job, graph) = (self.job.clone(), Arc::clone(&self.graph));
         // As a task of its own, which ends with this: who asks may stand deep in what he does, and what is done for

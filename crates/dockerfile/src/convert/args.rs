@@ -174,8 +174,7 @@ impl Converter<'_> {
         self.charge(expansion.text.len())?;
         let stage = &self.stages[at];
         for name in &expansion.missing {
-            let is_of_scanner =
-                matches!(name.as_str(), "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE");
+            let is_of_scanner = [super::SCAN_CONTEXT, super::SCAN_STAGE].contains(&name.as_str());
             if stage.args.contains_key(name) || is_of_scanner || self.linter.is_full() {
                 continue;
             }

@@ -274,7 +274,7 @@ impl Converter<'_> {
             };
             let stage = &mut self.stages[at];
             if let Some(value) = &value
-                && !matches!(arg.name.as_str(), "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
+                && ![super::SCAN_CONTEXT, super::SCAN_STAGE].contains(&arg.name.as_str())
             {
                 stage.state.env.set(&arg.name, value);
             }

@@ -1,3 +1,4 @@
+use crate::front::Built;
 use crate::testing::Desk;
 
 /// The operations that a Dockerfile comes to; or the complaint.
@@ -305,6 +306,38 @@ fn what_is_outside_the_dockerfile_can_be_copied_from() {
             "1 <0> `[stage-0 1/1] COPY --from=alpine /a /b` -1,0->0 copy /a /b local",
         ],
     );
+}
+
+#[test]
+fn arguments_say_what_else_is_scanned() {
+    let stages = |global: &str, of_stage: &str| {
+        format!(
+            "ARG BUILDKIT_SBOM_SCAN_CONTEXT={global}\n\
+             FROM scratch AS file\nARG BUILDKIT_SBOM_SCAN_STAGE={of_stage}\nCOPY a /a\n\
+             FROM scratch\nARG BUILDKIT_SBOM_SCAN_STAGE\nCOPY --from=file /a /b\n\
+             FROM scratch AS unused\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN b\n\
+             FROM scratch AS last\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nCOPY --from=1 /b /c\n"
+        )
+    };
+    let scanned = |desk: Desk| match desk.build().expect("built") {
+        Built::Images { images, .. } => {
+            let names =
+                images[0].scanned.iter().map(|(name, definition)| (name.clone(), definition.def.len()));
+            names.collect::<Vec<_>>()
+        }
+        other => panic!("no image: {other:?}"),
+    };
+    let of = |names: &[(&str, usize)]| -> Vec<(String, usize)> {
+        names.iter().map(|(name, operations)| ((*name).to_owned(), *operations)).collect()
+    };
+    // With the end that each definition has.
+    assert_eq!(scanned(Desk::new(&stages("true", "true"))), of(&[("context", 2), ("file", 3)]));
+    assert_eq!(scanned(Desk::new(&stages("last", "other,file"))), of(&[("context", 2), ("file", 3)]));
+    assert_eq!(scanned(Desk::new(&stages("file", "last"))), of(&[]));
+    let desk = Desk::new(&stages("true", "false")).with("build-arg:BUILDKIT_SBOM_SCAN_STAGE", "true");
+    assert_eq!(scanned(desk), of(&[("context", 2), ("file", 3), ("stage-1", 4)]));
+    let desk = Desk::new("FROM scratch AS file\nCOPY a /a\nFROM file");
+    assert_eq!(scanned(desk.with("build-arg:BUILDKIT_SBOM_SCAN_STAGE", "true")), of(&[]));
 }
 
 #[test]

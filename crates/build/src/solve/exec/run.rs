@@ -51,12 +51,31 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
     if !wanted.contains(&code) {
         if step.followed.is_some_and(|followed| followed.keeps_failed) {
             running.keep().await?;
+        } else if step.job.inner.failed.is_wanted() {
+            match outputs(step, &mut running, stubs, (root, root_output)).await {
+                Ok(left) => step.job.inner.failed.keep(step, exec, &left),
+                Err(error) => tracing::warn!(%error, "nothing is kept of a command that failed"),
+            }
         } else if let Err(error) = running.remove().await {
             // It goes with the last that holds it.
             tracing::warn!(error = %base::error::chain(&error), "the container of a command that failed stays for now");
         }
         return Err(SolveError::Exit { process: meta.args.join(" "), code, out_of_memory });
     }
+    let mut outputs = outputs(step, &mut running, stubs, (root, root_output)).await?;
+    outputs.sort_by_key(|(number, _)| *number);
+    Ok(Made { outputs: outputs.into_iter().map(|(_, chain)| chain).collect() })
+}
+
+/// Makes layers of what a command wrote that has ended, each with the number of the output that it is; its container
+/// goes.
+async fn outputs(
+    step: &Step<'_>,
+    running: &mut Running,
+    stubs: Option<(Stubs, std::os::fd::OwnedFd)>,
+    (root, root_output): (Chain, i64),
+) -> Result<Vec<(i64, Chain)>, SolveError> {
+    let inner = &step.job.inner.solver.inner;
     let mut outputs: Vec<(i64, Chain)> = Vec::new();
     if root_output != llb::SKIP_OUTPUT {
         let (store, id, cancel) =
@@ -87,8 +106,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
         let cancel = step.job.inner.cancel.clone();
         outputs.push((output, step.job.blocking(move || snapshot.seal(&below, &cancel)).await?));
     }
-    outputs.sort_by_key(|(number, _)| *number);
-    Ok(Made { outputs: outputs.into_iter().map(|(_, chain)| chain).collect() })
+    Ok(outputs)
 }
 
 /// Makes the container. It is somebody's from the beginning: if the command is dropped while it is made, it goes.

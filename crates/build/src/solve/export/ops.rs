@@ -6,7 +6,7 @@ use llb::pb;
 use serde_json::{Map, Value};
 
 /// An operation, without its inputs; what says nothing is left out.
-pub(super) fn shown(op: &pb::Op) -> Value {
+pub(crate) fn shown(op: &pb::Op) -> Value {
     let mut all = Map::new();
     let mut done = op.op.as_ref().and_then(|op| serde_json::to_value(op).ok()).unwrap_or_default();
     if let Some(actions) = done.pointer_mut("/file/actions").and_then(Value::as_array_mut) {

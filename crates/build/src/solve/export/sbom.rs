@@ -17,6 +17,8 @@ const SPDX: &str = "https://spdx.dev/Document";
 const SCANNER: &str = "docker/buildkit-syft-scanner:stable-1";
 /// Where the scanner finds the result, and where it writes.
 const SOURCE: &str = "/run/src/core/sbom";
+/// And what else it is to look into.
+const EXTRAS: &str = "/run/src/extras/";
 const DESTINATION: &str = "/run/out/";
 
 /// A scanner, and how its program is started.
@@ -82,7 +84,7 @@ impl Scanner {
             }
             None => llb::EMPTY,
         };
-        let mounts = vec![
+        let mut mounts = vec![
             mount(0, "/"),
             pb::Mount {
                 mount_type: pb::MountType::Tmpfs as i32,
@@ -92,13 +94,22 @@ impl Scanner {
             pb::Mount { readonly: true, ..mount(result, SOURCE) },
             pb::Mount { output: 0, ..mount(llb::EMPTY, DESTINATION) },
         ];
+        let mut env = self.environment.clone();
+        if !reference.scanned().is_empty() {
+            env.push(format!("BUILDKIT_SCAN_SOURCE_EXTRAS={EXTRAS}"));
+        }
+        for (name, extra) in reference.scanned() {
+            let input = match builder.add_definition(&extra.graph().definition()) {
+                Some(extra) => {
+                    inputs.push(extra);
+                    i64::try_from(inputs.len() - 1).unwrap_or(llb::EMPTY)
+                }
+                None => llb::EMPTY,
+            };
+            mounts.push(pb::Mount { readonly: true, ..mount(input, &format!("{EXTRAS}sbom-{name}")) });
+        }
         let directory = if said.working_dir.is_empty() { "/" } else { said.working_dir.as_str() };
-        let meta = pb::Meta {
-            args,
-            env: self.environment.clone(),
-            cwd: directory.to_owned(),
-            ..pb::Meta::default()
-        };
+        let meta = pb::Meta { args, env, cwd: directory.to_owned(), ..pb::Meta::default() };
         let exec = pb::ExecOp { meta: Some(meta), mounts, ..pb::ExecOp::default() };
         let name = format!("[{}] generating sbom using {}", part.id, self.name);
         let metadata = pb::OpMetadata {

@@ -36,7 +36,9 @@ pub(super) async fn run(
         Built::Images { images, is_multi_platform, metadata } => {
             outcome.metadata = metadata;
             for image in images {
-                let result = job.solve(&image.definition).await?;
+                let of_scanned = |(name, definition)| Ok((name, job.solve_aside(&definition)?));
+                let scanned = image.scanned.into_iter().map(of_scanned).collect::<Result<_, SolveError>>()?;
+                let result = job.solve(&image.definition).await?.scanned_with(scanned);
                 match is_multi_platform {
                     true => drop(outcome.refs.insert(image.id, result)),
                     false => outcome.single = Some(result),
