@@ -10,6 +10,8 @@ use crate::error::Result;
 use crate::identity::Identity;
 use crate::state::State;
 
+use token::{Accepted, TokenError};
+
 /// The caller behind a connection with `certificate` and a request with `headers`; none where
 /// nothing was shown. Whatever was shown must be good.
 pub(crate) async fn authenticate(
@@ -28,11 +30,20 @@ pub(crate) async fn authenticate(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let Some(token) = token else { return Err(Status::unauthorized().into()) };
-    match token::authenticate(state, token, std::slice::from_ref(&state.issuer)).await {
+    match by_token(state, token, std::slice::from_ref(&state.issuer)).await {
         Ok(accepted) => Ok(Some(accepted.identity)),
         Err(error) => {
             tracing::debug!(error = %base::error::chain(&error), "a token was refused");
             Err(Status::unauthorized().into())
         }
     }
+}
+
+/// Whose a token is, if it is meant for any of `audiences`.
+pub(crate) async fn by_token(
+    state: &State,
+    token: &str,
+    audiences: &[String],
+) -> std::result::Result<Accepted, TokenError> {
+    token::authenticate(state, token, audiences).await
 }

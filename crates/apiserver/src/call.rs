@@ -49,7 +49,13 @@ pub(crate) struct Takeover {
 impl Call {
     /// What strategies may look at.
     pub fn context(&self) -> Context<'_> {
-        Context { state: &self.state, resource: &self.resource, namespace: self.namespace(), now: self.now }
+        Context {
+            state: &self.state,
+            resource: &self.resource,
+            namespace: self.namespace(),
+            identity: &self.identity,
+            now: self.now,
+        }
     }
 
     /// The namespace of the objects; empty for what is cluster-wide, namespaces themselves included.

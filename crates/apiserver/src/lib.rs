@@ -33,6 +33,7 @@ mod impersonation;
 mod listener;
 mod negotiate;
 pub mod node;
+mod objects;
 pub mod openapi;
 mod paced;
 mod passing;
@@ -61,7 +62,10 @@ mod workers;
 pub use admission::{Admission, Operation, Write};
 pub use allocation::{Claim, Refusal};
 pub use authentication::token::Bound;
-pub use authorisation::{Attributes, Authorizer, Coarse, Deciding, Decision};
+pub use authorisation::{
+    Administrators, Attributes, Authorization, Authorizer, Deciding, Decision, KnownRules, PolicyRule,
+    ResourceAttributes, decided,
+};
 pub use body::Body;
 pub use call::Call;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};
@@ -69,6 +73,7 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
+pub use objects::{Changed, Collection, News, Objects};
 pub use resource::{Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, at_once};
 pub use server::{Server, StartError};
 pub use session::{CommandSession, PortSession};

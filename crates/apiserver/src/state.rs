@@ -30,7 +30,7 @@ use crate::workers::Workers;
 /// The parts of a running server.
 pub(crate) struct State {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) table: Arc<Table>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,

@@ -35,6 +35,8 @@ mod managers;
 mod nodes;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/roles.rs"]
+mod roles;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/shared.rs"]

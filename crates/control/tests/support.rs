@@ -26,7 +26,7 @@ pub struct Cluster {
     read: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
     authority: String,
-    late: Client,
+    late: Late,
     controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
 }
@@ -42,6 +42,7 @@ impl Cluster {
         let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
+        config.authorization = kinds::authorization();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let authority = server.authority().certificate_pem().to_owned();
@@ -49,8 +50,12 @@ impl Cluster {
         tokio::spawn(server.serve(shutdown.clone()));
         let stalled = watch::Sender::new("");
         let read = Arc::new(Mutex::new(Vec::new()));
-        let late =
-            Client::new(Late { handle: handle.clone(), stalled: stalled.clone(), read: Arc::clone(&read) });
+        let late = Late {
+            handle: handle.clone(),
+            identity: Identity::administrator(),
+            stalled: stalled.clone(),
+            read: Arc::clone(&read),
+        };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
         // The controller may have made it already.
@@ -64,10 +69,17 @@ impl Cluster {
     /// Starts controllers that know nothing yet.
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());
+        let clients: control::Clients = Arc::new(move |actor| {
+            let identity = match actor {
+                control::Actor::Component(name) => Identity::component(name),
+                control::Actor::Controller(name) => Identity::controller(name),
+            };
+            Client::new(Late { identity, ..late.clone() })
+        });
         let config = control::Config { authority: self.authority.clone(), candidate: None };
         let clock = Arc::new(base::SystemClock::new());
         let stopping = stop.clone();
-        let running = tokio::spawn(async move { control::run(config, &late, clock, stopping).await });
+        let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
         self.controllers = Some((stop, running));
     }
 
@@ -110,8 +122,10 @@ impl Transport for Direct {
     }
 }
 
+#[derive(Clone)]
 struct Late {
     handle: Handle,
+    identity: Identity,
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
 }
@@ -124,7 +138,7 @@ impl Transport for Late {
             if request.method() == "GET" && !watches {
                 self.read.lock().expect("nobody panics with it").push(request.uri().path().to_owned());
             }
-            let response = call(&self.handle, request, Identity::component("controllers")).await?;
+            let response = call(&self.handle, request, self.identity.clone()).await?;
             if !watches {
                 return Ok(response);
             }

@@ -3,6 +3,7 @@
 //! Each is an [`Admission`], named as Kubernetes' admission plugins are, and all are asked in their order.
 
 mod default_tolerations;
+pub(crate) mod node_restriction;
 mod priority;
 pub(crate) mod service_account;
 
@@ -14,6 +15,7 @@ use apiserver::Admission;
 pub fn admission() -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(service_account::ServiceAccount),
+        Arc::new(node_restriction::NodeRestriction),
         Arc::new(priority::Priority),
         Arc::new(default_tolerations::DefaultTolerationSeconds),
     ]

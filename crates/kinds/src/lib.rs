@@ -6,17 +6,20 @@
 //! `pod_spec`, for all that make pods.
 #![forbid(unsafe_code)]
 
+mod access;
 mod admission;
 mod amounts;
 mod content;
 mod event;
 mod pod_spec;
+mod role_rules;
 mod server;
 mod shown;
 mod workload;
 
 use apiserver::Resource;
 
+pub use access::authorization;
 pub use admission::admission;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

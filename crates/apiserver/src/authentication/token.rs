@@ -128,10 +128,7 @@ fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {
     let account = &claims["serviceaccount"];
     let name = account["name"].as_str().ok_or(TokenError::Claim("serviceaccount"))?;
     check_exists(state, "serviceaccounts", "service account", namespace, account)?;
-    let mut identity = Identity::new(
-        format!("system:serviceaccount:{namespace}:{name}"),
-        ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
-    );
+    let mut identity = Identity::service_account(namespace, name);
     account["uid"].as_str().unwrap_or_default().clone_into(&mut identity.uid);
     for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
         let bound = &claims[kind];

@@ -10,9 +10,11 @@ use model::{GroupResource, Object, Status};
 
 use super::partition;
 use crate::allocation::{self, Claim, Refusal};
+use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
 use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::request::NAMESPACES;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
@@ -22,6 +24,7 @@ pub struct Context<'a> {
     pub(crate) state: &'a Arc<State>,
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
+    pub(crate) identity: &'a Identity,
     pub(crate) now: Timestamp,
 }
 
@@ -40,6 +43,21 @@ impl<'a> Context<'a> {
     /// The namespace, empty for what is cluster-wide.
     pub fn namespace(&self) -> &'a str {
         self.namespace
+    }
+
+    /// Who makes the request.
+    pub fn identity(&self) -> &'a Identity {
+        self.identity
+    }
+
+    /// Whether whoever makes the request may do something else.
+    pub async fn decide(&self, attributes: ResourceAttributes<'_>) -> Decision {
+        self.state.authorizer.decide(self.identity, Attributes::Resource(attributes)).await
+    }
+
+    /// What is known to be allowed to whoever makes the request, in its namespace.
+    pub fn rules(&self) -> KnownRules {
+        self.state.authorizer.rules(self.identity, self.namespace)
     }
 
     /// When the request came.

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use apiserver::{Attributes, Authorizer, Coarse, Deciding, Decision, Identity};
+use apiserver::{Administrators, Attributes, Authorizer, Deciding, Decision, Identity, KnownRules};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, deployment, named};
@@ -74,19 +74,25 @@ struct ChangesOnly;
 impl Authorizer for ChangesOnly {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
         match attributes {
-            Attributes::Resource { target, .. } if identity.user == "editor" => {
-                let makes = target.verb.as_str() == "create";
-                let decision = if makes { Decision::Denied(None) } else { Decision::Allowed("".into()) };
+            Attributes::Resource(asked) if identity.user == "editor" => {
+                let makes = asked.verb == "create";
+                let decision =
+                    if makes { Decision::NoOpinion("".into()) } else { Decision::Allowed("".into()) };
                 Deciding::Left(ready(decision))
             }
-            attributes => Coarse.decide(identity, attributes),
+            attributes => Administrators.decide(identity, attributes),
         }
+    }
+
+    fn rules(&self, identity: &Identity, namespace: &str) -> KnownRules {
+        Administrators.rules(identity, namespace)
     }
 }
 
 #[tokio::test]
 async fn who_may_change_but_not_make_makes_nothing_by_a_put_nor_by_applying() {
-    let cluster = Cluster::configured(|config| config.authorizer = Arc::new(ChangesOnly)).await;
+    let cluster =
+        Cluster::configured(|config| config.authorization = Arc::new(|_| Arc::new(ChangesOnly))).await;
     let editor = Identity::new("editor", ["x"]);
     let (path, lease) = kinds()[4].clone();
     let lease = lease.to_string();

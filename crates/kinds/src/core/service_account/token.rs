@@ -8,6 +8,8 @@ use model::field::{FieldError, Path};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
 
+use crate::admission::node_restriction::may_have_token;
+
 const SHORTEST: i64 = 600;
 const DEFAULT: i64 = 3600;
 const LONGEST: i64 = 1 << 32;
@@ -16,6 +18,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let account = call.current().await?;
     let mut request = if call.has_no_body() { Object::new(&gvk, "") } else { call.decode_as(&gvk)? };
+    may_have_token(&call.context(), &account, &request)?;
     let seconds = match request.get(&["spec", "expirationSeconds"]) {
         None | Some(Value::Null) => DEFAULT,
         Some(value) => value.as_i64().unwrap_or_default(),
