@@ -7,6 +7,8 @@ mod any;
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/roles.rs"]
+mod roles;
 #[path = "values/rules.rs"]
 mod rules;
 #[path = "values/warnings.rs"]
