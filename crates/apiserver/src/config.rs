@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Clock, Random};
 
 use crate::admission::Admission;
+use crate::authentication::fixed::FixedTokens;
 use crate::authorisation::{Administrators, Authorization};
 use crate::node::NodeTransport;
 
@@ -36,6 +37,8 @@ pub struct Config {
     /// How often the server looks after itself: certificates that have to be made anew, what is to be
     /// forgotten, what is left over.
     pub upkeep: Duration,
+    /// Tokens that are somebody's as long as the server runs.
+    pub fixed_tokens: FixedTokens,
     /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
     pub authorization: Authorization,
     /// Who is asked of each write, in this order, besides the resource itself.
@@ -76,6 +79,7 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             connections_of_user: crate::connections::ONE_USER,
             upkeep: Duration::from_secs(60),
+            fixed_tokens: FixedTokens::default(),
             authorization: Arc::new(|_| Arc::new(Administrators)),
             admission: Vec::new(),
             nodes,

@@ -61,6 +61,7 @@ mod workers;
 
 pub use admission::{Admission, Operation, Write};
 pub use allocation::{Claim, Refusal};
+pub use authentication::fixed::{FixedTokens, FixedTokensError};
 pub use authentication::token::Bound;
 pub use authorisation::{
     Administrators, Attributes, Authorization, Authorizer, Deciding, Decision, KnownRules, PolicyRule,

@@ -111,6 +111,7 @@ impl Server {
             admission: config.admission.clone(),
             authority,
             token_keys,
+            fixed_tokens: config.fixed_tokens.clone(),
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
