@@ -126,7 +126,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
         let (client, clock, config) = (
             client.clone(),
             clock.clone(),
-            control::Config { authority: authority.clone(), candidate: None },
+            control::Config { authority: authority.clone(), candidate: None, signer: None },
         );
         let ended = ends.clone();
         let running = tokio::spawn(async move {

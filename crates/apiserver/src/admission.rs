@@ -3,8 +3,9 @@
 //! The place of webhooks, policies and quotas. What the resource itself has to say is in its entry of the
 //! table.
 
-use model::Object;
+use model::{GroupResource, Object};
 
+use crate::error::Result;
 use crate::identity::Identity;
 use crate::resource::{Admitting, Context, at_once};
 
@@ -35,6 +36,21 @@ pub struct Write<'a> {
     pub dry_run: bool,
 }
 
+/// What changes along with an object, in the very transaction in which that is stored or deleted: another
+/// object, on condition that it is still what it was when this was decided.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// The resource of the other object, which has one version.
+    pub resource: GroupResource,
+    /// The other object as it was found.
+    pub old: Object,
+    /// What becomes of it.
+    pub new: Object,
+}
+
+/// So many other objects can change along with one.
+pub const MOST_ALONG: usize = 16;
+
 impl Write<'_> {
     /// Whether it makes an object of this resource.
     pub fn makes(&self, group: &str, plural: &str) -> bool {
@@ -61,6 +77,18 @@ pub trait Admission: Send + Sync + 'static {
     /// Whether it may be written as it now is. `object` is none where it is to be deleted.
     fn validate<'a>(&'a self, _write: &'a Write<'a>, _object: Option<&'a Object>) -> Admitting<'a> {
         at_once(Ok(()))
+    }
+
+    /// Whether something may change along with the write. Writes of which that is so wait for each other, those of
+    /// one namespace: what is counted has one hand on it at a time.
+    fn takes_turns(&self, _write: &Write<'_>) -> bool {
+        false
+    }
+
+    /// What changes along with the object, or why it may not be written. Asked last of all, of those that take
+    /// turns.
+    fn along(&self, _write: &Write<'_>, _object: &Object) -> Result<Vec<Along>> {
+        Ok(Vec::new())
     }
 
     /// Whether it changes only what the write may change, and puts in only what the schema has. After all others

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{GroupResource, GroupVersionKind, Object, Status};
 
+use crate::admission::Along;
 use crate::authentication::token::{self, Bound};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
@@ -17,7 +18,8 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
-use crate::request::{DeleteOptions, Query, ResourceTarget, WriteOptions};
+use crate::protobuf::encode;
+use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
 use crate::verbs::{self, Modified, Part};
@@ -124,6 +126,17 @@ impl Call {
         verbs::delete_object(self, options).await.map(drop)
     }
 
+    /// Deletes the object that the path names, and changes what `along` says with it, in one transaction. `along`
+    /// sees the object as it is, and as it will be if it does not go at once, and may refuse; it is called anew when
+    /// somebody was faster.
+    pub async fn delete_along(
+        &self,
+        options: &DeleteOptions,
+        along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
+    ) -> Result<()> {
+        verbs::delete_along(self, options, along).await.map(drop)
+    }
+
     /// Makes a token for a service account.
     pub fn issue_token(
         &self,
@@ -142,13 +155,35 @@ impl Call {
 
     /// The answer that something was done for which there is no object to show.
     pub fn answer_created(&self) -> Response<Body> {
-        let status = serde_json::to_vec(&Status { code: 201, ..Status::success(None) });
-        json_response(StatusCode::CREATED, Body::full(status.expect("a status always has a text")))
+        self.answer_status(&Status { code: 201, ..Status::success(None) })
     }
 
     /// The answer with an object that is not of the resource's own kind.
     pub fn answer_other(&self, code: StatusCode, object: &Object) -> Response<Body> {
-        plain_object(code, object, &[])
+        match encode::document(object.value()).filter(|_| self.view.is_protobuf()) {
+            Some(body) => self.respond(code, Body::full(body)),
+            None => plain_object(code, object, &[]),
+        }
+    }
+
+    /// The answer with a `Status`.
+    pub(crate) fn answer_status(&self, status: &Status) -> Response<Body> {
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
+        let value = serde_json::to_value(status).expect("a status always has a text");
+        match encode::document(&value).filter(|_| self.view.is_protobuf()) {
+            Some(body) => self.respond(code, Body::full(body)),
+            None => json_response(code, Body::full(value.to_string())),
+        }
+    }
+
+    /// An answer in the form that the client asked for.
+    pub(crate) fn respond(&self, code: StatusCode, body: Body) -> Response<Body> {
+        let mut response = json_response(code, body);
+        if self.view.is_protobuf() {
+            let media_type = self.view.media_type(self.target.verb == Verb::Watch);
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        response
     }
 
     /// The objects of this resource.
@@ -217,7 +252,7 @@ impl Call {
     /// The answer with one object in the version that the path names, in the form that the client asked for.
     pub(crate) fn answer(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Response<Body> {
         let bytes = self.view.object_bytes(&self.resource, stored, self.now);
-        with_warnings(json_response(code, Body::full(bytes)), warnings)
+        with_warnings(self.respond(code, Body::full(bytes)), warnings)
     }
 
     /// As [`Call::answer`], for an object that is not stored.
@@ -228,7 +263,7 @@ impl Call {
         warnings: &[String],
     ) -> Response<Body> {
         let bytes = self.view.render(&self.resource, object, self.now);
-        with_warnings(json_response(code, Body::full(bytes)), warnings)
+        with_warnings(self.respond(code, Body::full(bytes)), warnings)
     }
 }
 
@@ -253,7 +288,7 @@ const WARNING: usize = 256;
 const WARNINGS: usize = 4096;
 
 /// Adds warnings (RFC 7234, section 5.5) that kubectl shows.
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(crate) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     let all: usize = warnings.iter().map(String::len).sum();
     let mut room = WARNINGS;
     let mut told = HashSet::new();

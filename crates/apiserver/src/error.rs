@@ -101,6 +101,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same as Protocol Buffers.
+    pub(crate) fn protobuf_response(&self) -> Response<Body> {
+        let value = serde_json::to_value(&*self.0).expect("a status always has a text");
+        let mut response = self.response();
+        if let Some(body) = crate::protobuf::encode::document(&value) {
+            *response.body_mut() = Body::full(body);
+            let media_type = HeaderValue::from_static(crate::protobuf::MEDIA_TYPE);
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        response
+    }
+}
+
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self(Box::new(status))

@@ -55,11 +55,12 @@ mod state;
 mod storage;
 mod stream;
 pub mod table;
+mod turns;
 mod verbs;
 mod version;
 mod workers;
 
-pub use admission::{Admission, Operation, Write};
+pub use admission::{Admission, Along, MOST_ALONG, Operation, Write};
 pub use allocation::{Claim, Refusal};
 pub use authentication::fixed::{FixedTokens, FixedTokensError};
 pub use authentication::token::Bound;
@@ -75,7 +76,9 @@ pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
 pub use objects::{Changed, Collection, News, Objects};
-pub use resource::{Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, at_once};
+pub use resource::{
+    Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, after_asking, at_once,
+};
 pub use server::{Server, StartError};
 pub use session::{CommandSession, PortSession};
 pub use verbs::Modified;

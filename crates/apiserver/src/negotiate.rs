@@ -1,15 +1,17 @@
 //! In which form a client wants its answer.
 //!
-//! Everything is JSON; what differs is whether whole objects, their metadata, or rows of a table are
-//! wanted. Source: Kubernetes API concepts, "Receiving resources as Tables", "Metadata only".
+//! As JSON, or as Protocol Buffers where the kind has that form; and whether whole objects, their metadata, or
+//! rows of a table are wanted, which are always JSON. Source: Kubernetes API concepts, "Receiving resources as
+//! Tables", "Metadata only", "Alternate representations of resources".
 
 use base::Timestamp;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use model::{Object, Status};
 
 use crate::cache::Stored;
 use crate::error::{Error, Result};
+use crate::protobuf::{self, encode};
 use crate::request::Query;
 use crate::resource::Resource;
 use crate::table::{Include, ListMetadata, MetaVersion, TableForm, metadata_only, table};
@@ -24,22 +26,60 @@ pub(crate) enum View {
     Metadata(MetaVersion),
     /// Rows of a table.
     Table(TableForm),
+    /// Whole objects, as Protocol Buffers.
+    Protobuf,
+    /// Only their metadata, as Protocol Buffers.
+    ProtobufMetadata(MetaVersion),
 }
 
-/// The media types that can be given.
-pub(crate) const OFFERED: [&str; 1] = ["application/json"];
+/// The media types that can be given, the last where a kind has that form.
+pub(crate) const OFFERED: [&str; 2] = ["application/json", protobuf::MEDIA_TYPE];
 
 impl View {
-    /// Picks the first form that the client names and that can be given.
-    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self> {
+    /// Picks the first form that the client names and that can be given, Protocol Buffers among them if
+    /// `protobuf` says so.
+    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, protobuf: bool) -> Result<Self> {
         let ranges = accepted(headers);
         if ranges.is_empty() {
             return Ok(Self::Full);
         }
+        let offered = &OFFERED[..if protobuf { 2 } else { 1 }];
         ranges
             .iter()
-            .find_map(|range| Self::of_range(range, query))
-            .ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+            .find_map(|range| Self::of_range(range, query, protobuf))
+            .ok_or_else(|| Status::not_acceptable(offered).into())
+    }
+
+    /// Whether answers are Protocol Buffers.
+    pub(crate) fn is_protobuf(self) -> bool {
+        matches!(self, Self::Protobuf | Self::ProtobufMetadata(_))
+    }
+
+    /// The media type of an answer, or of a stream of events.
+    pub(crate) fn media_type(self, is_watch: bool) -> HeaderValue {
+        HeaderValue::from_static(match (self.is_protobuf(), is_watch) {
+            (false, _) => "application/json",
+            (true, false) => protobuf::MEDIA_TYPE,
+            (true, true) => "application/vnd.kubernetes.protobuf;stream=watch",
+        })
+    }
+
+    /// One object as an item of a list of Protocol Buffers, or within an event.
+    pub(crate) fn message(self, resource: &Resource, object: &Object) -> Vec<u8> {
+        match (&resource.schema, self) {
+            (Some(schema), Self::Protobuf) => encode::message(schema, object.value()),
+            _ => encode::metadata(object.value()),
+        }
+    }
+
+    /// Kind and version of one object in this form.
+    pub(crate) fn object_kind(self, resource: &Resource) -> (String, String) {
+        match self {
+            Self::Full | Self::Table(_) | Self::Protobuf => (resource.kind.clone(), resource.api_version()),
+            Self::Metadata(version) | Self::ProtobufMetadata(version) => {
+                ("PartialObjectMetadata".to_owned(), version.api_version().to_owned())
+            }
+        }
     }
 
     /// The text of one object as it is served.
@@ -62,37 +102,44 @@ impl View {
                 };
                 table(&resource.columns, [object], &metadata, form, true, now).to_string().into()
             }
+            Self::Protobuf | Self::ProtobufMetadata(_) => {
+                let (kind, api_version) = self.object_kind(resource);
+                encode::envelope(&api_version, &kind, &self.message(resource, object)).into()
+            }
         }
     }
 
     /// Kind and version of a list in this form; a table is none, but a whole of its own.
     pub(crate) fn list_kind(self, resource: &Resource) -> (String, String) {
-        match self {
-            Self::Full | Self::Table(_) => (format!("{}List", resource.kind), resource.api_version()),
-            Self::Metadata(version) => {
-                ("PartialObjectMetadataList".to_owned(), version.api_version().to_owned())
-            }
-        }
+        let (kind, api_version) = self.object_kind(resource);
+        (format!("{kind}List"), api_version)
     }
 
-    fn of_range(range: &Range<'_>, query: &Query) -> Option<Self> {
-        if !matches!(range.media_type, "application/json" | "application/*" | "*/*") {
+    fn of_range(range: &Range<'_>, query: &Query, protobuf: bool) -> Option<Self> {
+        let is_protobuf = range.media_type == protobuf::MEDIA_TYPE;
+        if is_protobuf && !protobuf
+            || !is_protobuf && !matches!(range.media_type, "application/json" | "application/*" | "*/*")
+        {
             return None;
         }
-        let Some(form) = range.parameter("as") else { return Some(Self::Full) };
+        let whole = if is_protobuf { Self::Protobuf } else { Self::Full };
+        let Some(form) = range.parameter("as") else { return Some(whole) };
         let version = match (range.parameter("g"), range.parameter("v")) {
             (Some("meta.k8s.io"), Some("v1")) => MetaVersion::V1,
             (Some("meta.k8s.io"), Some("v1beta1")) => MetaVersion::V1Beta1,
             _ => return None,
         };
         match form {
-            "Table" => {
+            "Table" if !is_protobuf => {
                 let include = match query.get("includeObject") {
                     Some("None") => Include::None,
                     Some("Object") => Include::Object,
                     _ => Include::Metadata,
                 };
                 Some(Self::Table(TableForm { include, version }))
+            }
+            "PartialObjectMetadata" | "PartialObjectMetadataList" if is_protobuf => {
+                Some(Self::ProtobufMetadata(version))
             }
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Self::Metadata(version)),
             _ => None,
@@ -142,7 +189,32 @@ mod tests {
     fn check(accept: &str, expected: Option<View>) {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a header"));
-        assert_eq!(View::negotiate(&headers, &Query::default()).ok(), expected, "{accept}");
+        assert_eq!(View::negotiate(&headers, &Query::default(), false).ok(), expected, "{accept}");
+    }
+
+    /// Of a kind that has the form of Protocol Buffers.
+    fn check_both(accept: &str, expected: Option<View>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a header"));
+        assert_eq!(View::negotiate(&headers, &Query::default(), true).ok(), expected, "{accept}");
+    }
+
+    #[test]
+    fn protocol_buffers_are_given_to_who_names_them() {
+        check_both("application/vnd.kubernetes.protobuf", Some(View::Protobuf));
+        check_both("application/vnd.kubernetes.protobuf,application/json", Some(View::Protobuf));
+        check_both("application/json,application/vnd.kubernetes.protobuf", Some(View::Full));
+        check_both("*/*", Some(View::Full));
+        check_both("application/vnd.kubernetes.protobuf;stream=watch", Some(View::Protobuf));
+        check_both(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Some(View::ProtobufMetadata(MetaVersion::V1)),
+        );
+        check_both("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", None);
+        check_both(
+            "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json",
+            Some(View::Full),
+        );
     }
 
     #[test]

@@ -14,14 +14,18 @@ mod addresses;
 mod authority;
 mod files;
 mod kubeconfig;
+mod request;
 mod serving;
+mod signing;
 mod token_keys;
 
 use std::path::PathBuf;
 
 pub use authority::{Authority, Issued, OutOfTime};
 pub use kubeconfig::kubeconfig;
+pub use request::{CertificateError, CertificateRequest, RequestError, certificate_ends, check_certificates};
 pub use serving::{Names, Serving};
+pub use signing::SignError;
 pub use token_keys::{TokenKeys, VerifyError};
 
 /// Why a certificate or key could not be read, made or kept.
@@ -59,6 +63,9 @@ pub enum PkiError {
         /// What the key is for.
         what: &'static str,
     },
+    /// A certificate could not be signed.
+    #[error("sign a certificate")]
+    Sign(#[from] SignError),
     /// The TLS library refused a certificate.
     #[error("prepare TLS")]
     Tls(#[from] rustls::Error),

@@ -1,4 +1,4 @@
-//! Reads Kubernetes' protobuf form of built-in kinds, in which kubectl's typed clients send bodies.
+//! Kubernetes' protobuf form of built-in kinds, in which typed clients send bodies, and ask for answers.
 //!
 //! Types come from the schema of [`model::schema`]; here is only what it lacks, the fields' numbers, in
 //! a table that `cargo xtask codegen protobuf` makes. One line a type, named as in the schema's table:
@@ -8,9 +8,11 @@
 //! ```
 //!
 //! `*` marks a field whose zero is a value, not an absence; `>` one whose type's fields are the
-//! struct's own. Answers are always JSON, which these clients accept.
+//! struct's own. What is stored and what is passed about is JSON: this form is made for who asks for it
+//! (`encode`), while he reads.
 //! Source: Kubernetes API concepts, "Kubernetes Protobuf encoding"; Protocol Buffers, "Encoding".
 
+pub(crate) mod encode;
 pub(crate) mod wire;
 pub(crate) mod write;
 
@@ -60,6 +62,9 @@ static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// The media type of this form.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The document in a body, `apiVersion` and `kind` included.
 pub(crate) fn document(body: &[u8]) -> Result<Value, ProtobufError> {

@@ -12,6 +12,7 @@ use model::Object;
 use crate::body::{Body, CHUNK, Chunks, Length};
 use crate::cache::Stored;
 use crate::negotiate::View;
+use crate::protobuf::encode;
 use crate::resource::Resource;
 use crate::state::State;
 use crate::table::{TableForm, row};
@@ -105,6 +106,112 @@ pub(crate) fn list(
         piece.map(|piece| (piece, (state, items)))
     });
     Body::measured(stream, Length::About(length))
+}
+
+/// The body of a list of Protocol Buffers.
+///
+/// How long it is has to be said first. What is long is made twice, so that it is never held as a whole: once to
+/// be measured, and then while the client reads.
+pub(crate) fn messages(
+    state: &Arc<State>,
+    own: bool,
+    form: Form,
+    objects: Vec<Arc<Stored>>,
+    metadata: Vec<u8>,
+) -> Body {
+    let about = objects.len() * USUAL;
+    let is_small = objects.len() <= FEW;
+    let size = metadata.len();
+    let mut messages = Messages { form, objects, next: 0, size, metadata: Some(metadata), ended: false };
+    if is_small {
+        let mut body = Vec::new();
+        while messages.next < messages.objects.len() {
+            body.extend_from_slice(&messages.item());
+        }
+        let metadata = messages.metadata.take().unwrap_or_default();
+        let mut whole = messages.head(metadata.len() + body.len());
+        for part in [&metadata[..], &body, encode::TAIL] {
+            whole.extend_from_slice(part);
+        }
+        return Body::full(whole);
+    }
+    let stream =
+        futures::stream::unfold((state.clone(), messages), move |(state, mut messages)| async move {
+            loop {
+                let step = move || {
+                    let piece = messages.step();
+                    (piece, messages)
+                };
+                let piece;
+                (piece, messages) = state.workers.step(own, step).await;
+                match piece {
+                    Step::Measured => {}
+                    Step::Piece(piece) => return Some((piece, (state, messages))),
+                    Step::Over => return None,
+                }
+            }
+        });
+    Body::measured(stream, Length::About(about))
+}
+
+/// The objects of a list of Protocol Buffers: to be measured, and then to be written.
+struct Messages {
+    form: Form,
+    objects: Vec<Arc<Stored>>,
+    /// The object that is to be measured, or written, next.
+    next: usize,
+    /// How long is what has been measured.
+    size: usize,
+    /// The list's own part, until it has been written: until all has been measured.
+    metadata: Option<Vec<u8>>,
+    ended: bool,
+}
+
+/// A part of the work on them.
+enum Step {
+    Measured,
+    Piece(Bytes),
+    Over,
+}
+
+impl Messages {
+    /// The next object as an item.
+    fn item(&mut self) -> Vec<u8> {
+        let object = self.objects[self.next].object();
+        self.next += 1;
+        encode::list_item(&self.form.view.message(&self.form.resource, &object))
+    }
+
+    fn head(&self, length: usize) -> Vec<u8> {
+        let (kind, api_version) = self.form.view.list_kind(&self.form.resource);
+        encode::head(&api_version, &kind, length)
+    }
+
+    /// Measures some, or writes about [`CHUNK`] bytes.
+    fn step(&mut self) -> Step {
+        let all = self.objects.len();
+        if self.metadata.is_some() {
+            let until = self.size + CHUNK;
+            while self.next < all && self.size < until {
+                self.size += self.item().len();
+            }
+            if self.next < all {
+                return Step::Measured;
+            }
+            self.next = 0;
+            let mut head = self.head(self.size);
+            head.extend_from_slice(&self.metadata.take().unwrap_or_default());
+            return Step::Piece(head.into());
+        }
+        let mut piece = Vec::new();
+        while self.next < all && piece.len() < CHUNK {
+            piece.extend_from_slice(&self.item());
+        }
+        if self.next == all && !std::mem::replace(&mut self.ended, true) {
+            piece.extend_from_slice(encode::TAIL);
+        }
+        if piece.is_empty() { Step::Over } else { Step::Piece(piece.into()) }
+    }
 }
 
 impl Iterator for Items {

@@ -32,7 +32,7 @@ use crate::table::{Column, Columns};
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use permanent::{Installation, Permanent};
-pub use strategy::{Admitting, Graceful, Plain, Strategy, at_once, status_and_metadata};
+pub use strategy::{Admitting, Graceful, Plain, Strategy, after_asking, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
 
@@ -67,7 +67,7 @@ pub struct Resource {
     pub schema: Option<Schema>,
     /// What the fields are for, in words.
     pub description: Option<Describe>,
-    /// Whether bodies may come in Kubernetes' protobuf form.
+    /// Whether there is Kubernetes' protobuf form of the objects, to send and to be given.
     pub protobuf: bool,
     /// What is filled in where a request leaves it out.
     pub defaults: Option<Defaults>,
@@ -78,6 +78,12 @@ pub struct Resource {
     pub rules: Arc<dyn Rules>,
     /// What to warn of.
     pub warnings: Option<Warnings>,
+    /// What the objects do not bring about yet though they should, in words that go on where a sentence that
+    /// names the kind leaves off.
+    pub without_effect: Option<&'static str>,
+    /// A deletion that does not say what becomes of the dependents leaves them behind; whoever asks for one is
+    /// told this, where it is something.
+    pub orphans: Option<&'static str>,
     /// Whether a PUT of what is not there makes it.
     pub made_by_update: bool,
     /// How the objects are shown in tables.
@@ -121,6 +127,8 @@ impl Resource {
             defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
             warnings: None,
+            without_effect: None,
+            orphans: None,
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
@@ -190,6 +198,22 @@ impl Resource {
         self
     }
 
+    /// The objects are stored before anything acts on them, which whoever makes or changes one is told:
+    /// `what` says what does not happen, as in "no request is routed by it".
+    #[must_use]
+    pub fn without_effect(mut self, what: &'static str) -> Self {
+        self.without_effect = Some(what);
+        self
+    }
+
+    /// A deletion that does not say what becomes of the dependents leaves them behind, as it was before there
+    /// was a garbage collector; `warning`, where it is something, is what whoever asks for one is told.
+    #[must_use]
+    pub fn orphans(mut self, warning: &'static str) -> Self {
+        self.orphans = Some(warning);
+        self
+    }
+
     /// A PUT of what is not there makes it, where the sender may.
     #[must_use]
     pub fn made_by_update(mut self) -> Self {
@@ -255,6 +279,11 @@ impl Resource {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         self.gvk().api_version()
+    }
+
+    /// Whether objects can be told as Protocol Buffers.
+    pub(crate) fn has_protobuf(&self) -> bool {
+        self.protobuf && self.schema.is_some()
     }
 
     /// Whether there is a subresource of that name.

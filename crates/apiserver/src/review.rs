@@ -90,8 +90,8 @@ pub(crate) async fn handle(
         return Err(Status::method_not_allowed().into());
     }
     // An answer to a question is no row of a table, and has no metadata to be given alone.
-    if View::negotiate(headers, &Query::default())? != View::Full {
-        return Err(Status::not_acceptable(&OFFERED).into());
+    if View::negotiate(headers, &Query::default(), false)? != View::Full {
+        return Err(Status::not_acceptable(&OFFERED[..1]).into());
     }
     let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
     let mut object = crate::decode::question(state, identity.is_component(), body, &gvk).await?;

@@ -1,12 +1,13 @@
 //! The number of replicas, as a small object of its own.
 
 use http::{Response, StatusCode};
-use model::select::LabelSelector;
+use model::object::StringMap;
+use model::select::{LabelSelector, SelectorError};
 use model::{GroupVersionKind, Object};
 use serde_json::{Value, json};
 
 use crate::body::Body;
-use crate::call::{Call, plain_object};
+use crate::call::Call;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::request::Verb;
@@ -16,7 +17,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
-        return Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]));
+        return Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)));
     }
     let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
@@ -43,7 +44,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     })
     .await?;
     let object = modified.object();
-    Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]))
+    Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)))
 }
 
 fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
@@ -55,7 +56,7 @@ fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
     }
     let replicas = object.get_i64(&["spec", "replicas"]).unwrap_or(0);
     scale.set(&["spec"], json!({"replicas": replicas}));
-    let selector = LabelSelector::from_json(object.get(&["spec", "selector"]).filter(|s| !s.is_null()));
+    let selector = selector(object.get(&["spec", "selector"]).filter(|s| !s.is_null()));
     let running = object.get(&["status", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": running});
     if let Ok(selector) = selector {
@@ -63,4 +64,13 @@ fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
     }
     scale.set(&["status"], status);
     scale
+}
+
+/// The selector of an object: some have nothing but labels for one.
+fn selector(selector: Option<&Value>) -> Result<LabelSelector, SelectorError> {
+    let labels = selector.and_then(Value::as_object).filter(|labels| labels.values().all(Value::is_string));
+    match labels {
+        Some(labels) => Ok(LabelSelector::from_labels(StringMap::new(Some(labels)).iter())),
+        None => LabelSelector::from_json(selector),
+    }
 }

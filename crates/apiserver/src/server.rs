@@ -131,6 +131,7 @@ impl Server {
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
             discovery: crate::paths::Discovery::default(),
+            turns: crate::turns::Turns::default(),
         });
         let follower = state.clone();
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });
@@ -162,6 +163,7 @@ impl Server {
             address,
             port: self.address().port(),
             service_address: self.state.service_cidr.api(),
+            service_network: self.state.service_cidr,
             certificate: self.state.authority.certificate_pem().to_owned(),
         };
         bootstrap::ensure(&self.state, &self.handle(), &installation, occasion).await;

@@ -125,7 +125,13 @@ async fn route(
             }
             let attributes = Attributes::Resource(attributes);
             let identity = authorize(state, caller, request.headers(), attributes).await?;
-            resource(state, request, identity, target, found, query).await
+            // Who reads Protocol Buffers is told in them why there is no answer, too.
+            let protobuf = found.as_ref().is_some_and(|resource| resource.has_protobuf())
+                && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
+            match resource(state, request, identity, target, found, query).await {
+                Err(error) if protobuf => Ok(error.protobuf_response()),
+                outcome => outcome,
+            }
         }
     }
 }
@@ -184,7 +190,7 @@ async fn resource(
     let view = if waits && target.verb != Verb::Watch {
         View::Full
     } else {
-        View::negotiate(&parts.headers, &query)?
+        View::negotiate(&parts.headers, &query, resource.has_protobuf())?
     };
     // Watches and streams wait instead of working: they take no place.
     let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };

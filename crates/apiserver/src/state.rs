@@ -26,6 +26,7 @@ use crate::paths::{Discovery, Readiness};
 use crate::payload::Bodies;
 use crate::pki::{Authority, TokenKeys};
 use crate::resource::Table;
+use crate::turns::Turns;
 use crate::workers::Workers;
 
 /// The parts of a running server.
@@ -63,6 +64,8 @@ pub(crate) struct State {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) documents: Documents,
     pub(crate) discovery: Discovery,
+    /// Of writes that change something along with their object.
+    pub(crate) turns: Turns,
 }
 
 /// The store's leases for objects that go by themselves, by how long they stay. Some objects share one.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use model::{Encoded, Object, Status};
 use store::{Compare, KeyRange, Op, Put, Range, Txn};
 
+use crate::admission::Along;
 use crate::cache::Stored;
 use crate::error::{Error, Result};
 use crate::passing;
@@ -40,6 +41,7 @@ pub(crate) async fn create(
     resource: &Resource,
     object: &Object,
     mut namespace: Option<Arc<Stored>>,
+    along: &[Along],
 ) -> Result<Result<Arc<Stored>, Raced>> {
     for _ in 0..NAMESPACE_TRIES {
         // Whoever ends a namespace changes it first, and looks for what is in it then.
@@ -47,7 +49,8 @@ pub(crate) async fn create(
             let key = crate::cache::key(&partition("", NAMESPACES), "", &namespace.name);
             Compare::mod_revision(key, revision_of(namespace.revision()))
         });
-        let written = write(state, resource, object, None, 0, Keep::Durably, within).await?;
+        let conditions = Conditions { within, along };
+        let written = write(state, resource, object, None, 0, Keep::Durably, conditions).await?;
         if written.is_ok() {
             return Ok(written);
         }
@@ -77,6 +80,7 @@ pub(crate) async fn replace(
     object: &Object,
     old: &Object,
     version: u64,
+    along: &[Along],
 ) -> Result<Result<Arc<Stored>, Raced>> {
     if resource.storage.is_passing.is_some_and(|is_passing| is_passing(old, object))
         && let Some(stored) = passing::keep(state, resource, object, version)
@@ -84,7 +88,7 @@ pub(crate) async fn replace(
         return Ok(Ok(stored));
     }
     let keep = if object.is_being_deleted() { Keep::Urgently } else { Keep::Durably };
-    write(state, resource, object, Some(old), version, keep, None).await
+    write(state, resource, object, Some(old), version, keep, Conditions { within: None, along }).await
 }
 
 /// Deletes the object that memory shows as `stored`; gives the version of the deletion.
@@ -93,6 +97,7 @@ pub(crate) async fn delete(
     resource: &Resource,
     stored: &Stored,
     old: &Object,
+    along: &[Along],
 ) -> Result<Result<u64, Raced>> {
     let key = format!("{}{}/{}", crate::cache::ROOT, resource.storage.partition, stored.name);
     let writing = match passing::write(state, resource, &key, &stored.name, stored.revision()) {
@@ -104,13 +109,14 @@ pub(crate) async fn delete(
         .then(Op::Delete(KeyRange::key(key.clone())))
         .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
     claims::own_visible(state, resource, stored.revision()).await;
+    take_along(&mut txn, along);
     let left = claims::release_all(state, resource, &mut txn, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
-        catch_up(state, resource, &done).await;
+        catch_up(state, resource, along, &done).await;
         return Ok(Err(Raced));
     }
-    wait_until_visible(state, resource, version_at(done.revision)).await;
+    wait_until_visible(state, resource, along, version_at(done.revision)).await;
     writing.done();
     claims::release_later(state, resource, old, left).await;
     Ok(Ok(version_at(done.revision)))
@@ -123,7 +129,7 @@ async fn write(
     old: Option<&Object>,
     version: u64,
     keep: Keep,
-    condition: Option<Compare>,
+    conditions: Conditions<'_>,
 ) -> Result<Result<Arc<Stored>, Raced>> {
     let given = object;
     let converted;
@@ -152,18 +158,20 @@ async fn write(
         .when(Compare::mod_revision(key.clone(), writing.revision))
         .then(Op::Put(put))
         .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
-    if let Some(condition) = condition {
-        txn = txn.when(condition);
+    let Conditions { within, along } = conditions;
+    if let Some(within) = within {
+        txn = txn.when(within);
     }
+    take_along(&mut txn, along);
     claims::own_visible(state, resource, version).await;
     let left = claims::exchange(state, resource, &mut txn, given, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
-        catch_up(state, resource, &done).await;
+        catch_up(state, resource, along, &done).await;
         return Ok(Err(Raced));
     }
     let version = version_at(done.revision);
-    wait_until_visible(state, resource, version).await;
+    wait_until_visible(state, resource, along, version).await;
     writing.done();
     claims::release_later(state, resource, given, left).await;
     let partition = state.cache.partition(&resource.storage.partition);
@@ -173,9 +181,34 @@ async fn write(
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(partition.stored(name, value, version)))))
 }
 
-/// Waits until memory shows what has `version`; not when it no longer follows the store.
-async fn wait_until_visible(state: &State, resource: &Resource, version: u64) {
-    let partition = state.cache.partition(&resource.storage.partition);
+/// What has to be so for an object to be stored, and changes with it.
+struct Conditions<'a> {
+    /// The namespace that is to hold it is what it was.
+    within: Option<Compare>,
+    along: &'a [Along],
+}
+
+/// Adds to a transaction what changes along, on condition that it is what it was.
+fn take_along(txn: &mut Txn, along: &[Along]) {
+    for Along { resource, old, new } in along {
+        let partition = partition(&resource.group, &resource.resource);
+        let key = crate::cache::key(&partition, new.namespace().unwrap_or_default(), new.name());
+        let revision = old.revision().map_or(0, revision_of);
+        txn.compare.push(Compare::mod_revision(key.clone(), revision));
+        txn.success.push(Op::Put(Put::new(key, Encoded::encode(new))));
+    }
+}
+
+/// Waits until memory shows what has `version`, and what changed along; not when it no longer follows the store.
+async fn wait_until_visible(state: &State, resource: &Resource, along: &[Along], version: u64) {
+    partition_visible(state, &resource.storage.partition, version).await;
+    for Along { resource, .. } in along {
+        partition_visible(state, &partition(&resource.group, &resource.resource), version).await;
+    }
+}
+
+async fn partition_visible(state: &State, partition: &str, version: u64) {
+    let partition = state.cache.partition(partition);
     tokio::select! {
         () = partition.wait_for(version) => {}
         () = state.closed.cancelled() => {}
@@ -191,9 +224,9 @@ async fn all_visible(state: &State, version: u64) {
 }
 
 /// After a lost race, memory must show what the store has before anyone tries again.
-async fn catch_up(state: &State, resource: &Resource, lost: &store::TxnResult) {
-    if resource.strategy.has_claims() {
-        // It may have been lost over something that another object took.
+async fn catch_up(state: &State, resource: &Resource, along: &[Along], lost: &store::TxnResult) {
+    if resource.strategy.has_claims() || !along.is_empty() {
+        // It may have been lost over something that another object took, or changed.
         all_visible(state, version_at(lost.revision)).await;
         return;
     }
@@ -202,7 +235,7 @@ async fn catch_up(state: &State, resource: &Resource, lost: &store::TxnResult) {
         _ => None,
     });
     match current {
-        Some(kv) => wait_until_visible(state, resource, version_at(kv.mod_revision)).await,
+        Some(kv) => wait_until_visible(state, resource, &[], version_at(kv.mod_revision)).await,
         // It was deleted, nobody says when exactly.
         None => all_visible(state, version_at(lost.revision)).await,
     }

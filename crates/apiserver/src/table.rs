@@ -52,7 +52,7 @@ pub struct TableForm {
 pub struct Column {
     /// The heading, which clients print in capitals.
     pub name: Cow<'static, str>,
-    /// `string` or `integer`.
+    /// `string`, `integer` or `boolean`.
     pub kind: &'static str,
     /// `name` for the column that names the object, otherwise empty.
     pub format: &'static str,
@@ -224,6 +224,12 @@ pub const fn text(name: &'static str, description: &'static str) -> Column {
 pub const fn integer(name: &'static str, description: &'static str) -> Column {
     let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
     Column { name, kind: "integer", format: "", priority: 0, description }
+}
+
+/// A column of what is so or not.
+pub const fn boolean(name: &'static str, description: &'static str) -> Column {
+    let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
+    Column { name, kind: "boolean", format: "", priority: 0, description }
 }
 
 impl Column {

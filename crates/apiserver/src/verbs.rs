@@ -19,7 +19,7 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::request::Verb;
 
-pub(crate) use delete::delete_object;
+pub(crate) use delete::{delete_along, delete_object};
 pub(crate) use list::wait_until_visible;
 pub use modify::Modified;
 pub(crate) use modify::{Part, modify};

@@ -13,6 +13,10 @@ mod admission;
 mod admission_of_others;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/certificates.rs"]
+mod certificates;
+#[path = "api/classes.rs"]
+mod classes;
 #[path = "api/cluster.rs"]
 mod cluster;
 #[path = "api/crowd.rs"]
@@ -23,6 +27,8 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
+#[path = "api/every_kind.rs"]
+mod every_kind;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

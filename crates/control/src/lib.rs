@@ -11,12 +11,16 @@ use base::Clock;
 use client::leader::{self, Candidate, Times};
 use client::recorder::Recorder;
 use client::{Client, Informers};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
 
 mod aggregation;
+mod certificates;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
 mod kinds;
@@ -24,16 +28,22 @@ mod namespace;
 mod objects;
 mod ownership;
 mod pods;
+mod protection;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
+
+pub use certificates::{Asked, Signer};
 
 /// What the controllers are told from outside.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The certificate of the API's authority, PEM: published to every namespace as `kube-root-ca.crt`.
     pub authority: String,
+    /// Who signs the certificates that were approved; none where nobody does.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Who this is among several that could run the controllers, of which one does; none where there are no
     /// others.
     pub candidate: Option<String>,
@@ -99,24 +109,30 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
+    let (replication_events, replication_writer) = recorder("replication-controller");
     let (scheduler_events, scheduler_writer) =
         Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
+    let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
+        replication_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
+        disruption_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
             deployment_events.clone()
         )),
-        acts(&context, "replicaset-controller", |context| replica_set::run(
-            context,
-            replica_set_events.clone()
-        )),
+        acts(&context, "replicaset-controller", |context| {
+            replica_set::run::<ReplicaSet>(context, replica_set_events.clone())
+        }),
+        acts(&context, "replication-controller", |context| {
+            replica_set::run::<ReplicationController>(context, replication_events.clone())
+        }),
         acts(&context, "clusterrole-aggregation-controller", aggregation::run),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         acts(&context, "endpointslice-controller", endpoints::run),
@@ -124,7 +140,15 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         acts(&context, "namespace-controller", namespace::run),
         acts(&context, "generic-garbage-collector", |context| garbage::run(context, garbage_events.clone())),
         acts(&context, "service-account-controller", service_account::run),
+        acts(&context, "resourcequota-controller", resource_quota::run),
+        acts(&context, "disruption-controller", |context| disruption::run(
+            context,
+            disruption_events.clone()
+        )),
+        acts(&context, "pvc-protection-controller", protection::claims),
+        acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
+        certificates::run(&context, config.signer.as_ref()),
     );
 }
 

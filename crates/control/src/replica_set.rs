@@ -1,4 +1,4 @@
-//! ReplicaSets: so many pods of a template, no more and no fewer.
+//! ReplicaSets and ReplicationControllers: so many pods of a template, no more and no fewer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,8 @@ use client::{
     Resource as _, Store,
 };
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use model::select::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use parking_lot::Mutex;
 use tracing::debug;
 
@@ -23,12 +21,15 @@ use crate::pods::{OutlinedPod, PodOutline};
 use crate::{Context, ownership, pods};
 
 mod plan;
+mod set;
 
 use plan::{Step, plan, status};
+pub(crate) use set::Set;
+use set::{Counts, Failure};
 
-/// Runs the controller.
-pub(crate) async fn run(context: Context, recorder: Recorder) {
-    let sets = context.informers.of::<ReplicaSet>();
+/// Runs the controller of one kind of sets.
+pub(crate) async fn run<S: Set>(context: Context, recorder: Recorder) {
+    let sets = context.informers.of::<S>();
     let all_pods = context.informers.of::<Pod>();
     let selected = sets.store();
     // A pod without an owner concerns every set that selects it.
@@ -39,7 +40,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         let namespace = pod.namespace().unwrap_or_default();
         let sets = selected.list_namespace(namespace);
         sets.iter()
-            .filter(|set| selector(set).is_some_and(|selector| pod.is_selected(&selector)))
+            .filter(|set| set.selector().is_some_and(|selector| pod.is_selected(&selector)))
             .map(|set| set.key())
             .collect()
     };
@@ -52,7 +53,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         ready: Mutex::default(),
         context: context.clone(),
     };
-    Controller::new("replicaset", &sets)
+    Controller::new(S::CONTROLLER, &sets)
         .owns(&all_pods)
         .watches(&all_pods, orphans)
         .workers(8)
@@ -60,9 +61,9 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         .await;
 }
 
-struct Reconciler {
+struct Reconciler<S> {
     context: Context,
-    sets: Store<ReplicaSet>,
+    sets: Store<S>,
     pods: Store<Pod>,
     /// What is looked at of all pods of a set.
     outlines: Outlines<Pod, PodOutline>,
@@ -72,7 +73,7 @@ struct Reconciler {
     ready: Mutex<HashMap<ObjectKey, Ages<String>>>,
 }
 
-impl Reconcile for Reconciler {
+impl<S: Set> Reconcile for Reconciler<S> {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
@@ -85,28 +86,31 @@ impl Reconcile for Reconciler {
             return Ok(Action::After(Duration::from_secs(1)));
         }
         let (mut owned, others) = self.owned(&set);
-        if set.metadata.deletion_timestamp.is_none() {
+        let mut acted = Ok(());
+        let wanted = set.wanted();
+        if set.metadata().deletion_timestamp.is_none() {
             self.release(key, &set, others).await?;
             let adopted = self.adopt(key, &set).await?;
-            let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
             owned.extend(adopted);
-            let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
+            let steps = plan(wanted, &owned);
             if !steps.is_empty() && self.stays(key, &set).await? {
-                debug!(replica_set = %key, steps = steps.len(), "acting");
-                self.act(key, &set, steps).await?;
+                debug!(set = %key, kind = S::CONTROLLER, steps = steps.len(), "acting");
+                acted = self.act(key, &set, steps).await;
                 owned = self.owned(&set).0;
             }
         }
-        self.publish(key, &set, &owned).await
+        let failure = acted.as_ref().err().and_then(|error| plan::failure(wanted, &owned, error));
+        let published = self.publish(key, &set, &owned, failure).await;
+        acted.and(published)
     }
 }
 
-impl Reconciler {
+impl<S: Set> Reconciler<S> {
     /// The set's pods, and those whose labels no longer fit: they are none of them, though they still name
     /// the set.
-    fn owned(&self, set: &ReplicaSet) -> (Vec<OutlinedPod>, Vec<OutlinedPod>) {
+    fn owned(&self, set: &S) -> (Vec<OutlinedPod>, Vec<OutlinedPod>) {
         let all = self.outlines.by_controller(set.uid());
-        match selector(set) {
+        match set.selector() {
             Some(selector) => all.into_iter().partition(|pod| pod.is_selected(&selector)),
             None => (all, Vec::new()),
         }
@@ -114,13 +118,13 @@ impl Reconciler {
 
     /// Whether the set is there to stay. Asked of the API: the cache may not show yet that it goes and
     /// leaves its pods behind, and pods that are made for it now would be nobody's.
-    async fn stays(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<bool, Error> {
-        let sets: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
+    async fn stays(&self, key: &ObjectKey, set: &S) -> Result<bool, Error> {
+        let sets: Api<S> = Api::namespaced(&self.context.client, &key.namespace);
         ownership::stays(&sets, set).await
     }
 
     /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
-    async fn release(&self, key: &ObjectKey, set: &ReplicaSet, pods: Vec<OutlinedPod>) -> Result<(), Error> {
+    async fn release(&self, key: &ObjectKey, set: &S, pods: Vec<OutlinedPod>) -> Result<(), Error> {
         for pod in pods.iter().filter(|pod| !pod.outline.is_ending).filter_map(|pod| self.same(pod)) {
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
             ownership::release(&api, set, &*pod).await?;
@@ -134,8 +138,8 @@ impl Reconciler {
     }
 
     /// Takes over pods that the selector fits and nobody owns.
-    async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<OutlinedPod>, Error> {
-        let Some(selector) = selector(set) else { return Ok(Vec::new()) };
+    async fn adopt(&self, key: &ObjectKey, set: &S) -> Result<Vec<OutlinedPod>, Error> {
+        let Some(selector) = set.selector() else { return Ok(Vec::new()) };
         let mut adopted = Vec::new();
         for pod in self.pods.select_orphans(&key.namespace, &selector) {
             if !pods::is_active(&pod) {
@@ -156,7 +160,7 @@ impl Reconciler {
 
     /// Creates and deletes. Creations begin with one and double, so that a template that is refused
     /// is refused once and not a hundred times.
-    async fn act(&self, key: &ObjectKey, set: &ReplicaSet, steps: Vec<Step>) -> Result<(), Error> {
+    async fn act(&self, key: &ObjectKey, set: &S, steps: Vec<Step>) -> Result<(), Error> {
         let (mut create, mut delete) = (0, Vec::new());
         for step in steps {
             match step {
@@ -180,8 +184,8 @@ impl Reconciler {
         results.into_iter().collect()
     }
 
-    async fn create(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<(), Error> {
-        let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+    async fn create(&self, key: &ObjectKey, set: &S) -> Result<(), Error> {
+        let template = set.template().cloned().unwrap_or_default();
         let labels = template.metadata.clone().unwrap_or_default();
         let pod = Pod {
             metadata: ObjectMeta {
@@ -214,7 +218,7 @@ impl Reconciler {
         }
     }
 
-    async fn delete(&self, key: &ObjectKey, set: &ReplicaSet, pod: &Pod) -> Result<(), Error> {
+    async fn delete(&self, key: &ObjectKey, set: &S, pod: &Pod) -> Result<(), Error> {
         let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
         let preconditions = Preconditions { uid: Some(pod.uid().to_owned()), ..Preconditions::default() };
         match api.delete(pod.name(), &DeleteOptions { preconditions, ..DeleteOptions::default() }).await {
@@ -233,16 +237,19 @@ impl Reconciler {
     async fn publish(
         &self,
         key: &ObjectKey,
-        set: &ReplicaSet,
+        set: &S,
         owned: &[OutlinedPod],
+        failure: Option<Failure>,
     ) -> Result<Action, Error> {
         let ages = self.ready_for(key, set, owned);
         let (next, wake) = status(set, owned, &|pod| ages.get(&*pod.uid).copied().unwrap_or_default());
-        let before = set.status.clone().unwrap_or_default();
-        if next != before {
-            let api: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
-            let mut changed = ReplicaSet::clone(set);
-            changed.status = Some(ReplicaSetStatus { conditions: before.conditions, ..next });
+        let next = Counts { terminating: set.counts().terminating.and(next.terminating), ..next };
+        // What failed first is told as long as something does.
+        let failure = failure.map(|failure| set.failure().unwrap_or(failure));
+        if next != set.counts() || failure != set.failure() {
+            let api: Api<S> = Api::namespaced(&self.context.client, &key.namespace);
+            let mut changed = S::clone(set);
+            changed.set_status(next, failure, Time(self.context.clock.now()));
             match api.update_status(&changed).await {
                 Ok(_) | Err(Error::NotFound(_)) => {}
                 // The cache is behind; its next change brings us back.
@@ -254,14 +261,9 @@ impl Reconciler {
     }
 
     /// For how long pods have been ready, where that is asked for.
-    fn ready_for(
-        &self,
-        key: &ObjectKey,
-        set: &ReplicaSet,
-        owned: &[OutlinedPod],
-    ) -> HashMap<String, Duration> {
+    fn ready_for(&self, key: &ObjectKey, set: &S, owned: &[OutlinedPod]) -> HashMap<String, Duration> {
         let mut ready = self.ready.lock();
-        if plan::least_ready(set).is_zero() {
+        if set.least_ready().is_zero() {
             ready.remove(key);
             return HashMap::new();
         }
@@ -269,8 +271,4 @@ impl Reconciler {
         let since = since.filter_map(|pod| Some((pod.uid.clone().into_string(), pod.ready_since?)));
         ready.entry(key.clone()).or_default().look(&*self.context.clock, since)
     }
-}
-
-fn selector(set: &ReplicaSet) -> Option<LabelSelector> {
-    crate::selector(&set.spec.as_ref()?.selector)
 }

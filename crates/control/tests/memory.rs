@@ -171,7 +171,8 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     });
     let stopped = stop.clone();
     let controllers = tokio::spawn(async move {
-        control::run(control::Config { authority, candidate: None }, at_work, clock, stopped).await;
+        let config = control::Config { authority, candidate: None, signer: None };
+        control::run(config, at_work, clock, stopped).await;
     });
     // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer
     // where much else is going on.

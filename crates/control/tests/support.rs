@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use apiserver::node::NoNodes;
+use apiserver::pki::{Authority, CertificateRequest, certificate_ends};
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
 use client::transport::{Body, TransportError, body};
@@ -26,6 +28,7 @@ pub struct Cluster {
     read: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
     authority: String,
+    signs: Arc<Authority>,
     late: Late,
     controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
@@ -45,7 +48,8 @@ impl Cluster {
         config.authorization = kinds::authorization();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
-        let authority = server.authority().certificate_pem().to_owned();
+        let signs = server.authority();
+        let authority = signs.certificate_pem().to_owned();
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(shutdown.clone()));
         let stalled = watch::Sender::new("");
@@ -61,7 +65,7 @@ impl Cluster {
         // The controller may have made it already.
         let _ = Api::namespaced(&steady, "default").create(&account).await;
         let mut cluster =
-            Self { steady, stalled, read, shutdown, authority, late, controllers: None, _root: root };
+            Self { steady, stalled, read, shutdown, authority, signs, late, controllers: None, _root: root };
         cluster.start_controllers();
         cluster
     }
@@ -76,7 +80,9 @@ impl Cluster {
             };
             Client::new(Late { identity, ..late.clone() })
         });
-        let config = control::Config { authority: self.authority.clone(), candidate: None };
+        let signer: Arc<dyn control::Signer> = Arc::new(Signer(Arc::clone(&self.signs)));
+        let config =
+            control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
         let clock = Arc::new(base::SystemClock::new());
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
@@ -112,6 +118,38 @@ impl Drop for Cluster {
 /// A typed object from JSON.
 pub fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("the value fits the type")
+}
+
+/// Signs as the binary's own does.
+struct Signer(Arc<Authority>);
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
+impl control::Signer for Signer {
+    fn read(&self, request: &[u8]) -> Result<control::Asked, String> {
+        let asked = CertificateRequest::parse(request).map_err(|error| error.to_string())?;
+        Ok(control::Asked {
+            common_name: asked.common_name,
+            organizations: asked.organizations,
+            dns_names: asked.dns_names,
+            addresses: asked.addresses,
+            emails: asked.emails,
+            uris: asked.uris,
+        })
+    }
+
+    fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
+        let request = CertificateRequest::parse(request).map_err(|error| error.to_string())?;
+        self.0.sign(&request, usages, lifetime).map_err(|error| error.to_string())
+    }
+
+    fn ends(&self, certificate: &[u8]) -> Option<i64> {
+        certificate_ends(certificate)
+    }
 }
 
 struct Direct(Handle);

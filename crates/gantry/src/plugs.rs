@@ -3,6 +3,8 @@
 
 mod api;
 mod nodes;
+mod signer;
 
 pub(crate) use api::InProcess;
 pub(crate) use nodes::LocalNode;
+pub(crate) use signer::Signer;

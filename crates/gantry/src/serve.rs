@@ -18,7 +18,7 @@ use tracing::info;
 use crate::config::Config;
 use crate::docker_listeners::DockerListeners;
 use crate::init_system;
-use crate::plugs::{InProcess, LocalNode};
+use crate::plugs::{InProcess, LocalNode, Signer};
 use crate::services::Services;
 
 /// The version of Kubernetes whose API is served.
@@ -75,6 +75,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         })?;
     let api = server.handle();
     let api_address = server.address();
+    let authority = server.authority();
     let client = move |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
 
     // 3. Everything that acts.
@@ -97,7 +98,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         Ok(())
     });
     services.start_on(api_runtime, "control", GRACE, {
-        let config = control::Config { authority: authority_certificate(config)?, candidate };
+        let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority)));
+        let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
             client(match actor {

@@ -9,12 +9,23 @@
 mod access;
 mod admission;
 mod amounts;
+mod autoscaler;
+mod claims;
+mod conditions;
 mod content;
+mod device;
+mod difference;
 mod event;
+mod job;
+mod node_selector;
+mod pod_amounts;
 mod pod_spec;
+mod refused;
+mod resource_names;
 mod role_rules;
 mod server;
 mod shown;
+mod spec_and_status;
 mod workload;
 
 use apiserver::Resource;

@@ -1,9 +1,13 @@
 //! What pods and the templates of pods in other kinds have in common: their defaults, their rules, and what to warn of.
 
-mod container;
+pub(crate) mod affinity;
+pub(crate) mod container;
 pub(crate) mod defaults;
+mod environment;
+mod mounts;
 pub(crate) mod probe;
-mod resources;
+mod reference;
+pub(crate) mod resources;
 pub(crate) mod rules;
 pub(crate) mod security;
 pub(crate) mod volume;

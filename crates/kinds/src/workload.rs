@@ -2,6 +2,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod rules;
+pub(crate) mod share;
 
 use apiserver::{Admitting, Context, Strategy, at_once};
 use model::Object;

@@ -1,15 +1,15 @@
 //! A kind is added by one file, and by nothing else.
 //!
-//! The file is `one_file/pod_template.rs`, of a kind that is not served: what a newcomer would put into
-//! `src/core/`. The server is the one that everybody uses; it gets the entry beside all others, as the
+//! The file is `one_file/lease_candidate.rs`, of a kind that is not served: what a newcomer would put into
+//! `src/coordination/`. The server is the one that everybody uses; it gets the entry beside all others, as the
 //! build script would give it.
 #![forbid(unsafe_code)]
 
 #[path = "../build.rs"]
 #[allow(dead_code, reason = "its `main` is for cargo")]
 mod build;
-#[path = "one_file/pod_template.rs"]
-mod pod_template;
+#[path = "one_file/lease_candidate.rs"]
+mod lease_candidate;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ fn the_build_script_finds_the_file() {
     let copy = tempfile::tempdir().expect("temporary directory");
     copy_names(&src, copy.path());
     let before = build::modules(copy.path()).expect("read the sources");
-    std::fs::write(copy.path().join("core/pod_template.rs"), "").expect("write a file");
+    std::fs::write(copy.path().join("coordination/lease_candidate.rs"), "").expect("write a file");
     let after = build::modules(copy.path()).expect("read the sources");
     let added: Vec<&str> = after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
-    let file = copy.path().join("core/pod_template.rs");
+    let file = copy.path().join("coordination/lease_candidate.rs");
     let expected = [
         format!("    #[path = {file:?}]"),
-        "    pub(crate) mod pod_template;".to_owned(),
-        "    all.push(core::pod_template::resource());".to_owned(),
+        "    pub(crate) mod lease_candidate;".to_owned(),
+        "    all.push(coordination::lease_candidate::resource());".to_owned(),
     ];
     assert_eq!(added, expected);
     let kinds = before.lines().filter(|line| line.contains("::resource()")).count();
@@ -57,40 +57,40 @@ fn copy_names(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_the_file_says_is_served() {
-    assert!(kinds::all().iter().all(|known| known.kind != "PodTemplate"), "it is still new");
+    assert!(kinds::all().iter().all(|known| known.kind != "LeaseCandidate"), "it is still new");
     let cluster = Cluster::start().await;
-    let collection = "/api/v1/namespaces/default/podtemplates";
+    let collection = "/apis/coordination.k8s.io/v1beta1/namespaces/default/leasecandidates";
 
     // Discovery: names and subresources.
-    let list = cluster.ok("GET", "/api/v1", "", Value::Null).await;
+    let list = cluster.ok("GET", "/apis/coordination.k8s.io/v1beta1", "", Value::Null).await;
     let find = |name: &str| {
         let resources = list["resources"].as_array().expect("a list");
         resources.iter().find(|one| one["name"] == name).cloned().unwrap_or_default()
     };
-    assert_eq!(find("podtemplates")["shortNames"], json!(["pt"]));
-    assert_eq!(find("podtemplates")["categories"], json!(["all"]));
-    assert_eq!(find("podtemplates/count")["verbs"], json!(["get"]));
+    assert_eq!(find("leasecandidates")["shortNames"], json!(["lcs"]));
+    assert_eq!(find("leasecandidates")["categories"], json!(["all"]));
+    assert_eq!(find("leasecandidates/count")["verbs"], json!(["get"]));
 
     // Defaults, and what the strategy fills in.
-    let template = |labels: Value| {
+    let candidate = |lease: &str| {
         json!({
-            "apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "web"},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "i:1"}]}},
+            "apiVersion": "coordination.k8s.io/v1beta1", "kind": "LeaseCandidate", "metadata": {"name": "web"},
+            "spec": {"leaseName": lease, "binaryVersion": "1.0.0"},
         })
     };
-    let made = cluster.ok("POST", collection, "application/json", template(json!({"app": "web"}))).await;
-    assert_eq!(made["template"]["spec"]["restartPolicy"], "Always");
+    let made = cluster.ok("POST", collection, "application/json", candidate("l1")).await;
+    assert_eq!(made["spec"]["strategy"], "OldestEmulationVersion");
     assert_eq!(made["metadata"]["annotations"]["made-in"], "default");
     assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Update");
 
     // Rules, of an object and of a change.
     let (code, refused) =
-        cluster.send("PUT", &format!("{collection}/web"), "application/json", template(json!({}))).await;
+        cluster.send("PUT", &format!("{collection}/web"), "application/json", candidate("")).await;
     assert_eq!(code, 422, "{refused}");
     let message = refused["message"].as_str().expect("a message");
-    assert!(message.contains("template.metadata.labels: Required value"), "{message}");
-    let patch = json!({"template": {"metadata": {"labels": {"app": "other"}}}});
+    assert!(message.contains("spec.leaseName: Required value"), "{message}");
     let kind = "application/strategic-merge-patch+json";
+    let patch = json!({"spec": {"leaseName": "other"}});
     let (code, refused) = cluster.send("PATCH", &format!("{collection}/web"), kind, patch).await;
     assert_eq!(code, 422, "{refused}");
     assert!(refused["message"].as_str().is_some_and(|m| m.contains("field is immutable")), "{refused}");
@@ -103,21 +103,21 @@ async fn all_that_the_file_says_is_served() {
         .iter()
         .filter_map(|c| c["name"].as_str())
         .collect();
-    assert_eq!(names, ["Name", "Images", "Age"]);
-    assert_eq!(table["rows"][0]["cells"][1], "i:1");
+    assert_eq!(names, ["Name", "Lease", "Age"]);
+    assert_eq!(table["rows"][0]["cells"][1], "l1");
 
     // Fields to select by.
     let selected = |selector: &str| format!("{collection}?fieldSelector={selector}");
-    let found = cluster.ok("GET", &selected("image%3Di:1"), "", Value::Null).await;
+    let found = cluster.ok("GET", &selected("lease%3Dl1"), "", Value::Null).await;
     assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
-    let found = cluster.ok("GET", &selected("image%3Di:2"), "", Value::Null).await;
+    let found = cluster.ok("GET", &selected("lease%3Dl2"), "", Value::Null).await;
     assert_eq!(found["items"].as_array().map(Vec::len), Some(0));
     let (code, _) = cluster.send("GET", &selected("other%3D1"), "", Value::Null).await;
     assert_eq!(code, 400);
 
     // A subresource of its own.
     let count = cluster.ok("GET", &format!("{collection}/web/count"), "", Value::Null).await;
-    assert_eq!(count["containers"], 1);
+    assert_eq!(count["letters"], 2);
 
     // What nodes may do.
     let node = Identity::node("n1");
@@ -125,14 +125,15 @@ async fn all_that_the_file_says_is_served() {
     assert_eq!(cluster.as_identity("DELETE", &format!("{collection}/web"), &node).await, 403);
 
     // What `kubectl explain` reads.
-    let document = cluster.ok("GET", "/openapi/v3/api/v1", "", Value::Null).await;
-    let described = &document["components"]["schemas"]["io.k8s.api.core.v1.PodTemplate"]["description"];
-    assert!(described.as_str().is_some_and(|text| text.contains("template")), "{described}");
+    let document = cluster.ok("GET", "/openapi/v3/apis/coordination.k8s.io/v1beta1", "", Value::Null).await;
+    let described =
+        &document["components"]["schemas"]["io.k8s.api.coordination.v1beta1.LeaseCandidate"]["description"];
+    assert!(described.as_str().is_some_and(|text| text.contains("candidate")), "{described}");
 
     // What must always be there.
-    let permanent =
-        cluster.ok("GET", "/api/v1/namespaces/kube-system/podtemplates/always", "", Value::Null).await;
-    assert_eq!(permanent["template"]["metadata"]["labels"]["app"], "always");
+    let permanent = collection.replace("default", "kube-system") + "/always";
+    let permanent = cluster.ok("GET", &permanent, "", Value::Null).await;
+    assert_eq!(permanent["spec"]["leaseName"], "always");
 }
 
 struct Cluster {
@@ -150,7 +151,7 @@ impl Cluster {
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.authorization = kinds::authorization();
         let mut resources = kinds::all();
-        resources.push(pod_template::resource());
+        resources.push(lease_candidate::resource());
         let store = Arc::new(store.expect("open the store"));
         let server = Server::start(config, store, resources).await.expect("start the server");
         Self { handle: server.handle(), _server: server, _root: root }

@@ -3,16 +3,40 @@
 
 #[path = "values/any.rs"]
 mod any;
+#[path = "values/batch.rs"]
+mod batch;
+#[path = "values/bounds.rs"]
+mod bounds;
+#[path = "values/certificates.rs"]
+mod certificates;
+#[path = "values/classes.rs"]
+mod classes;
 #[path = "values/columns.rs"]
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/devices.rs"]
+mod devices;
+#[path = "values/flow_control.rs"]
+mod flow_control;
+#[path = "values/networking.rs"]
+mod networking;
+#[path = "values/pods.rs"]
+mod pods;
 #[path = "values/roles.rs"]
 mod roles;
 #[path = "values/rules.rs"]
 mod rules;
+#[path = "values/storage.rs"]
+mod storage;
+#[path = "values/table.rs"]
+mod table;
+#[path = "values/volumes.rs"]
+mod volumes;
 #[path = "values/warnings.rs"]
 mod warnings;
+#[path = "values/workloads.rs"]
+mod workloads;
 
 use apiserver::Resource;
 use model::Object;

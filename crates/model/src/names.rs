@@ -37,6 +37,45 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
     errors
 }
 
+/// The same where labels may have underscores in them, as search domains of resolvers may: `_sip._tcp.example.com`.
+pub fn dns1123_subdomain_with_underscores(name: &str) -> Vec<String> {
+    let mut errors = too_long(name, 253);
+    let is_label = |label: &str| {
+        let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        match bytes {
+            [] => false,
+            [only] => plain(*only),
+            [first, middle @ .., last] => {
+                plain(*first)
+                    && plain(*last)
+                    && middle.iter().all(|byte| plain(*byte) || b"-_".contains(byte))
+            }
+        }
+    };
+    if !name.split('.').all(is_label) {
+        errors.push(pattern(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and \
+             must start and end with an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
+/// The name of an HTTP header: `X-Header-Name`.
+pub fn http_header(name: &str) -> Vec<String> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Vec::new();
+    }
+    vec![pattern(
+        "a valid HTTP header must consist of alphanumeric characters or '-'",
+        "[-A-Za-z0-9]+",
+        &["X-Header-Name"],
+    )]
+}
+
 /// A DNS label of RFC 1035, which begins with a letter: `my-service`.
 pub fn dns1035_label(name: &str) -> Vec<String> {
     let mut errors = too_long(name, 63);
@@ -180,6 +219,34 @@ pub fn path_segment(name: &str) -> Vec<String> {
             .map(|illegal| format!("may not contain '{illegal}'"))
             .collect(),
     }
+}
+
+/// A DNS name that stands for all below a domain: `*.example.com`.
+pub fn wildcard_subdomain(name: &str) -> Vec<String> {
+    let mut errors = too_long(name, 253);
+    if !name.strip_prefix("*.").is_some_and(is_subdomain) {
+        errors.push(pattern(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+             consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
+/// An identifier of C: `my_name`.
+pub fn c_identifier(name: &str) -> Vec<String> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if begins && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Vec::new();
+    }
+    vec![pattern(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+         characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
 }
 
 /// Cuts what `generateName` gave, so that five random characters still fit, and adds them.

@@ -3,6 +3,7 @@
 //! Types are checked before, by [`crate::decode`]; defaults are filled in before, as
 //! [`crate::default`] says. The rules of metadata hold for all kinds; those of one are [`Rules`].
 
+pub mod format;
 pub mod metadata;
 
 use serde_json::{Map, Value};
@@ -30,14 +31,27 @@ pub trait Rules: Send + Sync + 'static {
         names::dns1123_subdomain(name)
     }
 
+    /// Whether it is one of Kubernetes' own kinds, whose finalizers have a domain unless they are Kubernetes'.
+    fn is_own(&self) -> bool {
+        true
+    }
+
     /// Rules of an object as it is.
     fn object(&self, _object: &Object, _errors: &mut Errors) {}
+
+    /// Rules of an object that is to be made, besides those of any.
+    fn creation(&self, _object: &Object, _errors: &mut Errors) {}
 
     /// Rules of the change from `old`.
     fn change(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
 
     /// Rules of the change from `old` by the `status` subresource.
     fn status(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
+
+    /// Rules of the change from `old` by any subresource that is a part of the object, by its name.
+    fn part(&self, _part: &str, object: &Object, old: &Object, errors: &mut Errors) {
+        self.status(object, old, errors);
+    }
 }
 
 /// No rules but those of metadata.
@@ -51,6 +65,7 @@ impl Rules for Plain {}
 pub struct Functions {
     name: fn(&str) -> Vec<String>,
     object: fn(&Object, &mut Errors),
+    creation: fn(&Object, &mut Errors),
     change: fn(&Object, &Object, &mut Errors),
     status: fn(&Object, &Object, &mut Errors),
 }
@@ -58,7 +73,7 @@ pub struct Functions {
 impl Functions {
     /// Rules of names alone.
     pub fn named(name: fn(&str) -> Vec<String>) -> Self {
-        Self { name, object: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
+        Self { name, object: |_, _| {}, creation: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
     }
 
     /// Rules of an object as it is.
@@ -69,6 +84,11 @@ impl Functions {
     /// The same with other rules of names.
     pub fn name(self, name: fn(&str) -> Vec<String>) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same with rules of an object that is to be made, besides those of any.
+    pub fn creation(self, creation: fn(&Object, &mut Errors)) -> Self {
+        Self { creation, ..self }
     }
 
     /// The same with rules of the change from the second to the first.
@@ -91,6 +111,10 @@ impl Rules for Functions {
         (self.object)(object, errors);
     }
 
+    fn creation(&self, object: &Object, errors: &mut Errors) {
+        (self.creation)(object, errors);
+    }
+
     fn change(&self, object: &Object, old: &Object, errors: &mut Errors) {
         (self.change)(object, old, errors);
     }
@@ -104,27 +128,59 @@ impl Rules for Functions {
 pub fn create(rules: &dyn Rules, object: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::object(object, scope, rules, &mut errors);
+    own_finalizers(rules, object, &mut errors);
     rules.object(object, &mut errors);
+    rules.creation(object, &mut errors);
     errors
 }
 
-/// What is wrong with an object that is to replace `old`.
+/// What is wrong with an object that is to replace `old`. What was wrong with that already, by rules that came
+/// after it, and has not changed holds up nothing else.
 pub fn update(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
+    own_finalizers(rules, object, &mut errors);
+    let before = errors.len();
     rules.object(object, &mut errors);
+    if errors.len() > before {
+        let mut known = Vec::new();
+        rules.object(old, &mut known);
+        let mut at = 0;
+        errors.retain(|error| {
+            at += 1;
+            at <= before || !known.contains(error)
+        });
+    }
     rules.change(object, old, &mut errors);
     errors
 }
 
 /// What is wrong with an object that is to replace `old` through its `status` subresource.
 pub fn update_status(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
+    update_part(rules, "status", object, old, scope)
+}
+
+/// What is wrong with an object that is to replace `old` through the subresource `part`.
+pub fn update_part(
+    rules: &dyn Rules,
+    part: &str,
+    object: &Object,
+    old: &Object,
+    scope: Scope,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
-    rules.status(object, old, &mut errors);
+    own_finalizers(rules, object, &mut errors);
+    rules.part(part, object, old, &mut errors);
     errors
+}
+
+fn own_finalizers(rules: &dyn Rules, object: &Object, errors: &mut Errors) {
+    if rules.is_own() {
+        metadata::own_finalizers(object, errors);
+    }
 }
 
 /// The text in a field, nothing where there is none.
@@ -178,12 +234,59 @@ pub fn one_of(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>, a
     }
 }
 
-/// An IP address, as Kubernetes words it.
+/// An IP address, as Kubernetes words it. None is meant by an address of the other family, and none has zeros
+/// at the beginning of its numbers, which some take for octal ones.
 pub fn address(errors: &mut Errors, path: &Path<'_>, address: &str) {
-    if address.parse::<std::net::IpAddr>().is_err() {
-        let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(FieldError::invalid(path, address, message));
+    use std::net::IpAddr;
+    let message = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(six)) if six.to_ipv4_mapped().is_some() => "must not be an IPv4-mapped IPv6 address",
+        Ok(_) => return,
+        Err(_) if without_zeros(address).parse::<std::net::Ipv4Addr>().is_ok() => "must not have leading 0s",
+        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    };
+    errors.push(FieldError::invalid(path, address, message));
+}
+
+/// A range of IP addresses, as Kubernetes words it.
+pub fn range(errors: &mut Errors, path: &Path<'_>, range: &str) {
+    use std::net::IpAddr;
+    let mut refuse = |message: &str| errors.push(FieldError::invalid(path, range, message));
+    let parsed = range.split_once('/').and_then(|(address, length)| {
+        let plain = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+        let bits: u32 = length.parse().ok().filter(|_| plain)?;
+        let parsed = address.parse::<IpAddr>();
+        let has_zeros = parsed.is_err();
+        let parsed = parsed.or_else(|_| without_zeros(address).parse::<IpAddr>()).ok()?;
+        let most = if parsed.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then_some((parsed, bits, has_zeros, length.len() > 1 && length.starts_with('0')))
+    });
+    let Some((address, bits, has_zeros, length_has_zeros)) = parsed else {
+        return refuse("must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    };
+    if has_zeros {
+        return refuse("must not have leading 0s in IP");
     }
+    if length_has_zeros {
+        return refuse("must not have leading 0s in prefix length");
+    }
+    let has_host_bits = match address {
+        IpAddr::V4(four) => four.to_bits().checked_shl(bits).unwrap_or_default() != 0,
+        IpAddr::V6(six) => six.to_bits().checked_shl(bits).unwrap_or_default() != 0,
+    };
+    if has_host_bits {
+        refuse("must not have bits set beyond the prefix length");
+    } else if matches!(address, IpAddr::V6(six) if six.to_ipv4_mapped().is_some() && bits >= 96) {
+        refuse("must not have an IPv4-mapped IPv6 address");
+    }
+}
+
+/// An IPv4 address without zeros at the beginning of its numbers.
+fn without_zeros(address: &str) -> String {
+    let plain = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    address.split('.').map(plain).collect::<Vec<_>>().join(".")
 }
 
 /// Reports an address at which nobody but whoever sends to it can be: a service that leads there leads to

@@ -28,9 +28,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 pub struct Authority {
     certificate_pem: String,
     certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
 }
 
 /// What is wrong with an authority's own time.
@@ -135,11 +135,20 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, identity.user.as_str());
-        for group in identity.groups.iter().filter(|g| *g != crate::identity::AUTHENTICATED) {
-            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
-        }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, &identity.user, lifetime)
+        let mut issued = self.issue(params, &identity.user, lifetime)?;
+        let groups: Vec<&str> = identity
+            .groups
+            .iter()
+            .map(String::as_str)
+            .filter(|g| *g != crate::identity::AUTHENTICATED)
+            .collect();
+        if !groups.is_empty() {
+            let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes());
+            let der = der.map_err(|_| PkiError::Key { what: "a client's certificate" })?;
+            issued.certificate = self.with_subject(&der, &identity.user, &groups)?;
+        }
+        Ok(issued)
     }
 
     /// Issues a server certificate for `names` and `addresses`.
@@ -180,7 +189,7 @@ fn new_key(name: &str) -> Result<KeyPair, PkiError> {
     KeyPair::generate().map_err(|source| PkiError::Make { name: name.to_owned(), source })
 }
 
-fn new_serial(random: &dyn Random) -> SerialNumber {
+pub(super) fn new_serial(random: &dyn Random) -> SerialNumber {
     let mut bytes = [0; 16];
     random.fill(&mut bytes);
     // A serial number is positive.

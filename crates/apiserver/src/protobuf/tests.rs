@@ -78,3 +78,61 @@ fn what_is_cut_short_or_unknown_is_refused() {
     assert_eq!(document(b"{}"), Err(ProtobufError::Malformed));
     assert!(matches!(document(&body("v9", "Nothing", b"")), Err(ProtobufError::Unknown { .. })));
 }
+
+/// A document is written and read again as it was.
+#[track_caller]
+fn check_both_ways(object: Value) {
+    let body = encode::document(&object).expect("a kind with this form");
+    assert_eq!(document(&body), Ok(object));
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    check_both_ways(
+        json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "dg=="}}),
+    );
+    check_both_ways(json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {
+            "name": "a", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"a": "b", "c": ""},
+            "managedFields": [{"manager": "m", "fieldsV1": {"f:a": {}}}],
+        },
+        "spec": {
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "w", "projected": {"sources": [{"configMap": {"name": "c"}}]}}],
+            "containers": [{
+                "name": "c", "resources": {"requests": {"cpu": "100m"}},
+                "livenessProbe": {"httpGet": {"path": "/", "port": "http"}}, "readinessProbe": {"tcpSocket": {"port": 80}},
+            }],
+            "securityContext": {"supplementalGroups": [1, 2, 3], "runAsUser": 0},
+            "terminationGracePeriodSeconds": 0,
+        },
+    }));
+    check_both_ways(json!({
+        "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "spec": {"renewTime": "2026-01-01T00:00:00.123456Z", "leaseTransitions": 0},
+    }));
+    check_both_ways(json!({
+        "kind": "CertificateSigningRequest", "apiVersion": "certificates.k8s.io/v1",
+        "spec": {"request": "YQ==", "signerName": "a.b/c", "extra": {"k": ["a", "b"]}},
+    }));
+    check_both_ways(json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "m", "code": 404,
+        "details": {"name": "a", "causes": [{"reason": "r"}]},
+    }));
+}
+
+#[test]
+fn what_is_not_of_its_type_is_left_out() {
+    let odd = json!({
+        "kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": 7, "labels": [], "creationTimestamp": "never"},
+        "data": {"k": "v"}, "binaryData": {"b": "no base64"}, "other": true,
+    });
+    let body = encode::document(&odd).expect("a kind with this form");
+    assert_eq!(
+        document(&body),
+        Ok(
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}, "data": {"k": "v"}, "binaryData": {"b": ""}})
+        )
+    );
+    assert_eq!(encode::document(&json!({"kind": "Thing", "apiVersion": "example.com/v1"})), None);
+}

@@ -10,6 +10,11 @@ impl Message {
         self.0
     }
 
+    /// One that goes on after these bytes.
+    pub(crate) fn begun(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     /// A text, unless it is empty.
     pub(crate) fn text(&mut self, number: u32, text: &str) {
         if !text.is_empty() {
@@ -32,10 +37,28 @@ impl Message {
         self.bytes(number, &inner.0);
     }
 
-    fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.varint(u64::from(number) << 3 | 2);
-        self.varint(bytes.len() as u64);
+    /// Bytes, even if there are none.
+    pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.prefix(number, bytes.len());
         self.0.extend_from_slice(bytes);
+    }
+
+    /// What comes before so many bytes.
+    pub(crate) fn prefix(&mut self, number: u32, length: usize) {
+        self.varint(u64::from(number) << 3 | 2);
+        self.varint(length as u64);
+    }
+
+    /// A number, even if it is 0.
+    pub(crate) fn number(&mut self, number: u32, value: u64) {
+        self.varint(u64::from(number) << 3);
+        self.varint(value);
+    }
+
+    /// A number that need not be whole.
+    pub(crate) fn double(&mut self, number: u32, value: f64) {
+        self.varint(u64::from(number) << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     fn varint(&mut self, mut number: u64) {

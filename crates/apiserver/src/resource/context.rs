@@ -76,6 +76,17 @@ impl<'a> Context<'a> {
         partition.get(&object_name(namespace, name)).map(|stored| stored.object())
     }
 
+    /// The cluster-wide objects of another resource in whose JSON text these words stand, as they are stored
+    /// now: only they are read. For kinds of which there are few.
+    pub fn all_containing(&self, resource: &GroupResource, words: &str) -> Vec<Object> {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        let (all, _) = partition.snapshot(0, "");
+        let has_words = |stored: &&Arc<Stored>| {
+            std::str::from_utf8(stored.encoded().text()).is_ok_and(|text| text.contains(words))
+        };
+        all.iter().filter(has_words).map(|stored| stored.object()).collect()
+    }
+
     /// Whether there is such an object: quicker than to look at it.
     pub fn exists(&self, resource: &GroupResource, namespace: &str, name: &str) -> bool {
         let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
@@ -89,6 +100,21 @@ impl<'a> Context<'a> {
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let (found, _) = partition.snapshot(self.state.cache.revision(), &prefix);
         found.iter().map(|stored| stored.object()).collect()
+    }
+
+    /// How many objects of another resource are in a namespace: quicker than to look at them.
+    pub fn count(&self, resource: &GroupResource, namespace: &str) -> usize {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        partition.snapshot(self.state.cache.revision(), &format!("{namespace}/")).0.len()
+    }
+
+    /// Waits until memory shows of all other objects what there was when `object` was stored, which comes from
+    /// memory.
+    pub async fn sees(&self, object: &Object) -> Result<()> {
+        let Some(version) = object.revision() else { return Ok(()) };
+        self.state.cache.ask_for_progress();
+        let caught_up = self.state.cache.wait_for(version).await;
+        caught_up.map_err(|current| Error::too_large_version(version, current))
     }
 
     /// What is allocated to objects of this resource.

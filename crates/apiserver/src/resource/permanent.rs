@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use model::Object;
 use serde_json::Value;
 
+use crate::config::ServiceCidr;
+
 /// What such objects are made from.
 #[derive(Clone, Debug)]
 pub struct Installation {
@@ -14,6 +16,8 @@ pub struct Installation {
     pub port: u16,
     /// The server's address among those of services.
     pub service_address: Ipv4Addr,
+    /// The network of services' addresses.
+    pub service_network: ServiceCidr,
     /// The certificate of the installation's authority, in PEM.
     pub certificate: String,
 }

@@ -21,6 +21,11 @@ pub fn at_once<'a, T>(outcome: Result<T>) -> Admitting<'a, T> {
     Either::Left(ready(outcome))
 }
 
+/// What a strategy comes to after it has asked somebody, or waited.
+pub fn after_asking<'a, T>(outcome: impl Future<Output = Result<T>> + Send + 'a) -> Admitting<'a, T> {
+    Either::Right(Box::pin(outcome))
+}
+
 /// What one resource does differently from the others. Each method has what most resources do.
 ///
 /// Those that admit may take their time and fail; the others look at the object, and at what is in memory.
@@ -68,6 +73,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Takes from `new` only what the status subresource may change; the rest is from `old`.
     fn status_update(&self, new: Object, old: &Object) -> Object {
         status_and_metadata(new, old, self.kept_by_status())
+    }
+
+    /// As [`Strategy::status_update`], for any subresource that is a part of the object, by its name.
+    fn part_update(&self, _context: &Context<'_>, _part: &str, new: Object, old: &Object) -> Object {
+        self.status_update(new, old)
     }
 
     /// How long an object may take to end after it was deleted, and what changes when that begins.

@@ -35,7 +35,7 @@ pub struct Subresource {
 /// What a subresource does.
 #[derive(Clone)]
 pub(crate) enum Does {
-    /// Reads and changes the status of the object.
+    /// Reads and changes the status of the object, or another part that is not its sender's to want.
     Status,
     /// Reads and changes the number of replicas.
     Scale,
@@ -66,6 +66,13 @@ impl Subresource {
     /// A subresource of which `handler` says what it does. It takes and gives the resource's own kind.
     pub fn new(name: &str, verbs: &[Verb], handler: impl Handler) -> Self {
         Self::of(name, verbs, Does::Own(Arc::new(handler)))
+    }
+
+    /// A part of the object, which is read with the whole of it and changed as its status is; what of it may
+    /// change says [`Strategy::part_update`](super::Strategy::part_update), and what must hold
+    /// [`Rules::part`](model::validate::Rules::part).
+    pub fn part(name: &str) -> Self {
+        Self::of(name, &PART, Does::Status)
     }
 
     fn of(name: &str, verbs: &[Verb], does: Does) -> Self {

@@ -155,11 +155,13 @@ async fn admit_and_store(
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());
     }
     phases::validate_by_others(call, &write, Some(&object)).await?;
+    let accompanied = phases::accompany(call, &write, &object).await?;
     let warnings = phases::warnings(call, Part::Whole, &object, None);
     if options.dry_run {
         return Ok(Ok(Created { outcome: Outcome::DryRun(object), warnings }));
     }
-    let stored = storage::create(&call.state, &call.resource, &object, namespace).await?;
+    let along = &accompanied.along;
+    let stored = storage::create(&call.state, &call.resource, &object, namespace, along).await?;
     Ok(match stored {
         Ok(stored) => Ok(Created { outcome: Outcome::Stored(call.served(stored).await?), warnings }),
         Err(raced) => Err(raced),

@@ -6,13 +6,13 @@ use model::{Object, Status};
 
 use super::modify::is_free;
 use super::phases;
-use crate::admission::Operation;
+use crate::admission::{Along, Operation};
 use crate::body::Body;
-use crate::call::{Call, json_response};
+use crate::call::{Call, with_warnings};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::request::{DeleteOptions, Propagation};
-use crate::resource::Graceful;
+use crate::resource::{Graceful, Resource};
 use crate::storage::{self, Raced};
 
 /// The finalizers of the garbage collector.
@@ -32,17 +32,30 @@ pub(crate) enum Deleted {
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = decode::delete_options(call)?;
     let deleted = delete_object(call, &options).await?;
+    let warning =
+        call.resource.orphans.filter(|warning| !warning.is_empty() && options.propagation().is_none());
+    let warnings: Vec<String> = warning.into_iter().map(str::to_owned).collect();
     Ok(match deleted {
         Deleted::Gone(object) if call.resource.strategy.answers_deleted_object() => {
-            call.answer_object(StatusCode::OK, &object, &[])
+            call.answer_object(StatusCode::OK, &object, &warnings)
         }
-        Deleted::Gone(object) => json_response(StatusCode::OK, Body::full(success(call, &object))),
-        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &[]),
+        Deleted::Gone(object) => with_warnings(call.answer_status(&success(call, &object)), &warnings),
+        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &warnings),
     })
 }
 
 /// Deletes the object that the path names.
 pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Deleted> {
+    delete_along(call, options, |_, _| Ok(Vec::new())).await
+}
+
+/// As [`delete_object`], with what `along` says that is to change with it: it sees the object as it is, and as it
+/// will be if it does not go at once. It may refuse, and is asked anew where somebody was faster.
+pub(crate) async fn delete_along(
+    call: &Call,
+    options: &DeleteOptions,
+    along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
+) -> Result<Deleted> {
     let dry_run = options.is_dry_run();
     for _ in 0..TRIES {
         let live = call.live()?;
@@ -52,12 +65,13 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         phases::validate_by_others(call, &write, None).await?;
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
-        propagate(&mut new, options);
+        propagate(&call.resource, &mut new, options);
+        let along = along(&old, &mut new)?;
         if is_free(&call.resource, &new, graceful) {
             if dry_run {
                 return Ok(Deleted::Gone(old));
             }
-            match storage::delete(&call.state, &call.resource, &live, &old).await? {
+            match storage::delete(&call.state, &call.resource, &live, &old, &along).await? {
                 Ok(_) => return Ok(Deleted::Gone(old)),
                 Err(Raced) => continue,
             }
@@ -66,7 +80,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         if dry_run || new == old {
             return Ok(Deleted::Pending(new));
         }
-        match storage::replace(&call.state, &call.resource, &new, &old, live.revision()).await? {
+        match storage::replace(&call.state, &call.resource, &new, &old, live.revision(), &along).await? {
             Ok(stored) => return Ok(Deleted::Pending(call.served(stored).await?.object())),
             Err(Raced) => continue,
         }
@@ -88,8 +102,9 @@ fn begin(call: &Call, object: &mut Object, graceful: Graceful) {
     }
 }
 
-fn propagate(object: &mut Object, options: &DeleteOptions) {
-    let Some(propagation) = options.propagation() else { return };
+fn propagate(resource: &Resource, object: &mut Object, options: &DeleteOptions) {
+    let unsaid = || resource.orphans.filter(|_| !is_settled(object)).map(|_| Propagation::Orphan);
+    let Some(propagation) = options.propagation().or_else(unsaid) else { return };
     let wanted = match propagation {
         Propagation::Orphan => Some(ORPHAN),
         Propagation::Foreground => Some(FOREGROUND),
@@ -103,6 +118,12 @@ fn propagate(object: &mut Object, options: &DeleteOptions) {
         finalizers.push(wanted.to_owned());
     }
     object.set_finalizers(finalizers);
+}
+
+/// Whether it was said before what becomes of the dependents.
+fn is_settled(object: &Object) -> bool {
+    object.is_being_deleted()
+        || object.finalizers().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND)
 }
 
 fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Object) -> Result<()> {
@@ -121,13 +142,12 @@ fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Object) -> Re
     Ok(())
 }
 
-fn success(call: &Call, object: &Object) -> Vec<u8> {
-    let status = Status::success(Some(Details {
+fn success(call: &Call, object: &Object) -> Status {
+    Status::success(Some(Details {
         name: object.name().to_owned(),
         group: call.resource.group.clone(),
         kind: call.resource.plural.clone(),
         uid: object.uid().to_owned(),
         ..Details::default()
-    }));
-    serde_json::to_vec(&status).expect("a status always has a text")
+    }))
 }

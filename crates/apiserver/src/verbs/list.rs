@@ -12,6 +12,7 @@ use crate::cache::Stored;
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::View;
+use crate::protobuf::encode;
 use crate::render::{self, Form};
 use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
@@ -97,14 +98,23 @@ pub(super) fn respond(
     next: Option<Next>,
 ) -> Response<Body> {
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let own = call.identity.is_component();
+    if call.view.is_protobuf() {
+        let (token, remaining) = match &next {
+            Some(next) => (next.token.as_str(), next.remaining),
+            None => ("", None),
+        };
+        let metadata = encode::list_metadata(revision, token, remaining);
+        return call.respond(StatusCode::OK, render::messages(&call.state, own, form, objects, metadata));
+    }
     let (head, tail): (Vec<u8>, &'static [u8]) = match call.view {
         View::Table(form) => (table_head(call, revision, next, form), b"]}"),
-        View::Full | View::Metadata(_) => (list_head(call, revision, next), b"]}\n"),
+        _ => (list_head(call, revision, next), b"]}\n"),
     };
     if call.shares() {
         return share::list([head.as_slice(), tail].concat(), objects);
     }
-    let body = render::list(&call.state, call.identity.is_component(), form, objects, head, tail);
+    let body = render::list(&call.state, own, form, objects, head, tail);
     json_response(StatusCode::OK, body)
 }
 

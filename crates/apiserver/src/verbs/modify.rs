@@ -11,7 +11,7 @@ use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
 use super::{managed, phases};
-use crate::admission::{Operation, Write};
+use crate::admission::{Along, Operation, Write};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -40,7 +40,7 @@ const KEPT: [&str; 8] = [
 pub(crate) enum Part {
     /// What is wanted, and metadata.
     Whole,
-    /// Its status.
+    /// Its status, or another part with a subresource of its own.
     Status,
     /// The number of replicas.
     Scale,
@@ -165,8 +165,9 @@ async fn attempt(
     };
     let new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
     phases::validate_by_others(call, &write, Some(&new)).await?;
+    let accompanied = phases::accompany(call, &write, &new).await?;
     let warnings = phases::warnings(call, part, &new, Some(old));
-    let stored = keep(call, options, new, old, live).await?;
+    let stored = keep(call, options, new, old, live, &accompanied.along).await?;
     Ok(stored.map(|outcome| Modified { outcome, warnings }))
 }
 
@@ -177,12 +178,13 @@ async fn keep(
     mut new: Object,
     old: &Object,
     live: &Arc<Stored>,
+    along: &[Along],
 ) -> Result<Result<Outcome, Raced>> {
     if goes_now(&call.resource, &new) {
         if options.dry_run {
             return Ok(Ok(Outcome::DryRun(new)));
         }
-        let deleted = storage::delete(&call.state, &call.resource, live, old).await?;
+        let deleted = storage::delete(&call.state, &call.resource, live, old, along).await?;
         return Ok(deleted.map(|_| Outcome::Gone(new)));
     }
     if !settle(old, &mut new) {
@@ -191,7 +193,7 @@ async fn keep(
     if options.dry_run {
         return Ok(Ok(Outcome::DryRun(new)));
     }
-    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision()).await?;
+    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision(), along).await?;
     Ok(match stored {
         Ok(stored) => Ok(Outcome::Stored(call.served(stored).await?)),
         Err(raced) => Err(raced),
@@ -208,7 +210,7 @@ async fn prepare(
     new: Object,
     old: &Object,
 ) -> Result<Object> {
-    let restore = |new| restored(&call.resource, part, new, old);
+    let restore = |new| restored(call, part, new, old);
     let mut new = restore(new);
     phases::default(call, &mut new);
     if let Some(manager) = manager {
@@ -225,14 +227,17 @@ async fn prepare(
 }
 
 /// The new form with what this part may not change as it was.
-fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> Object {
+fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
+    let resource = &*call.resource;
     keep_identity(&mut new, old);
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
-        Part::Status => return resource.strategy.status_update(new, old),
+        Part::Status => {
+            return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
+        }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new

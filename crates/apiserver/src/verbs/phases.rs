@@ -8,6 +8,7 @@
 //! | mutate | others, then the resource's strategy, change the object | [`mutate`] |
 //! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`mutate`], [`validate`] |
 //! | validate by others | others may refuse | [`validate_by_others`] |
+//! | accompany | what has to change along with the object is settled; quotas may refuse | [`accompany`] |
 //! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
 //!
 //! What is read, be it to be changed, is in the version that the path names: see [`Call::served`]. All
@@ -20,9 +21,10 @@ use model::field::FieldError;
 use model::{Object, Status};
 
 use super::Part;
-use crate::admission::{Operation, Write};
+use crate::admission::{Along, MOST_ALONG, Operation, Write};
 use crate::call::Call;
 use crate::error::{Error, Result};
+use crate::turns::Turn;
 
 /// The write as others see it.
 pub(super) fn write<'a>(
@@ -61,10 +63,13 @@ pub(super) async fn mutate(
     }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
-        (None, _) => strategy.admit_create(&write.context, object).await,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
-        (Some(_), Part::Status | Part::Own) => Ok(()),
+        (None, _) => strategy.admit_create(&write.context, object).await?,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
+        (Some(_), Part::Status | Part::Own) => return Ok(()),
     }
+    // An object that begins with an empty status has the zeros of one, too.
+    default(call, object);
+    Ok(())
 }
 
 /// Drops what others put in that the schema lacks.
@@ -82,7 +87,9 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(old), Part::Status) => {
+            model::validate::update_part(rules, write.subresource, object, old, scope)
+        }
         (Some(_), Part::Own) => Vec::new(),
     };
     if matches!(part, Part::Whole | Part::Scale) {
@@ -96,10 +103,15 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
 
 /// What is odd about an object that may be written all the same.
 pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
-    match call.resource.warnings {
-        Some(warnings) if matches!(part, Part::Whole | Part::Scale) => warnings(object, old),
-        _ => Vec::new(),
+    if !matches!(part, Part::Whole | Part::Scale) {
+        return Vec::new();
     }
+    let without_effect = call
+        .resource
+        .without_effect
+        .map(|what| format!("this {} is stored, but {what} yet", call.resource.kind));
+    let odd = call.resource.warnings.map(|warnings| warnings(object, old));
+    without_effect.into_iter().chain(odd.into_iter().flatten()).collect()
 }
 
 /// Others may refuse.
@@ -112,4 +124,29 @@ pub(super) async fn validate_by_others(
         other.validate(write, object).await?;
     }
     Ok(())
+}
+
+/// What changes along with an object, and the turn in which it does.
+pub(super) struct Accompanied {
+    pub(super) along: Vec<Along>,
+    _turn: Option<Turn>,
+}
+
+/// Asks those who change something along with the object; they may refuse, last of all. What it gives is held until
+/// the object is stored.
+pub(super) async fn accompany(call: &Call, write: &Write<'_>, object: &Object) -> Result<Accompanied> {
+    let others = || call.state.admission.iter().filter(|other| other.takes_turns(write));
+    if others().next().is_none() {
+        return Ok(Accompanied { along: Vec::new(), _turn: None });
+    }
+    let turn = call.state.turns.take(call.namespace()).await?;
+    let mut along = Vec::new();
+    for other in others() {
+        along.extend(other.along(write, object)?);
+    }
+    if along.len() > MOST_ALONG {
+        let why = format!("more than {MOST_ALONG} other objects would have to change along with it");
+        return Err(write.context.forbidden(object, why));
+    }
+    Ok(Accompanied { along, _turn: Some(turn) })
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt as _;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use model::shared::Told;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::body::Body;
@@ -23,6 +23,7 @@ use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::View;
+use crate::protobuf::encode;
 use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
@@ -125,14 +126,19 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         let oldest = watcher.call.state.cache.revision();
         watcher.fail(&past::expired(revision, oldest));
     }
-    let shares = watcher.call.shares();
+    let (shares, view) = (watcher.call.shares(), watcher.call.view);
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|lines| (lines, watcher))
     });
     Ok(if shares {
         share::respond(stream.map(|lines| lines.told))
     } else {
-        json_response(StatusCode::OK, Body::stream(stream.map(|lines| lines.text.freeze())))
+        let mut response =
+            json_response(StatusCode::OK, Body::stream(stream.map(|lines| lines.text.freeze())));
+        if view.is_protobuf() {
+            response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
+        }
+        response
     })
 }
 
@@ -269,11 +275,7 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, initial_end: bool) {
-        let resource = &self.call.resource;
-        let (kind, api_version) = match self.call.view {
-            View::Metadata(version) => ("PartialObjectMetadata".to_owned(), version.api_version().to_owned()),
-            View::Full | View::Table(_) => (resource.kind.clone(), resource.api_version()),
-        };
+        let (kind, api_version) = self.call.view.object_kind(&self.call.resource);
         let mut metadata = json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -315,6 +317,10 @@ impl Lines {
         }
         let text = &mut self.written.text;
         let resource = &self.form.resource;
+        if self.form.view.is_protobuf() {
+            encode::frame(text, kind, &self.form.view.render(resource, &stored.object(), now));
+            return;
+        }
         let View::Table(form) = self.form.view else {
             frame_with(text, kind, stored.len(), |text| self.form.write(stored, text));
             return;
@@ -332,6 +338,12 @@ impl Lines {
 
     /// Tells something that is no object of the resource.
     fn other(&mut self, kind: &str, object: &[u8]) {
+        if self.form.view.is_protobuf() {
+            let value: Value = serde_json::from_slice(object).unwrap_or_default();
+            let document = encode::document(&value).unwrap_or_default();
+            encode::frame(&mut self.written.text, kind, &document);
+            return;
+        }
         frame(&mut self.written.text, kind, object);
         if self.shares {
             let line = std::mem::take(&mut self.written.text).freeze();

@@ -429,7 +429,7 @@ async fn a_collection_is_deleted_as_far_as_it_is_selected() {
 }
 
 #[tokio::test]
-async fn yaml_is_read_and_metadata_alone_is_given_but_never_protobuf() {
+async fn yaml_is_read_and_metadata_alone_is_given_but_no_form_that_nobody_has() {
     let cluster = Cluster::start().await;
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: |\n    two\n    lines\n";
     let (code, made) = cluster.send_as("POST", MAPS, "application/yaml", yaml.into()).await;
@@ -448,7 +448,7 @@ async fn yaml_is_read_and_metadata_alone_is_given_but_never_protobuf() {
         let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body").to_bytes();
         (code, serde_json::from_slice::<Value>(&bytes).expect("JSON"))
     };
-    assert_eq!(ask("application/vnd.kubernetes.protobuf").await.0, 406);
+    assert_eq!(ask("application/xml").await.0, 406);
     let (_, partial) = ask("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").await;
     assert_eq!(partial["kind"], "PartialObjectMetadata");
     assert!(partial["data"].is_null() && partial["metadata"]["name"] == "a");

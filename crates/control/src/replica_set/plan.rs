@@ -1,10 +1,11 @@
-//! The thinking half of the ReplicaSet controller: pure.
+//! The thinking half of the controllers of sets of pods: pure.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use client::Error;
 
+use super::set::{Counts, Failure, Set};
 use crate::pods::{OutlinedPod, Phase, PodOutline};
 
 /// One thing to do.
@@ -43,45 +44,45 @@ fn worth(pod: &PodOutline) -> impl Ord + use<> {
     (pod.node.is_some(), phase, pod.is_ready, pod.deletion_cost, Reverse(ready_since), restarts, created)
 }
 
-/// For how long pods of a set have to be ready until they count as available.
-pub(super) fn least_ready(set: &ReplicaSet) -> Duration {
-    let seconds = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
-    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
+/// Why pods were not made or deleted, where some are missing or too many still.
+pub(super) fn failure(wanted: usize, owned: &[OutlinedPod], error: &Error) -> Option<Failure> {
+    let active = owned.iter().filter(|pod| pod.outline.is_active()).count();
+    let reason = match active.cmp(&wanted) {
+        Ordering::Less => "FailedCreate",
+        Ordering::Greater => "FailedDelete",
+        Ordering::Equal => return None,
+    };
+    Some(Failure { reason: reason.to_owned(), message: error.to_string() })
 }
 
-/// The set's status, and after how long a pod will have been ready for long enough. `ready_for` says for
+/// The set's counts, and after how long a pod will have been ready for long enough. `ready_for` says for
 /// how long a pod has been ready that is.
-pub(super) fn status(
-    set: &ReplicaSet,
+pub(super) fn status<S: Set>(
+    set: &S,
     owned: &[OutlinedPod],
     ready_for: &dyn Fn(&PodOutline) -> Duration,
-) -> (ReplicaSetStatus, Option<Duration>) {
-    let spec = set.spec.clone().unwrap_or_default();
-    let least = least_ready(set);
+) -> (Counts, Option<Duration>) {
+    let least = set.least_ready();
     let is_available = |pod: &PodOutline| pod.is_ready && (least.is_zero() || ready_for(pod) >= least);
-    let labels = spec
-        .template
-        .and_then(|template| template.metadata)
-        .and_then(|metadata| metadata.labels)
-        .unwrap_or_default();
+    let metadata = set.template().and_then(|template| template.metadata.as_ref());
+    let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
     let active: Vec<&OutlinedPod> = owned.iter().filter(|pod| pod.outline.is_active()).collect();
     let count = |holds: &dyn Fn(&OutlinedPod) -> bool| {
         i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
     };
     let labelled = |pod: &OutlinedPod| labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
     let terminating = owned.iter().filter(|pod| pod.outline.is_ending && !pod.outline.is_terminal());
-    let status = ReplicaSetStatus {
+    let counts = Counts {
         replicas: count(&|_| true),
-        fully_labeled_replicas: Some(count(&labelled)),
-        ready_replicas: Some(count(&|pod| pod.outline.is_ready)),
-        available_replicas: Some(count(&|pod| is_available(&pod.outline))),
-        terminating_replicas: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
-        observed_generation: set.metadata.generation,
-        conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
+        fully_labeled: count(&labelled),
+        ready: count(&|pod| pod.outline.is_ready),
+        available: count(&|pod| is_available(&pod.outline)),
+        terminating: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
+        observed_generation: set.metadata().generation,
     };
     let waiting = active.iter().map(|pod| &pod.outline).filter(|pod| pod.is_ready && !is_available(pod));
     let wake = waiting.map(|pod| least.saturating_sub(ready_for(pod))).min();
-    (status, wake)
+    (counts, wake)
 }
 
 #[cfg(test)]
@@ -89,6 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use client::{Outline as _, Outlined, Resource as _};
+    use k8s_openapi::api::apps::v1::ReplicaSet;
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
@@ -146,10 +148,23 @@ mod tests {
         let set = json!({"spec": {"minReadySeconds": 60, "selector": {}}});
         let set: ReplicaSet = serde_json::from_value(set).expect("a set");
         let after = |seconds: u64| status(&set, &[pod("a:ready")], &|_| Duration::from_secs(seconds));
-        assert_eq!(after(30).0.available_replicas, Some(0));
+        assert_eq!(after(30).0.available, 0);
         assert_eq!(after(30).1, Some(Duration::from_secs(30)));
-        assert_eq!(after(60).0.available_replicas, Some(1));
+        assert_eq!(after(60).0.available, 1);
         assert_eq!(after(60).1, None);
-        assert_eq!(status(&set, &[pod("a:unready")], &|_| Duration::MAX).0.available_replicas, Some(0));
+        assert_eq!(status(&set, &[pod("a:unready")], &|_| Duration::MAX).0.available, 0);
+    }
+
+    #[test]
+    fn a_failure_is_told_as_long_as_pods_are_missing_or_too_many() {
+        let check = |wanted: usize, owned: &str, expected: Option<&str>| {
+            let owned: Vec<_> = owned.split_whitespace().map(pod).collect();
+            let error = Error::from_status(model::Status::internal("no"));
+            let failure = failure(wanted, &owned, &error);
+            assert_eq!(failure.as_ref().map(|failure| failure.reason.as_str()), expected);
+        };
+        check(2, "a:ready b:ending", Some("FailedCreate"));
+        check(0, "a:ready", Some("FailedDelete"));
+        check(1, "a:ready", None);
     }
 }

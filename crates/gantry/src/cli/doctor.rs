@@ -59,6 +59,7 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     findings.extend(records(&config.root));
     findings.extend(shims::check(&config.run));
     findings.extend(["docker", "kubectl"].map(client));
+    findings.extend(without_effect());
     output::print(&arguments, &["CHECK", "STATE", "FOUND", "CURE"], &findings, |finding| {
         let state = match finding.state {
             State::Ok => "ok",
@@ -69,6 +70,17 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     })?;
     let broken = findings.iter().any(|finding| finding.state == State::Problem);
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Kinds of Kubernetes objects that are stored before anything acts on them.
+fn without_effect() -> Vec<Finding> {
+    let kinds = kinds::all();
+    let told = kinds.iter().filter_map(|kind| Some((kind.kind.as_str(), kind.without_effect?)));
+    told.map(|(kind, what)| {
+        let message = format!("{kind} is stored, but {what} yet");
+        Finding::notice("kubernetes", message, "use nothing that depends on it")
+    })
+    .collect()
 }
 
 fn privileges() -> Finding {

@@ -1,105 +1,288 @@
 //! Rules of containers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use model::validate::{Errors, flag, invalid, list, number, one_of, text};
-
-use super::{probe, resources, volume};
 use model::field::{FieldError, Path};
 use model::names;
+use model::validate::{Errors, address, flag, invalid, list, number, one_of, text};
+
+use super::resources::Of;
+use super::rules::Whole;
+use super::volume::set;
+use super::{environment, mounts, probe, resources, security};
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
-const MESSAGE_POLICIES: [&str; 2] = ["FallbackToLogsOnError", "File"];
+const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-/// What a variable's `fieldRef` may name, besides single labels and annotations.
-const VARIABLE_FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
+const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
+const RESTART_ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
+/// Rules by which a container is restarted, and exit codes of one.
+const MOST_RULES: usize = 20;
+const MOST_CODES: usize = 255;
+/// What helps a container to serve others, or keeps it from others' way; one that looks at others does neither.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
-/// Rules of containers and init containers alike.
-pub(crate) fn common<'a>(
-    container: &'a Value,
-    path: &Path<'_>,
-    volumes: &HashSet<&str>,
-    host_network: bool,
-    names: &mut HashSet<&'a str>,
-    errors: &mut Errors,
-) {
-    let name = text(container, "name");
-    let name_path = path.child("name");
-    if name.is_empty() {
-        errors.push(FieldError::required(&name_path, ""));
-    } else {
-        invalid(errors, &name_path, name, names::dns1123_label(name));
-        if !names.insert(name) {
-            errors.push(FieldError::duplicate(&name_path, name));
-        }
+/// What the rules of containers have to know of their pod.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) whole: Whole<'a>,
+    /// The volumes that are sound, by their names.
+    pub(crate) volumes: HashMap<&'a str, &'a Value>,
+    /// The names of the claims of devices.
+    pub(crate) claims: BTreeSet<&'a str>,
+}
+
+/// All containers of a pod.
+pub(crate) fn all(spec: &Value, around: &Surroundings<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let mut names = HashSet::new();
+    main(spec, around, &path.child("containers"), &mut names, errors);
+    init(spec, around, &path.child("initContainers"), &mut names, errors);
+    ephemeral(spec, around, &path.child("ephemeralContainers"), names, errors);
+}
+
+/// The images of containers: what is wrong with them in pods alone.
+pub(crate) fn images(containers: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    for (index, container) in containers.iter().enumerate() {
+        image(container, &path.index(index), errors);
     }
+}
+
+fn image(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     let image = text(container, "image");
-    if image.is_empty() {
-        errors.push(FieldError::required(&path.child("image"), ""));
-    } else if image != image.trim() {
+    if image != image.trim() {
         let message = "must not have leading or trailing whitespace";
         errors.push(FieldError::invalid(&path.child("image"), image, message));
     }
-    one_of(errors, container, "terminationMessagePolicy", path, &MESSAGE_POLICIES);
-    ports(container, &path.child("ports"), host_network, errors);
-    environment(container, path, errors);
-    volume::mounts(container, path, volumes, errors);
-    one_of(errors, container, "imagePullPolicy", path, &PULL_POLICIES);
-    resources::requirements(container.get("resources"), &path.child("resources"), errors);
-    security(container, path, errors);
 }
 
-/// Rules of ordinary containers alone.
-pub(crate) fn main(container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    lifecycle(container, path, errors);
-    probe::all(container, path, errors);
-}
-
-/// Rules of init containers alone: only those that are restarted always may be probed.
-pub(crate) fn init(container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let policy = text(container, "restartPolicy");
-    if policy == "Always" {
-        return main(container, path, errors);
+fn main<'a>(
+    spec: &'a Value,
+    around: &Surroundings<'_>,
+    path: &Path<'_>,
+    names: &mut HashSet<&'a str>,
+    errors: &mut Errors,
+) {
+    let containers = list(spec, "containers");
+    if containers.is_empty() {
+        errors.push(FieldError::required(path, ""));
     }
-    for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-        if container.get(name).is_some() {
-            let message = "may not be set for init containers without restartPolicy=Always";
-            errors.push(FieldError::forbidden(&path.child(name), message));
+    for (index, container) in containers.iter().enumerate() {
+        let path = path.index(index);
+        common(container, &path, around, errors);
+        let name = text(container, "name");
+        if !names.insert(name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        served(container, around, &path, errors);
+        restart(container, &path, errors);
+    }
+    let mut ports = HashSet::new();
+    for (index, container) in containers.iter().enumerate() {
+        host_ports(container, &path.index(index), &mut ports, errors);
+    }
+}
+
+fn init<'a>(
+    spec: &'a Value,
+    around: &Surroundings<'_>,
+    path: &Path<'_>,
+    names: &mut HashSet<&'a str>,
+    errors: &mut Errors,
+) {
+    for (index, container) in list(spec, "initContainers").iter().enumerate() {
+        let of_container = path.index(index);
+        common(container, &of_container, around, errors);
+        restart(container, &of_container, errors);
+        let name = text(container, "name");
+        if names.contains(name) {
+            errors.push(FieldError::duplicate(&of_container.child("name"), name));
+        } else if !name.is_empty() {
+            names.insert(name);
+        }
+        // They run one after another; Kubernetes always calls it the first.
+        host_ports(container, &path.index(0), &mut HashSet::new(), errors);
+        if text(container, "restartPolicy") == "Always" {
+            served(container, around, &of_container, errors);
+            continue;
+        }
+        for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if set(container, name).is_some() {
+                let message = "may not be set for init containers without restartPolicy=Always";
+                errors.push(FieldError::forbidden(&of_container.child(name), message));
+            }
+        }
+    }
+}
+
+fn ephemeral<'a>(
+    spec: &'a Value,
+    around: &Surroundings<'_>,
+    path: &Path<'_>,
+    others: HashSet<&'a str>,
+    errors: &mut Errors,
+) {
+    let mut names = others.clone();
+    for (index, container) in list(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.index(index);
+        common(container, &path, around, errors);
+        image(container, &path, errors);
+        let name = text(container, "name");
+        if !names.insert(name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        let target = text(container, "targetContainerName");
+        if !target.is_empty() && !others.contains(target) {
+            errors.push(FieldError::not_found(&path.child("targetContainerName"), target));
+        }
+        const WHY: &str = "cannot be set for an Ephemeral Container";
+        for name in NOT_EPHEMERAL {
+            let is_empty = |value: &Value| match value {
+                Value::Object(fields) => fields.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                _ => false,
+            };
+            // Resources are there in all containers, and may be empty.
+            let is_set = set(container, name)
+                .is_some_and(|value| !is_empty(value) || (name != "resources" && value.is_object()));
+            if is_set {
+                errors.push(FieldError::forbidden(&path.child(name), WHY));
+            }
+        }
+        let mounts = path.child("volumeMounts");
+        for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
+            for name in ["subPath", "subPathExpr"] {
+                if !text(mount, name).is_empty() {
+                    errors.push(FieldError::forbidden(&mounts.index(index).child(name), WHY));
+                }
+            }
+        }
+    }
+}
+
+/// Rules of all containers.
+fn common(container: &Value, path: &Path<'_>, around: &Surroundings<'_>, errors: &mut Errors) {
+    let name = text(container, "name");
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("name"), ""));
+    } else {
+        invalid(errors, &path.child("name"), name, names::dns1123_label(name));
+    }
+    if text(container, "image").is_empty() {
+        errors.push(FieldError::required(&path.child("image"), ""));
+    }
+    one_of(errors, container, "terminationMessagePolicy", path, &MESSAGE_POLICIES);
+    ports(container, &path.child("ports"), errors);
+    environment::variables(container, path, &around.volumes, errors);
+    mounts::all(container, path, &around.volumes, errors);
+    one_of(errors, container, "imagePullPolicy", path, &PULL_POLICIES);
+    let resources = path.child("resources");
+    resources::requirements(set(container, "resources"), Of::Container, &around.claims, &resources, errors);
+    resize(container, around.whole, &path.child("resizePolicy"), errors);
+    if let Some(context) = set(container, "securityContext") {
+        security::of_container(context, around.whole, &path.child("securityContext"), errors);
+    }
+}
+
+/// Of containers that stay: hooks and probes.
+fn served(container: &Value, around: &Surroundings<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let grace = around.whole.grace();
+    probe::lifecycle(container, grace, path, errors);
+    probe::all(container, grace, path, errors);
+}
+
+/// When a container is restarted, where it says so itself.
+fn restart(container: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let rules = list(container, "restartPolicyRules");
+    let of_policy = path.child("restartPolicy");
+    match set(container, "restartPolicy").and_then(Value::as_str) {
+        None if !rules.is_empty() => {
+            let message = "must specify restartPolicy when restart rules are used";
+            errors.push(FieldError::required(&of_policy, message));
+        }
+        Some(policy) if !RESTART_POLICIES.contains(&policy) => {
+            errors.push(FieldError::not_supported(&of_policy, policy, &RESTART_POLICIES));
+        }
+        _ => {}
+    }
+    let of_rules = path.child("restartPolicyRules");
+    if rules.len() > MOST_RULES {
+        errors.push(FieldError::too_many(&of_rules, rules.len(), MOST_RULES));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = of_rules.index(index);
+        let action = text(rule, "action");
+        if !RESTART_ACTIONS.contains(&action) {
+            errors.push(FieldError::not_supported(&path.child("action"), action, &RESTART_ACTIONS));
+        }
+        let path = path.child("exitCodes");
+        let Some(codes) = set(rule, "exitCodes") else {
+            errors.push(FieldError::required(&path, "must be specified"));
+            continue;
+        };
+        let operator = text(codes, "operator");
+        if !["In", "NotIn"].contains(&operator) {
+            errors.push(FieldError::not_supported(&path.child("operator"), operator, &["In", "NotIn"]));
+        }
+        let values = list(codes, "values").len();
+        if values > MOST_CODES {
+            errors.push(FieldError::too_many(&path.child("values"), values, MOST_CODES));
+        }
+    }
+}
+
+/// What becomes of a container whose resources change.
+fn resize(container: &Value, whole: Whole<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let mut known = HashSet::new();
+    for (index, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
+        if !known.insert(resource) {
+            errors.push(FieldError::duplicate(&path.index(index), resource));
+        }
+        let words = [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])];
+        for (word, supported) in words {
+            if word.is_empty() {
+                errors.push(FieldError::required(path, ""));
+            } else if !supported.contains(&word) {
+                errors.push(FieldError::not_supported(path, word, &supported));
+            }
+        }
+        if whole.restart_policy() == "Never" && restart != "NotRequired" {
+            let message = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(path, restart, message));
         }
     }
 }
 
 /// A host's port can be had once in a pod.
-pub(crate) fn host_ports(
-    container: &Value,
+fn host_ports<'a>(
+    container: &'a Value,
     path: &Path<'_>,
-    taken: &mut HashSet<(String, String, i64)>,
+    taken: &mut HashSet<(&'a str, &'a str, i64)>,
     errors: &mut Errors,
 ) {
     let ports = path.child("ports");
     for (index, port) in list(container, "ports").iter().enumerate() {
         let Some(number) = number(port, "hostPort").filter(|number| *number != 0) else { continue };
         let (protocol, address) = (text(port, "protocol"), text(port, "hostIP"));
-        if !taken.insert((protocol.to_owned(), address.to_owned(), number)) {
+        if !taken.insert((protocol, address, number)) {
             let value = format!("{protocol}/{address}/{number}");
             errors.push(FieldError::duplicate(&ports.index(index).child("hostPort"), value));
         }
     }
 }
 
-fn ports(container: &Value, path: &Path<'_>, host_network: bool, errors: &mut Errors) {
+fn ports(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mut names = HashSet::new();
     for (index, port) in list(container, "ports").iter().enumerate() {
         let path = path.index(index);
@@ -121,154 +304,30 @@ fn ports(container: &Value, path: &Path<'_>, host_network: bool, errors: &mut Er
         if outside != 0 {
             invalid(errors, &path.child("hostPort"), outside, names::port_number(outside));
         }
-        if host_network && outside != inside {
-            let message = "must match `hostPort` when `hostNetwork` is true";
-            errors.push(FieldError::invalid(&path.child("containerPort"), inside, message));
-        }
         one_of(errors, port, "protocol", &path, &PROTOCOLS);
-    }
-}
-
-fn environment(container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let variables = path.child("env");
-    for (index, variable) in list(container, "env").iter().enumerate() {
-        let path = variables.index(index);
-        let name = text(variable, "name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), ""));
-        } else {
-            invalid(errors, &path.child("name"), name, names::environment_variable(name));
-        }
-        if let Some(source) = variable.get("valueFrom") {
-            variable_source(source, variable, &path.child("valueFrom"), errors);
-        }
-    }
-    let sources = path.child("envFrom");
-    for (index, source) in list(container, "envFrom").iter().enumerate() {
-        let path = sources.index(index);
-        let given: Vec<&str> =
-            ["configMapRef", "secretRef"].into_iter().filter(|name| source.get(*name).is_some()).collect();
-        match given.as_slice() {
-            [] => {
-                let message = "must specify one of: `configMapRef` or `secretRef`";
-                errors.push(FieldError::invalid(&path, "", message));
-            }
-            [one] => {
-                if text(&source[*one], "name").is_empty() {
-                    errors.push(FieldError::required(&path.child(one).child("name"), ""));
-                }
-            }
-            _ => {
-                let message = "may not have more than one field specified at a time";
-                errors.push(FieldError::invalid(&path, "", message));
-            }
+        let host = text(port, "hostIP");
+        if !host.is_empty() {
+            address(errors, &path.child("hostIP"), host);
         }
     }
 }
 
-fn variable_source(source: &Value, variable: &Value, path: &Path<'_>, errors: &mut Errors) {
-    const SOURCES: [&str; 5] =
-        ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
-    let given: Vec<&str> = SOURCES.into_iter().filter(|name| source.get(*name).is_some()).collect();
-    if given.is_empty() {
-        let message = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-        errors.push(FieldError::invalid(path, "", message));
-    }
-    if !text(variable, "value").is_empty() && !given.is_empty() {
-        errors.push(FieldError::invalid(path, "", "may not be specified when `value` is not empty"));
-    } else if given.len() > 1 {
-        errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
-    }
-    for name in given {
-        let reference = &source[name];
-        let path = path.child(name);
-        match name {
-            "fieldRef" => field_reference(reference, &path, &VARIABLE_FIELDS, errors),
-            "resourceFieldRef" if text(reference, "resource").is_empty() => {
-                errors.push(FieldError::required(&path.child("resource"), ""));
-            }
-            "configMapKeyRef" | "secretKeyRef" => {
-                if text(reference, "name").is_empty() {
-                    errors.push(FieldError::required(&path.child("name"), ""));
-                }
-                let key = text(reference, "key");
-                if key.is_empty() {
-                    errors.push(FieldError::required(&path.child("key"), ""));
-                } else {
-                    invalid(errors, &path.child("key"), key, names::config_key(key));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A reference to a field of the pod itself.
-pub(crate) fn field_reference(reference: &Value, path: &Path<'_>, allowed: &[&str], errors: &mut Errors) {
-    if text(reference, "apiVersion").is_empty() {
-        errors.push(FieldError::required(&path.child("apiVersion"), ""));
+/// In the host's network a port is the host's. In a template it may be left open.
+pub(crate) fn ports_of_host(spec: &Value, whole: Whole<'_>, path: &Path<'_>, errors: &mut Errors) {
+    if !flag(spec, "hostNetwork") {
         return;
     }
-    let field = text(reference, "fieldPath");
-    let path = path.child("fieldPath");
-    if field.is_empty() {
-        errors.push(FieldError::required(&path, ""));
-        return;
-    }
-    if let Some((base, key)) = field.strip_suffix("']").and_then(|rest| rest.split_once("['")) {
-        match base {
-            "metadata.labels" => invalid(errors, &path, key, names::qualified(key)),
-            "metadata.annotations" => invalid(errors, &path, key, names::qualified(&key.to_lowercase())),
-            _ => errors.push(FieldError::invalid(&path, base, "does not support subscript")),
-        }
-        return;
-    }
-    const KNOWN: [&str; 4] =
-        ["metadata.labels", "metadata.annotations", "spec.restartPolicy", "spec.schedulerName"];
-    if allowed.contains(&field) {
-        return;
-    }
-    if KNOWN.contains(&field) || VARIABLE_FIELDS.contains(&field) {
-        errors.push(FieldError::not_supported(&path, field, allowed));
-    } else {
-        let message = format!("error converting fieldPath: field label not supported: {field}");
-        errors.push(FieldError::invalid(&path, field, message));
-    }
-}
-
-fn lifecycle(container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let Some(lifecycle) = container.get("lifecycle") else { return };
-    let path = path.child("lifecycle");
-    for name in ["postStart", "preStop"] {
-        if let Some(handler) = lifecycle.get(name) {
-            probe::handler(handler, &path.child(name), errors);
-        }
-    }
-}
-
-fn security(container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let Some(context) = container.get("securityContext") else { return };
-    let path = path.child("securityContext");
-    for name in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = number(context, name) {
-            invalid(errors, &path.child(name), id, names::in_range(id, 0, i64::from(i32::MAX)));
-        }
-    }
-    super::security::seccomp(context, &path, errors);
-    super::security::apparmor(context, &path, errors);
-    if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        let adds_admin = context
-            .get("capabilities")
-            .is_some_and(|capabilities| list(capabilities, "add").iter().any(|one| one == "CAP_SYS_ADMIN"));
-        let conflict = if flag(context, "privileged") {
-            Some("cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
-        } else if adds_admin {
-            Some("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
-        } else {
-            None
-        };
-        if let Some(message) = conflict {
-            errors.push(FieldError::invalid(&path, context.clone(), message));
+    let containers = path.child("containers");
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        let path = containers.index(index);
+        let ports = path.child("ports");
+        for (index, port) in list(container, "ports").iter().enumerate() {
+            let of = |name: &str| number(port, name).unwrap_or_default();
+            let (outside, inside) = (of("hostPort"), of("containerPort"));
+            if (whole.is_pod || outside != 0) && outside != inside {
+                let message = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&ports.index(index).child("hostPort"), outside, message));
+            }
         }
     }
 }

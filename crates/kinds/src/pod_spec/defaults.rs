@@ -23,6 +23,8 @@ pub(crate) fn spec(fields: &mut Fields) {
     for one in each(fields, "volumes") {
         volume(one);
     }
+    // Behind a gate that is closed in this version.
+    fields.shift_remove("schedulingGroup");
     round_up(fields, "overhead");
     resources(fields, "resources");
     unset(fields, "restartPolicy", "Always");
@@ -36,9 +38,6 @@ pub(crate) fn spec(fields: &mut Fields) {
     }
     missing(fields, "securityContext", Fields::new());
     unset(fields, "schedulerName", "default-scheduler");
-    for constraint in each(fields, "topologySpreadConstraints") {
-        inside(constraint, "labelSelector");
-    }
 }
 
 /// Whether an image without a pull policy is pulled each time: its tag, given or implied, is `latest`.
@@ -74,6 +73,8 @@ fn container(fields: &mut Fields) {
         }
     }
     if let Some(lifecycle) = existing(fields, "lifecycle") {
+        // Behind a gate that is closed in this version.
+        lifecycle.shift_remove("stopSignal");
         for name in ["postStart", "preStop"] {
             if let Some(get) = existing(lifecycle, name).and_then(|handler| existing(handler, "httpGet")) {
                 http_get(get);

@@ -1,100 +1,148 @@
-//! Rules of security contexts that pods and containers have in common, and of kernel parameters.
+//! Rules of security contexts, and of kernel parameters.
+
+pub(crate) mod annotations;
+pub(crate) mod windows;
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use model::field::{FieldError, Path};
-use model::object::StringMap;
-use model::validate::{Errors, list, text};
+use model::names;
+use model::validate::{Errors, flag, invalid, list, number, text};
+
+use super::rules::Whole;
+use super::volume::{descending, set};
 
 const PROFILE_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
-/// What the name of an annotation begins with that names a container's AppArmor profile.
-const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 /// Bytes of an AppArmor profile's name.
 const LONGEST_PROFILE: usize = 4095;
 /// Bytes of a kernel parameter's name.
 const LONGEST_SYSCTL: usize = 253;
+const MAX_ID: i64 = i32::MAX as i64;
 
-/// The system call filter of the security context `context`, which is at `path`.
-pub(crate) fn seccomp(context: &Value, path: &Path<'_>, errors: &mut Errors) {
-    profile(context, "seccompProfile", "seccomp", path, errors, descending);
+/// The security context of a pod.
+pub(crate) fn of_pod(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(context) = set(spec, "securityContext") else { return };
+    let path = path.child("securityContext");
+    ids(context, &["fsGroup", "runAsUser", "runAsGroup"], &path, errors);
+    let groups = path.child("supplementalGroups");
+    for (index, group) in list(context, "supplementalGroups").iter().enumerate() {
+        let id = group.as_i64().unwrap_or_default();
+        invalid(errors, &groups.index(index), id, names::in_range(id, 0, MAX_ID));
+    }
+    if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
+        let message = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, message));
+    }
+    let host = OfHost { network: flag(spec, "hostNetwork"), ipc: flag(spec, "hostIPC") };
+    sysctls(context, host, &path, errors);
+    word(context, "fsGroupChangePolicy", &["Always", "OnRootMismatch"], &path, errors);
+    seccomp(context, &path, errors);
+    windows::options(context, &path, errors);
+    apparmor(context, &path, errors);
+    word(context, "supplementalGroupsPolicy", &["Merge", "Strict"], &path, errors);
+    word(context, "seLinuxChangePolicy", &["MountOption", "Recursive"], &path, errors);
 }
 
-/// The AppArmor profile of the security context `context`, which is at `path`.
-pub(crate) fn apparmor(context: &Value, path: &Path<'_>, errors: &mut Errors) {
-    profile(context, "appArmorProfile", "AppArmor", path, errors, |name, path, errors| {
-        if name.trim() != name {
-            errors.push(FieldError::invalid(path, name, "must not be padded with whitespace"));
-        } else if name.is_empty() {
-            errors.push(FieldError::required(path, "must be set when AppArmor type is Localhost"));
-        } else if name.len() > LONGEST_PROFILE {
-            errors.push(FieldError::invalid(
-                path,
-                name,
-                format!("must be no more than {LONGEST_PROFILE} bytes"),
-            ));
+/// The security context of a container.
+pub(crate) fn of_container(context: &Value, whole: Whole<'_>, path: &Path<'_>, errors: &mut Errors) {
+    ids(context, &["runAsUser", "runAsGroup"], path, errors);
+    proc_mount(context, !whole.has_users_of_host(), path, errors);
+    seccomp(context, path, errors);
+    if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
+        if flag(context, "privileged") {
+            let message = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(FieldError::invalid(path, context.clone(), message));
         }
-    });
+        let added = set(context, "capabilities").map_or(&[][..], |capabilities| list(capabilities, "add"));
+        for _ in added.iter().filter(|one| *one == "CAP_SYS_ADMIN") {
+            let message =
+                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.push(FieldError::invalid(path, context.clone(), message));
+        }
+    }
+    windows::options(context, path, errors);
+    apparmor(context, path, errors);
 }
 
-/// A profile by its type and, if it is one of the node's own, its name, which `check` looks at.
-fn profile(
-    context: &Value,
-    field: &str,
-    kind_of: &str,
-    path: &Path<'_>,
-    errors: &mut Errors,
-    check: impl Fn(&str, &Path<'_>, &mut Errors),
-) {
-    let Some(profile) = context.get(field).filter(|profile| !profile.is_null()) else { return };
-    let path = path.child(field);
-    let (kind, named) =
-        (text(profile, "type"), profile.get("localhostProfile").filter(|name| !name.is_null()));
-    match (kind, named) {
-        ("", _) => errors
-            .push(FieldError::required(&path.child("type"), format!("type is required when {field} is set"))),
-        ("Localhost", None) => errors.push(FieldError::required(
-            &path.child("localhostProfile"),
-            format!("must be set when {kind_of} type is Localhost"),
-        )),
-        ("Localhost", Some(name)) => {
-            check(name.as_str().unwrap_or_default(), &path.child("localhostProfile"), errors);
+fn ids(context: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {
+    for name in fields {
+        if let Some(id) = number(context, name) {
+            invalid(errors, &path.child(name), id, names::in_range(id, 0, MAX_ID));
         }
-        ("RuntimeDefault" | "Unconfined", Some(name)) => errors.push(FieldError::invalid(
-            &path.child("localhostProfile"),
-            name.clone(),
-            format!("can only be set when {kind_of} type is Localhost"),
-        )),
-        ("RuntimeDefault" | "Unconfined", None) => {}
-        (other, _) => errors.push(FieldError::not_supported(&path.child("type"), other, &PROFILE_TYPES)),
     }
 }
 
-/// The annotations of a pod that name the AppArmor profiles of its containers, which are called `containers`.
-pub(crate) fn apparmor_annotations(
-    annotations: StringMap<'_>,
-    containers: &HashSet<&str>,
-    path: &Path<'_>,
-    errors: &mut Errors,
-) {
-    for (key, value) in annotations.iter() {
-        let Some(container) = key.strip_prefix(APPARMOR_ANNOTATION) else { continue };
-        let path = path.child(key);
-        if !containers.contains(container) {
-            errors.push(FieldError::invalid(&path, container, "container not found"));
+/// One of a few words, where there is one.
+fn word(context: &Value, name: &str, supported: &[&str], path: &Path<'_>, errors: &mut Errors) {
+    if let Some(word) = set(context, name).and_then(Value::as_str)
+        && !supported.contains(&word)
+    {
+        errors.push(FieldError::not_supported(&path.child(name), word, supported));
+    }
+}
+
+/// The system call filter of the security context `context`, which is at `path`.
+fn seccomp(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(profile) = set(context, "seccompProfile") else { return };
+    let path = path.child("seccompProfile");
+    let kind = text(profile, "type");
+    profile_type(kind, "seccompProfile", &path, errors);
+    let of_name = path.child("localhostProfile");
+    match (kind, set(profile, "localhostProfile")) {
+        ("Localhost", None) => {
+            errors.push(FieldError::required(&of_name, "must be set when seccomp type is Localhost"));
         }
-        let is_known = matches!(value, "runtime/default" | "unconfined" | "")
-            || value.strip_prefix("localhost/").is_some_and(|name| !name.is_empty());
-        if !is_known {
-            let message = format!("invalid AppArmor profile name: {value:?}");
-            errors.push(FieldError::invalid(&path, value, message));
+        ("Localhost", Some(name)) => descending(name.as_str().unwrap_or_default(), &of_name, errors),
+        (_, Some(_)) => {
+            let message = "can only be set when seccomp type is Localhost";
+            errors.push(FieldError::invalid(&of_name, profile.clone(), message));
         }
+        (_, None) => {}
+    }
+}
+
+/// The AppArmor profile of the security context `context`, which is at `path`.
+fn apparmor(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(profile) = set(context, "appArmorProfile") else { return };
+    let path = path.child("appArmorProfile");
+    let kind = text(profile, "type");
+    profile_type(kind, "appArmorProfile", &path, errors);
+    let of_name = path.child("localhostProfile");
+    const NEEDED: &str = "must be set when AppArmor type is Localhost";
+    match (kind, set(profile, "localhostProfile")) {
+        ("Localhost", None) => errors.push(FieldError::required(&of_name, NEEDED)),
+        ("Localhost", Some(name)) => {
+            let name = name.as_str().unwrap_or_default();
+            if name.trim() != name {
+                errors.push(FieldError::invalid(&of_name, name, "must not be padded with whitespace"));
+            } else if name.is_empty() {
+                errors.push(FieldError::required(&of_name, NEEDED));
+            }
+            if name.len() > LONGEST_PROFILE {
+                errors.push(FieldError::too_long(&of_name, LONGEST_PROFILE));
+            }
+        }
+        ("RuntimeDefault" | "Unconfined", Some(name)) => {
+            let message = "can only be set when AppArmor type is Localhost";
+            errors.push(FieldError::invalid(&of_name, name.clone(), message));
+        }
+        _ => {}
+    }
+}
+
+fn profile_type(kind: &str, field: &str, path: &Path<'_>, errors: &mut Errors) {
+    if kind.is_empty() {
+        let message = format!("type is required when {field} is set");
+        errors.push(FieldError::required(&path.child("type"), message));
+    } else if !PROFILE_TYPES.contains(&kind) {
+        errors.push(FieldError::not_supported(&path.child("type"), kind, &PROFILE_TYPES));
     }
 }
 
 /// How a container sees procfs: `own_users` says whether its pod has users of its own.
-pub(crate) fn proc_mount(context: &Value, own_users: bool, path: &Path<'_>, errors: &mut Errors) {
+fn proc_mount(context: &Value, own_users: bool, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("procMount");
     match text(context, "procMount") {
         "" | "Default" => {}
@@ -112,13 +160,13 @@ pub(crate) fn proc_mount(context: &Value, own_users: bool, path: &Path<'_>, erro
 
 /// The namespaces of the host that a pod is in, of those that kernel parameters belong to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OfHost {
-    pub(crate) network: bool,
-    pub(crate) ipc: bool,
+struct OfHost {
+    network: bool,
+    ipc: bool,
 }
 
 /// The kernel parameters of a pod's security context, which is at `path`.
-pub(crate) fn sysctls(context: &Value, host: OfHost, path: &Path<'_>, errors: &mut Errors) {
+fn sysctls(context: &Value, host: OfHost, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("sysctls");
     let mut seen = HashSet::new();
     for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
@@ -166,19 +214,6 @@ fn is_sysctl(name: &str) -> bool {
             || matches!(bytes, [one] if end(*one))
     };
     name.len() <= LONGEST_SYSCTL && name.split(['.', '/']).all(word)
-}
-
-/// A path that leads down from a directory of the node's.
-fn descending(name: &str, path: &Path<'_>, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.push(FieldError::required(path, "must be set when seccomp type is Localhost"));
-    }
-    if name.starts_with('/') {
-        errors.push(FieldError::invalid(path, name, "must be a relative path"));
-    }
-    if name.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(path, name, "must not contain '..'"));
-    }
 }
 
 #[cfg(test)]
@@ -245,29 +280,6 @@ mod tests {
         );
         check(of(json!({"type": "Other"})), &["Unsupported value"]);
         check(of(json!({})), &["type is required when appArmorProfile is set"]);
-    }
-
-    #[test]
-    fn an_annotation_names_a_profile_of_a_container_that_there_is() {
-        let check = |key: &str, value: &str, expected: &str| {
-            let annotations = json!({format!("{APPARMOR_ANNOTATION}{key}"): value, "other": "x"});
-            let mut errors = Errors::new();
-            let path = Path::root("metadata");
-            apparmor_annotations(
-                StringMap::new(annotations.as_object()),
-                &HashSet::from(["c"]),
-                &path,
-                &mut errors,
-            );
-            let found = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
-        };
-        for good in ["runtime/default", "unconfined", "localhost/mine", ""] {
-            check("c", good, "");
-        }
-        check("d", "unconfined", "container not found");
-        check("c", "mine", "invalid AppArmor profile name: \"mine\"");
-        check("c", "localhost/", "invalid AppArmor profile name");
     }
 
     #[test]

@@ -102,6 +102,22 @@ pub(crate) fn of_workload(object: &Object, old: Option<&Object>) -> Vec<String> 
     warnings.0
 }
 
+/// Of a template that stands at `place` of an object, where that is new or wants something else than before.
+/// Kubernetes tells its place without what is before the last part.
+pub(crate) fn of_template(object: &Object, old: Option<&Object>, place: &[&str]) -> Vec<String> {
+    if old.is_some_and(|old| old.generation() == object.generation()) {
+        return Vec::new();
+    }
+    let mut warnings = Warnings::default();
+    let Some(template) = object.get(place) else { return Vec::new() };
+    if let Some(spec) = template.get("spec") {
+        let annotations = template.pointer("/metadata/annotations").and_then(Value::as_object);
+        let path = Path::root(place.last().copied().unwrap_or_default());
+        of_spec(spec, StringMap::new(annotations), &path, &mut warnings);
+    }
+    warnings.0
+}
+
 #[derive(Default)]
 struct Warnings(Vec<String>);
 
@@ -137,6 +153,12 @@ fn of_spec(spec: &Value, annotations: StringMap<'_>, of: &Path<'_>, warnings: &m
     volumes(spec, &path, warnings);
     duplicates(spec, "hostAliases", "ip", &path, warnings);
     duplicates(spec, "imagePullSecrets", "name", &path, warnings);
+    let secrets = path.child("imagePullSecrets");
+    for (index, _) in
+        list(spec, "imagePullSecrets").iter().enumerate().filter(|(_, s)| text(s, "name").is_empty())
+    {
+        warnings.push(&secrets.index(index).child("name"), "invalid empty name \"\"");
+    }
     for name in ["memory", "ephemeral-storage"] {
         fraction(spec.get("overhead"), name, &path.child("overhead"), warnings);
     }
@@ -221,6 +243,10 @@ fn labels(spec: &Value, path: &Path<'_>, warnings: &mut Warnings) {
         let key = text(constraint, "topologyKey");
         if let Some(what) = old(key) {
             warnings.push(&constraints.index(index).child("topologyKey"), format!("{key} is {what}"));
+        }
+        if constraint.get("labelSelector").is_none_or(Value::is_null) {
+            let path = constraints.index(index);
+            warnings.push(&path.child("labelSelector"), "a null labelSelector results in matching no pod");
         }
     }
 }

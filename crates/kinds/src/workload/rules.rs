@@ -96,3 +96,61 @@ pub(crate) fn selector_change(object: &Object, old: &Object, errors: &mut Errors
     let path = Path::root("spec");
     immutable(errors, object.get(&place), old.get(&place), &path.child("selector"));
 }
+
+/// Whether a label selector asks for nothing.
+pub(crate) fn is_empty(selector: &Value) -> bool {
+    let is_there = |name: &str| match selector.get(name) {
+        Some(Value::Object(labels)) => !labels.is_empty(),
+        Some(Value::Array(expressions)) => !expressions.is_empty(),
+        _ => false,
+    };
+    !is_there("matchLabels") && !is_there("matchExpressions")
+}
+
+/// Whether the selector of a spec selects the labels of its template; one that is malformed is told elsewhere.
+pub(crate) fn selects_template(spec: &Value) -> bool {
+    let labels = spec.pointer("/template/metadata/labels").and_then(Value::as_object);
+    match spec.get("selector") {
+        None => false,
+        selector => LabelSelector::from_json(selector)
+            .is_ok_and(|selector| selector.matches_labels(StringMap::new(labels))),
+    }
+}
+
+/// Refuses the labels of a template that its selector does not select.
+pub(crate) fn template_labels(template: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let labels = template.pointer("/metadata/labels").cloned().unwrap_or(Value::Null);
+    let metadata = path.child("metadata");
+    let message = "`selector` does not match template `labels`";
+    errors.push(FieldError::invalid(&metadata.child("labels"), labels, message));
+}
+
+/// The pods of a template must be restarted always, and not end by themselves.
+pub(crate) fn only_always(template: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
+    let empty = Value::Null;
+    let pod = template.get("spec").unwrap_or(&empty);
+    let path = path.child("spec");
+    let policy = text(pod, "restartPolicy");
+    if policy != "Always" {
+        errors.push(FieldError::not_supported(&path.child("restartPolicy"), policy, &["Always"]));
+    }
+    if pod.get("activeDeadlineSeconds").is_some() {
+        let message = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(&path.child("activeDeadlineSeconds"), message));
+    }
+}
+
+/// Counts of a status: none is below nothing, and that of collisions never falls.
+pub(crate) fn counts(object: &Object, old: &Object, names: &[&str], errors: &mut Errors) {
+    let empty = Value::Null;
+    let status = object.get(&["status"]).unwrap_or(&empty);
+    let path = Path::root("status");
+    for name in names {
+        not_negative(errors, status, name, &path);
+    }
+    let collisions = |object: &Object| object.get_i64(&["status", "collisionCount"]);
+    if collisions(old).is_some_and(|before| collisions(object).is_none_or(|now| now < before)) {
+        let now = collisions(object).unwrap_or_default();
+        errors.push(FieldError::invalid(&path.child("collisionCount"), now, "cannot be decremented"));
+    }
+}

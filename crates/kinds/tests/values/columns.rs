@@ -274,3 +274,126 @@ fn rows_hold_as_much_of_the_object_as_is_asked_for() {
     );
     assert_eq!(row(Include::None)["conditions"][0]["type"], "Completed");
 }
+
+#[test]
+fn bounds_and_storage_are_shown_as_what_there_is_of_what_may_be() {
+    check(
+        "v1",
+        "ResourceQuota",
+        json!({"status": {
+            "hard": {"pods": "5", "limits.cpu": "4", "requests.cpu": "2"}, "used": {"pods": "1", "requests.cpu": "500m"},
+        }}),
+        json!(["x", "pods: 1/5, requests.cpu: 500m/2", "limits.cpu: 0/4", "60m"]),
+    );
+    check("v1", "LimitRange", json!({}), json!(["x", "2026-01-01T00:00:00Z"]));
+    let spec = json!({
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain", "storageClassName": "gold", "volumeMode": "Filesystem",
+        "claimRef": {"namespace": "n", "name": "c"},
+    });
+    check(
+        "v1",
+        "PersistentVolume",
+        json!({"spec": spec, "status": {"phase": "Bound"}}),
+        json!(["x", "1Gi", "RWO,RWX", "Retain", "Bound", "n/c", "gold", "<unset>", "", "60m", "Filesystem"]),
+    );
+    let spec = json!({"volumeName": "v", "volumeMode": "Block"});
+    let status = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany"]});
+    check(
+        "v1",
+        "PersistentVolumeClaim",
+        json!({"spec": spec, "status": status, "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
+        json!(["x", "Terminating", "v", "1Gi", "ROX", "", "<unset>", "60m", "Block"]),
+    );
+}
+
+#[test]
+fn workloads_are_shown_with_how_far_they_are() {
+    let template = json!({"spec": {"containers": [{"name": "a", "image": "i"}], "nodeSelector": {"b": "c"}}});
+    check(
+        "v1",
+        "ReplicationController",
+        json!({"spec": {"replicas": 3, "selector": {"app": "web"}, "template": template}, "status": {"replicas": 2, "readyReplicas": 1}}),
+        json!(["x", 3, 2, 1, "60m", "a", "i", "app=web"]),
+    );
+    check(
+        "apps/v1",
+        "DaemonSet",
+        json!({"spec": {"template": template}, "status": {"desiredNumberScheduled": 2, "numberReady": 1}}),
+        json!(["x", 2, 0, 1, 0, 0, "b=c", "60m", "a", "i", "<none>"]),
+    );
+    check(
+        "apps/v1",
+        "StatefulSet",
+        json!({"spec": {"replicas": 3, "template": template}, "status": {"readyReplicas": 1}}),
+        json!(["x", "1/3", "60m", "a", "i"]),
+    );
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "uid": "u", "controller": true}]);
+    check(
+        "apps/v1",
+        "ControllerRevision",
+        json!({"metadata": {"ownerReferences": owner}, "revision": 4}),
+        json!(["x", "statefulset.apps/s", 4, "60m"]),
+    );
+    let conditions =
+        json!([{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]);
+    check(
+        "batch/v1",
+        "Job",
+        json!({"spec": {"completions": 1, "template": template}, "status": {
+            "succeeded": 1, "conditions": conditions, "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:00:09Z",
+        }}),
+        json!(["x", "Complete", "1/1", "9s", "60m", "a", "i", "<none>"]),
+    );
+    check(
+        "batch/v1",
+        "CronJob",
+        json!({"spec": {"schedule": "@hourly", "suspend": false, "jobTemplate": {"spec": {"template": template}}}, "status": {
+            "active": [{}], "lastScheduleTime": "2026-01-01T00:30:00Z",
+        }}),
+        json!(["x", "@hourly", "<none>", "False", 1, "30m", "60m", "a", "i", "<none>"]),
+    );
+    check(
+        "policy/v1",
+        "PodDisruptionBudget",
+        json!({"spec": {"minAvailable": 1}}),
+        json!(["x", "1", "N/A", 0, "60m"]),
+    );
+    check(
+        "v1",
+        "PodTemplate",
+        json!({"template": {"metadata": {"labels": {"d": "e"}}, "spec": template["spec"]}}),
+        json!(["x", "a", "i", "d=e"]),
+    );
+}
+
+#[test]
+fn autoscalers_show_what_is_and_what_is_to_be() {
+    let metric =
+        |name: &str, target: Value| json!({"type": "Resource", "resource": {"name": name, "target": target}});
+    let metrics = json!([
+        metric("cpu", json!({"averageUtilization": 80})), metric("memory", json!({"averageValue": "1Gi"})),
+        {"type": "External", "external": {"target": {"value": "3"}}},
+    ]);
+    let current = json!([metric("cpu", json!({}))]);
+    let mut current = current;
+    current[0]["resource"]["current"] = json!({"averageUtilization": 12});
+    let spec =
+        json!({"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "minReplicas": 1, "maxReplicas": 3});
+    let mut v2 = spec.clone();
+    v2["metrics"] = metrics;
+    check(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        json!({"spec": v2, "status": {"currentReplicas": 2, "currentMetrics": current}}),
+        json!(["x", "Deployment/d", "cpu: 12%/80%, memory: <unknown>/1Gi + 1 more...", "1", "3", 2, "60m"]),
+    );
+    let mut v1 = spec;
+    v1["targetCPUUtilizationPercentage"] = json!(50);
+    check(
+        "autoscaling/v1",
+        "HorizontalPodAutoscaler",
+        json!({"spec": v1, "status": {"currentReplicas": 2, "currentCPUUtilizationPercentage": 5}}),
+        json!(["x", "Deployment/d", "cpu: 5%/50%", "1", "3", 2, "60m"]),
+    );
+}

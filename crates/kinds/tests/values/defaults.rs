@@ -149,3 +149,95 @@ fn kinds_without_defaults_are_left_alone() {
     let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing"});
     assert_eq!(defaulted(thing.clone()), thing);
 }
+
+#[test]
+fn what_is_not_said_of_the_whole_is_what_its_pods_say() {
+    let template = || json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}});
+    let made = |version: &str, kind: &str, spec: Value| {
+        defaulted(json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": spec}))
+    };
+    let controller = made("v1", "ReplicationController", json!({"template": template()}));
+    assert_eq!(controller["spec"]["selector"], json!({"a": "b"}));
+    assert_eq!(
+        (&controller["metadata"]["labels"], &controller["spec"]["replicas"]),
+        (&json!({"a": "b"}), &json!(1))
+    );
+    let without = made("v1", "ReplicationController", json!({}));
+    assert_eq!(without["spec"], json!({"replicas": 1}), "no template is made");
+    let job = made("batch/v1", "Job", json!({"template": template()}));
+    assert_eq!(job["metadata"]["labels"], json!({"a": "b"}));
+    let mut spec = job["spec"].clone();
+    spec.as_object_mut().expect("fields").remove("template");
+    assert_eq!(
+        spec,
+        json!({
+            "completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": false,
+            "manualSelector": false, "podReplacementPolicy": "TerminatingOrFailed",
+        })
+    );
+    let parallel =
+        made("batch/v1", "Job", json!({"parallelism": 3, "backoffLimitPerIndex": 1, "podFailurePolicy": {}}));
+    assert_eq!(parallel["spec"].get("completions"), None);
+    assert_eq!(parallel["spec"]["backoffLimit"], 2_147_483_647);
+    assert_eq!(parallel["spec"]["podReplacementPolicy"], "Failed");
+}
+
+#[test]
+fn sets_of_pods_are_filled_in() {
+    let made =
+        |kind: &str, spec: Value| defaulted(json!({"apiVersion": "apps/v1", "kind": kind, "spec": spec}));
+    let daemons = made("DaemonSet", json!({}));
+    assert_eq!(
+        daemons["spec"]["updateStrategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}})
+    );
+    assert_eq!(daemons["status"]["numberReady"], 0);
+    let claim =
+        json!({"metadata": {"name": "d"}, "spec": {"resources": {"requests": {"storage": "100.0001m"}}}});
+    let rolling = json!({"rollingUpdate": {"maxUnavailable": 2}});
+    let set = made("StatefulSet", json!({"volumeClaimTemplates": [claim], "updateStrategy": rolling}));
+    let spec = &set["spec"];
+    assert_eq!(spec["updateStrategy"], json!({"rollingUpdate": {"partition": 0}, "type": "RollingUpdate"}));
+    assert_eq!(
+        spec["persistentVolumeClaimRetentionPolicy"],
+        json!({"whenDeleted": "Retain", "whenScaled": "Retain"})
+    );
+    assert_eq!((&spec["podManagementPolicy"], &spec["replicas"]), (&json!("OrderedReady"), &json!(1)));
+    assert_eq!(
+        spec["volumeClaimTemplates"][0],
+        json!({
+            "metadata": {"name": "d"}, "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "spec": {"resources": {"requests": {"storage": "101m"}}, "volumeMode": "Filesystem"},
+            "status": {"phase": "Pending"},
+        })
+    );
+}
+
+#[test]
+fn limits_that_are_left_open_follow_from_others() {
+    let limits = |limit: Value| {
+        let object = json!({"apiVersion": "v1", "kind": "LimitRange", "spec": {"limits": [limit]}});
+        defaulted(object)["spec"]["limits"][0].clone()
+    };
+    let filled = limits(json!({"type": "Container", "max": {"cpu": "2"}, "min": {"memory": "1Mi"}}));
+    assert_eq!(filled["default"], json!({"cpu": "2"}));
+    assert_eq!(filled["defaultRequest"], json!({"cpu": "2", "memory": "1Mi"}));
+    let pod = json!({"type": "Pod", "max": {"cpu": "2"}});
+    assert_eq!(limits(pod.clone()), pod);
+}
+
+#[test]
+fn autoscalers_measure_processors_and_scale_by_what_is_usual() {
+    let autoscaler = defaulted(json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "spec": {"maxReplicas": 2, "behavior": {"scaleDown": {"policies": []}}},
+    }));
+    let spec = &autoscaler["spec"];
+    assert_eq!(spec["minReplicas"], 1);
+    assert_eq!(
+        spec["metrics"][0]["resource"]["target"],
+        json!({"type": "Utilization", "averageUtilization": 80})
+    );
+    assert_eq!(spec["behavior"]["scaleDown"], json!({"policies": [], "selectPolicy": "Max"}));
+    assert_eq!(spec["behavior"]["scaleUp"]["policies"].as_array().map(Vec::len), Some(2));
+}

@@ -86,8 +86,8 @@ fn pods_are_checked_to_the_depth_of_their_containers() {
     check(
         &pod(json!({"containers": [{"name": "a", "image": "i"}, {"name": "a"}], "restartPolicy": "Maybe"})),
         &[
-            "spec.containers[1].name: Duplicate value: \"a\"",
             "spec.containers[1].image: Required value",
+            "spec.containers[1].name: Duplicate value: \"a\"",
             "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ],
     );
@@ -115,8 +115,8 @@ fn pods_are_checked_to_the_depth_of_their_containers() {
         &container(json!({"volumeMounts": [recursive]})),
         &[
             "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
-            "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
-            "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+            "spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+            "spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
         ],
     );
     check(
@@ -149,10 +149,7 @@ fn pods_are_checked_to_the_depth_of_their_containers() {
         &pod(
             json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "secret": {}, "hostPath": {"path": "/"}}]}),
         ),
-        &[
-            "spec.volumes[0].secret.secretName: Required value",
-            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
-        ],
+        &["spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type"],
     );
 }
 
@@ -324,6 +321,7 @@ fn users_of_its_own_go_with_nothing_of_the_hosts() {
     check(
         &pod(of_host.clone()),
         &[
+            "spec.containers[0].volumeDevices[0].name: Not found: \"d\"",
             "spec.hostNetwork: Forbidden: when `hostUsers` is false",
             "spec.HostPID: Forbidden: when `hostUsers` is false",
             "spec.HostIPC: Forbidden: when `hostUsers` is false",
@@ -331,6 +329,7 @@ fn users_of_its_own_go_with_nothing_of_the_hosts() {
         ],
     );
     of_host["hostUsers"] = json!(true);
+    of_host["volumes"] = json!([{"name": "d", "persistentVolumeClaim": {"claimName": "c"}}]);
     check(&pod(of_host), &[]);
     let unmasked = json!([{"name": "a", "image": "i", "securityContext": {"procMount": "Unmasked"}}]);
     check(&pod(json!({"hostUsers": false, "containers": unmasked})), &[]);

@@ -12,6 +12,9 @@ use crate::object::{Object, StringMap};
 /// All keys and values of annotations together, in bytes.
 pub(crate) const MAX_ANNOTATIONS: usize = 256 * 1024;
 
+/// Finalizers that need no domain.
+pub const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 /// All rules of a new object.
 pub fn object(object: &Object, scope: Scope, rules: &dyn Rules, errors: &mut Errors) {
     let path = Path::root("metadata");
@@ -49,6 +52,23 @@ pub fn common(object: &Object, scope: Scope, errors: &mut Errors) {
     annotations(object.annotations(), &path.child("annotations"), errors);
     owners(object, &path.child("ownerReferences"), errors);
     finalizers(object, &path.child("finalizers"), errors);
+}
+
+/// Finalizers of Kubernetes' own kinds: names without a domain are Kubernetes' own, too.
+pub fn own_finalizers(object: &Object, errors: &mut Errors) {
+    let path = Path::root("metadata");
+    let path = path.child("finalizers");
+    for (index, name) in object.finalizers().enumerate() {
+        own_finalizer(name, &path.index(index), errors);
+    }
+}
+
+/// The name of a finalizer that may stand without a domain only if it is Kubernetes' own.
+pub fn own_finalizer(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        let message = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, message));
+    }
 }
 
 /// Rules of the change from `old`.

@@ -5,9 +5,11 @@ mod columns;
 mod container;
 mod defaults;
 mod eviction;
+mod label_keys;
 mod log;
 mod quality;
 mod rules;
+mod status;
 mod streams;
 mod update;
 
@@ -24,6 +26,8 @@ use model::select::Selectable;
 use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
+
+pub(crate) use quality::class;
 
 use crate::admission::service_account;
 use crate::pod_spec::warnings::of_pod;
@@ -51,7 +55,12 @@ pub(crate) fn resource() -> Resource {
                 .stream(),
         )
         .defaults(defaults::object)
-        .rules(Functions::of(rules::object).change(update::change))
+        .rules(
+            Functions::of(rules::object)
+                .creation(rules::creation)
+                .change(update::change)
+                .status(status::change),
+        )
         .warnings(of_pod)
         .selectable(selectable())
         .nodes_may(&Verb::READ)
@@ -87,8 +96,9 @@ struct Pods;
 
 impl Strategy for Pods {
     fn admit_create<'a>(&'a self, _context: &'a Context<'_>, pod: &'a mut Object) -> Admitting<'a> {
+        label_keys::merge(pod);
         // What was filled in decides it too, so this comes last.
-        let class = quality::class(pod);
+        let class = class(pod);
         pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
         at_once(Ok(()))
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 const RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
-pub(super) fn class(pod: &Object) -> &'static str {
+pub(crate) fn class(pod: &Object) -> &'static str {
     let amount = |of: &Value, side: &str, resource: &str| {
         Quantity::from_json(&of["resources"][side][resource]).filter(|q| !q.is_zero())
     };

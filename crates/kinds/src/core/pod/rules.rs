@@ -1,24 +1,39 @@
 //! Rules of Pod.
 
 use model::Object;
-use model::field::Path;
-use model::object::StringMap;
-use model::validate::Errors;
+use model::field::{FieldError, Path};
+use model::validate::{Errors, list, text};
 use serde_json::Value;
 
-use crate::pod_spec::rules::{names, spec};
-use crate::pod_spec::security;
+use crate::pod_spec::container::images;
+use crate::pod_spec::rules::{Whole, spec};
+use crate::pod_spec::security::annotations;
+use crate::pod_spec::volume;
 
+/// Rules of any pod.
 pub(super) fn object(object: &Object, errors: &mut Errors) {
     let empty = Value::Null;
     let of_pod = object.get(&["spec"]).unwrap_or(&empty);
-    spec(of_pod, &Path::root("spec"), errors);
-    let annotations = object.get(&["metadata", "annotations"]).and_then(Value::as_object);
-    let path = Path::root("metadata");
-    security::apparmor_annotations(
-        StringMap::new(annotations),
-        &names(of_pod),
-        &path.child("annotations"),
-        errors,
-    );
+    let (metadata, path) = (Path::root("metadata"), Path::root("spec"));
+    annotations::all(object.annotations(), of_pod, &metadata.child("annotations"), errors);
+    spec(Whole::pod(of_pod, object.name()), &path, errors);
+    volume::tokens(of_pod, &path, errors);
+    for kind in ["containers", "initContainers"] {
+        images(list(of_pod, kind), &path.child(kind), errors);
+    }
+}
+
+/// Rules of new pods.
+pub(super) fn creation(object: &Object, errors: &mut Errors) {
+    let empty = Value::Null;
+    let of_pod = object.get(&["spec"]).unwrap_or(&empty);
+    let path = Path::root("spec");
+    if !list(of_pod, "ephemeralContainers").is_empty() {
+        errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    }
+    if !text(of_pod, "nodeName").is_empty() && !list(of_pod, "schedulingGates").is_empty() {
+        let message = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden(&path.child("nodeName"), message));
+    }
+    annotations::agree(object.annotations(), of_pod, &path, errors);
 }

@@ -1,0 +1,153 @@
+//! Requests to sign a certificate: what is asked for, and whether who asks has the key.
+
+use std::net::IpAddr;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{PemObject, SectionKind};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a request (PKCS#10, in PEM) asks a certificate for. Its signature has been checked: whoever made it has
+/// the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateRequest {
+    /// The common name of the subject.
+    pub common_name: String,
+    /// The organisations of the subject, in order.
+    pub organizations: Vec<String>,
+    /// DNS names.
+    pub dns_names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Mail addresses.
+    pub emails: Vec<String>,
+    /// URIs.
+    pub uris: Vec<String>,
+    /// The subject in DER: all of it goes into the certificate.
+    pub(super) subject: Vec<u8>,
+    /// The public key in DER, with its algorithm.
+    pub(super) key: Vec<u8>,
+}
+
+/// Why a text is no such request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// There is none in it.
+    #[error("PEM block type must be CERTIFICATE REQUEST")]
+    Pem,
+    /// It cannot be read.
+    #[error("x509: malformed certificate request")]
+    Malformed,
+    /// It was not signed by the key that it is for.
+    #[error("x509: certificate request signature could not be verified")]
+    Signature,
+}
+
+/// Why a text is no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// There is something else in it.
+    #[error("only CERTIFICATE PEM blocks are allowed, found {0:?}")]
+    Other(String),
+    /// There is none in it.
+    #[error("must contain at least one CERTIFICATE PEM block")]
+    None,
+    /// One cannot be read.
+    #[error("x509: malformed certificate")]
+    Malformed,
+}
+
+impl CertificateRequest {
+    /// Reads a request.
+    pub fn parse(pem: &[u8]) -> Result<Self, RequestError> {
+        // The first section decides, as in Kubernetes.
+        let (kind, der) = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
+            .next()
+            .and_then(Result::ok)
+            .ok_or(RequestError::Pem)?;
+        if kind != SectionKind::Csr {
+            return Err(RequestError::Pem);
+        }
+        let (rest, request) =
+            X509CertificationRequest::from_der(&der).map_err(|_| RequestError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(RequestError::Malformed);
+        }
+        request.verify_signature().map_err(|_| RequestError::Signature)?;
+        let (subject, key) = {
+            let info = &request.certification_request_info;
+            (&info.subject, &info.subject_pki)
+        };
+        let text = |value: Option<&str>| value.map(str::to_owned);
+        let mut read = Self {
+            common_name: subject
+                .iter_common_name()
+                .last()
+                .and_then(|it| text(it.as_str().ok()))
+                .unwrap_or_default(),
+            organizations: subject.iter_organization().filter_map(|it| text(it.as_str().ok())).collect(),
+            ..Self::default()
+        };
+        for extension in request.requested_extensions().into_iter().flatten() {
+            if let x509_parser::extensions::ParsedExtension::SubjectAlternativeName(names) = extension {
+                for name in &names.general_names {
+                    read.name(name)?;
+                }
+            }
+        }
+        read.subject = subject.as_raw().to_vec();
+        read.key = key.raw.to_vec();
+        Ok(read)
+    }
+
+    fn name(&mut self, name: &GeneralName<'_>) -> Result<(), RequestError> {
+        match name {
+            GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
+            GeneralName::RFC822Name(name) => self.emails.push((*name).to_owned()),
+            GeneralName::URI(name) => self.uris.push((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                let address = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                let address = address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                self.addresses.push(address.map_err(|_| RequestError::Malformed)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Looks at certificates in PEM, one or more.
+pub fn check_certificates(pem: &[u8]) -> Result<(), CertificateError> {
+    let mut count = 0;
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+        let Ok((kind, der)) = section else { break };
+        if kind != SectionKind::Certificate {
+            return Err(CertificateError::Other(title(&kind).to_owned()));
+        }
+        let der = CertificateDer::from(der);
+        X509Certificate::from_der(&der).map_err(|_| CertificateError::Malformed)?;
+        count += 1;
+    }
+    if count == 0 { Err(CertificateError::None) } else { Ok(()) }
+}
+
+/// When the first certificate in PEM ends, in seconds since 1970.
+pub fn certificate_ends(pem: &[u8]) -> Option<i64> {
+    let der = CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+fn title(kind: &SectionKind) -> &'static str {
+    match kind {
+        SectionKind::Certificate => "CERTIFICATE",
+        SectionKind::PublicKey => "PUBLIC KEY",
+        SectionKind::RsaPrivateKey => "RSA PRIVATE KEY",
+        SectionKind::PrivateKey => "PRIVATE KEY",
+        SectionKind::EcPrivateKey => "EC PRIVATE KEY",
+        SectionKind::Crl => "X509 CRL",
+        SectionKind::Csr => "CERTIFICATE REQUEST",
+        _ => "",
+    }
+}

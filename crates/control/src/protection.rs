@@ -1,0 +1,109 @@
+//! Claims stay as long as a pod uses them, and volumes as long as a claim has them: what is being deleted is let go of
+//! when it is in use no more. Admission puts the finalizers on.
+
+use std::time::Duration;
+
+use client::{Action, Api, Controller, Error, ListOptions, ObjectKey, Resource, Store, Typed};
+use k8s_openapi::Metadata;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Context, pods};
+
+const OF_CLAIMS: &str = "kubernetes.io/pvc-protection";
+const OF_VOLUMES: &str = "kubernetes.io/pv-protection";
+
+/// Runs the controller of claims.
+pub(crate) async fn claims(context: Context) {
+    let claims = context.informers.of::<PersistentVolumeClaim>();
+    let all_pods = context.informers.of::<Pod>();
+    let of_pod = |pod: &Pod| -> Vec<ObjectKey> {
+        let namespace = pod.namespace().unwrap_or_default();
+        used_by(pod).into_iter().map(|claim| ObjectKey::new(namespace, claim)).collect()
+    };
+    let (store, client) = (claims.store(), context.client.clone());
+    let reconcile = move |key: ObjectKey| {
+        let (store, client) = (store.clone(), client.clone());
+        async move { claim(&store, &client, &key).await }
+    };
+    let controller = Controller::new("pvc-protection", &claims).watches(&all_pods, of_pod);
+    controller.run(reconcile, context.stop).await;
+}
+
+/// Runs the controller of volumes.
+pub(crate) async fn volumes(context: Context) {
+    let volumes = context.informers.of::<PersistentVolume>();
+    let (store, client) = (volumes.store(), context.client.clone());
+    let reconcile = move |key: ObjectKey| {
+        let (store, client) = (store.clone(), client.clone());
+        async move {
+            let Some(volume) = store.get(&key) else { return Ok(Action::Done) };
+            let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+            let api: Api<PersistentVolume> = Api::all(&client);
+            protect(&api, &*volume, OF_VOLUMES, phase == Some("Bound")).await
+        }
+    };
+    Controller::new("pv-protection", &volumes).run(reconcile, context.stop).await;
+}
+
+async fn claim(
+    store: &Store<PersistentVolumeClaim>,
+    client: &client::Client,
+    key: &ObjectKey,
+) -> Result<Action, Error> {
+    let Some(claim) = store.get(key) else { return Ok(Action::Done) };
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client, &key.namespace);
+    let in_use = if claim.metadata.deletion_timestamp.is_some() {
+        // Asked of the API: a pod that the copy does not show yet may have begun to use it.
+        let pods: Api<Pod> = Api::namespaced(client, &key.namespace);
+        let pods = pods.list_all(&ListOptions::default()).await?.items;
+        pods.iter().any(|pod| uses(pod, &key.name))
+    } else {
+        true
+    };
+    protect(&api, &*claim, OF_CLAIMS, in_use).await
+}
+
+/// Whether a pod keeps a claim: one that nobody has taken does not, nor one that has ended.
+fn uses(pod: &Pod, claim: &str) -> bool {
+    let is_taken =
+        pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty());
+    is_taken && !pods::is_terminal(pod) && used_by(pod).iter().any(|used| used == claim)
+}
+
+/// The claims that a pod names, and those that are made for it.
+fn used_by(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claims = volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", pod.name(), volume.name)),
+        (None, None) => None,
+    });
+    claims.collect()
+}
+
+/// Puts the finalizer on what is there to stay, and takes it from what goes and is not in use.
+async fn protect<K>(api: &Api<K>, object: &K, finalizer: &str, in_use: bool) -> Result<Action, Error>
+where
+    K: Typed + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned,
+{
+    let metadata = object.metadata();
+    let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+    let is_held = finalizers.iter().any(|known| known == finalizer);
+    let is_going = metadata.deletion_timestamp.is_some();
+    match (is_going, is_held) {
+        (true, true) if !in_use => finalizers.retain(|known| known != finalizer),
+        (false, false) => finalizers.push(finalizer.to_owned()),
+        _ => return Ok(Action::Done),
+    }
+    // On condition that it is what it was: others have finalizers too.
+    let mut changed = object.clone();
+    changed.metadata_mut().finalizers = Some(finalizers);
+    match api.update(&changed).await {
+        Ok(_) | Err(Error::NotFound(_)) => Ok(Action::Done),
+        Err(Error::Conflict(_)) => Ok(Action::After(Duration::from_millis(20))),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,151 @@
+//! What is bounded is counted when it comes back, how many pods may go follows from how many there are, and what is in
+//! use stays.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use client::api::{Patch, PatchOptions};
+use client::{Api, DeleteOptions, Resource as _};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde_json::{Value, json};
+use support::{Cluster, object};
+use testkit::wait_until_async;
+
+/// Waits until a quota says that so much is used.
+async fn until_used(cluster: &Cluster, quota: &str, expected: Value) {
+    let quotas = Api::<ResourceQuota>::namespaced(&cluster.steady, "default");
+    wait_until_async("the count", || async {
+        let status = quotas.get(quota).await.expect("get").status.unwrap_or_default();
+        let used = serde_json::to_value(status.used).expect("JSON");
+        if used == expected { Ok(()) } else { Err(format!("{used}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_or_has_ended_may_be_made_anew() {
+    let cluster = Cluster::start().await;
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "default");
+    let pod = |name: &str| -> Pod {
+        object(json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "a", "image": "i"}]}}))
+    };
+    pods.create(&pod("first")).await.expect("create");
+    let quota: ResourceQuota = object(json!({
+        "metadata": {"name": "q"}, "spec": {"hard": {"pods": "2", "count/configmaps": "9"}},
+    }));
+    let quotas = Api::<ResourceQuota>::namespaced(&cluster.steady, "default");
+    quotas.create(&quota).await.expect("create");
+    // The authority's certificate is in every namespace.
+    until_used(&cluster, "q", json!({"pods": "1", "count/configmaps": "1"})).await;
+    pods.create(&pod("second")).await.expect("create");
+    let map: ConfigMap = object(json!({"metadata": {"name": "m"}}));
+    maps.create(&map).await.expect("create");
+    until_used(&cluster, "q", json!({"pods": "2", "count/configmaps": "2"})).await;
+    pods.create(&pod("third")).await.expect_err("there is no more");
+    pods.delete("first", &DeleteOptions::now()).await.expect("delete");
+    maps.delete("m", &DeleteOptions::default()).await.expect("delete");
+    until_used(&cluster, "q", json!({"pods": "1", "count/configmaps": "1"})).await;
+    let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    pods.patch_status("second", &ended, &PatchOptions::default()).await.expect("patch");
+    until_used(&cluster, "q", json!({"pods": "0", "count/configmaps": "1"})).await;
+    let more = Patch::Merge(json!({"spec": {"hard": {"pods": null, "services": "3"}}}));
+    quotas.patch("q", &more, &PatchOptions::default()).await.expect("patch");
+    until_used(&cluster, "q", json!({"services": "1", "count/configmaps": "1"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
+    let cluster = Cluster::start().await;
+    let set: ReplicaSet = object(json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "i"}]},
+            },
+        },
+    }));
+    Api::<ReplicaSet>::namespaced(&cluster.steady, "default").create(&set).await.expect("create");
+    let budgets = Api::<PodDisruptionBudget>::namespaced(&cluster.steady, "default");
+    let budget: PodDisruptionBudget = object(json!({
+        "metadata": {"name": "b"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }));
+    budgets.create(&budget).await.expect("create");
+    let until = |expected: [i32; 4]| {
+        let budgets = &budgets;
+        async move {
+            wait_until_async("the budget", || async {
+                let status = budgets.get("b").await.expect("get").status.unwrap_or_default();
+                let counts = [
+                    status.expected_pods,
+                    status.current_healthy,
+                    status.desired_healthy,
+                    status.disruptions_allowed,
+                ];
+                if counts == expected.map(Some) { Ok(()) } else { Err(format!("{counts:?}")) }
+            })
+            .await;
+        }
+    };
+    until([3, 0, 2, 0]).await;
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    for pod in pods.list_all(&client::ListOptions::default()).await.expect("list").items {
+        let ready =
+            json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        pods.patch_status(pod.name(), &Patch::Merge(ready), &PatchOptions::default()).await.expect("patch");
+    }
+    until([3, 3, 2, 1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_volumes_stay_as_long_as_they_are_in_use() {
+    let cluster = Cluster::start().await;
+    let claims = Api::<PersistentVolumeClaim>::namespaced(&cluster.steady, "default");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    for name in ["used", "unused"] {
+        let claim: PersistentVolumeClaim = object(json!({"metadata": {"name": name}, "spec": spec}));
+        claims.create(&claim).await.expect("create");
+    }
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let pod: Pod = object(json!({"metadata": {"name": "p"}, "spec": {
+        "nodeName": "n", "containers": [{"name": "a", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "used"}}],
+    }}));
+    pods.create(&pod).await.expect("create");
+    for name in ["used", "unused"] {
+        claims.delete(name, &DeleteOptions::default()).await.expect("delete");
+    }
+    let gone = |name: &'static str| {
+        let claims = &claims;
+        async move {
+            wait_until_async("the claim to go", || async {
+                if claims.find(name).await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
+            })
+            .await;
+        }
+    };
+    gone("unused").await;
+    let held = claims.get("used").await.expect("get");
+    assert_eq!(held.metadata.finalizers, Some(vec!["kubernetes.io/pvc-protection".to_owned()]));
+    pods.delete("p", &DeleteOptions::now()).await.expect("delete");
+    gone("used").await;
+
+    let volumes = Api::<PersistentVolume>::all(&cluster.steady);
+    let volume: PersistentVolume = object(json!({"metadata": {"name": "v"}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"},
+    }}));
+    volumes.create(&volume).await.expect("create");
+    let phase = |phase: &str| Patch::Merge(json!({"status": {"phase": phase}}));
+    volumes.patch_status("v", &phase("Bound"), &PatchOptions::default()).await.expect("patch");
+    volumes.delete("v", &DeleteOptions::default()).await.expect("delete");
+    let held = volumes.get("v").await.expect("get");
+    assert!(held.metadata.deletion_timestamp.is_some(), "{held:?}");
+    volumes.patch_status("v", &phase("Released"), &PatchOptions::default()).await.expect("patch");
+    wait_until_async("the volume to go", || async {
+        if volumes.find("v").await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
+    })
+    .await;
+}

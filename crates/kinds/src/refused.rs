@@ -1,0 +1,20 @@
+//! Kinds that can be read and cannot be made, since an object of them would promise what nobody does yet.
+
+use apiserver::{Admitting, Context, Strategy, at_once};
+use model::Object;
+
+/// Refuses every new object for this reason.
+pub(crate) struct Refused(pub(crate) &'static str);
+
+impl Strategy for Refused {
+    fn admit_create<'a>(&'a self, context: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
+        at_once(Err(context.forbidden(object, self.0)))
+    }
+}
+
+/// Why no webhook can be registered.
+pub(crate) const WEBHOOKS: &str =
+    "admission webhooks are not called by this server yet: what this one is to look at would pass it by";
+/// Why no policy can be made, nor bound.
+pub(crate) const POLICIES: &str =
+    "admission policies are not evaluated by this server yet: what this one is to look at would pass it by";

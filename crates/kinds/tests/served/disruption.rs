@@ -1,0 +1,119 @@
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::cluster::{Answer, Cluster};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+
+/// A pod that a node runs.
+async fn running(cluster: &Cluster, name: &str, ready: bool) {
+    let containers = json!([{"name": "a", "image": "i"}]);
+    let pod = json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"nodeName": "n", "containers": containers}});
+    cluster.made(PODS, pod).await;
+    let condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" }});
+    let status = json!({"status": {"phase": "Running", "conditions": [condition]}});
+    assert_eq!(cluster.send("PATCH", &format!("{PODS}/{name}/status"), status).await.code, 200);
+}
+
+async fn budget(cluster: &Cluster, name: &str, status: Value) {
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}});
+    cluster.made(BUDGETS, json!({"metadata": {"name": name}, "spec": spec})).await;
+    let answer =
+        cluster.send("PATCH", &format!("{BUDGETS}/{name}/status"), json!({ "status": status })).await;
+    assert_eq!(answer.code, 200, "{answer:?}");
+}
+
+async fn evict(cluster: &Cluster, name: &str) -> Answer {
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    cluster.send("POST", &format!("{PODS}/{name}/eviction"), eviction).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_go_than_the_budget_has_to_spare_however_many_are_asked_for_at_once() {
+    let cluster = Cluster::start().await;
+    for n in 0..5 {
+        running(&cluster, &format!("p{n}"), true).await;
+    }
+    budget(
+        &cluster,
+        "b",
+        json!({"observedGeneration": 1, "disruptionsAllowed": 2, "desiredHealthy": 3, "currentHealthy": 5}),
+    )
+    .await;
+    let names: Vec<String> = (0..5).map(|n| format!("p{n}")).collect();
+    let answers = join_all(names.iter().map(|name| evict(&cluster, name))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 2, "{answers:?}");
+    let refused = answers.iter().find(|answer| answer.code == 429).expect("the others are refused");
+    assert_eq!(refused.message(), "Cannot evict pod as it would violate the pod's disruption budget.");
+    assert_eq!(
+        refused.body["details"]["causes"],
+        json!([{"reason": "DisruptionBudget", "message": "The disruption budget b needs 3 healthy pods and has 5 currently"}])
+    );
+    let budget = cluster.get(&format!("{BUDGETS}/b")).await;
+    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
+    assert_eq!(budget["status"]["conditions"][0]["reason"], "InsufficientPods");
+    let gone: Vec<&String> = budget["status"]["disruptedPods"].as_object().expect("some").keys().collect();
+    assert_eq!(gone.len(), 2);
+    let pod = cluster.get(&format!("{PODS}/{}", gone[0])).await;
+    assert!(pod["metadata"].get("deletionTimestamp").is_some(), "{pod}");
+    let conditions = pod["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|one| one["reason"] == "EvictionByEvictionAPI"), "{pod}");
+    // One that is on its way out is not counted twice.
+    assert_eq!(evict(&cluster, gone[0]).await.code, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_count_goes_and_what_is_not_known_does_not() {
+    let cluster = Cluster::start().await;
+    running(&cluster, "ready", true).await;
+    running(&cluster, "unready", false).await;
+    budget(&cluster, "b", json!({"observedGeneration": 0})).await;
+    let refused = evict(&cluster, "ready").await;
+    assert_eq!((refused.code, &refused.body["details"]["retryAfterSeconds"]), (429, &json!(10)));
+    let cause = &refused.body["details"]["causes"][0]["message"];
+    assert_eq!(cause, "The disruption budget b is still being processed by the server.");
+    let status = json!({"status": {"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1}});
+    assert_eq!(cluster.send("PATCH", &format!("{BUDGETS}/b/status"), status).await.code, 200);
+    assert_eq!(evict(&cluster, "ready").await.code, 429);
+    assert_eq!(evict(&cluster, "unready").await.code, 201, "it does nothing for the budget");
+    budget(&cluster, "second", json!({"observedGeneration": 1})).await;
+    let refused = evict(&cluster, "ready").await;
+    assert_eq!(refused.code, 500);
+    assert!(refused.message().contains("more than one PodDisruptionBudget"), "{refused:?}");
+    for name in ["b", "second"] {
+        cluster.send("DELETE", &format!("{BUDGETS}/{name}"), Value::Null).await;
+    }
+    assert_eq!(evict(&cluster, "ready").await.code, 201, "no budget is in the way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_volumes_are_held_and_grow_where_their_class_lets_them() {
+    let cluster = Cluster::start().await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let spec = json!({
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "c", "resources": {"requests": {"storage": "1Gi"}},
+    });
+    let made = cluster.made(claims, json!({"metadata": {"name": "c"}, "spec": spec})).await;
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    let volume =
+        json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"}});
+    let made =
+        cluster.made("/api/v1/persistentvolumes", json!({"metadata": {"name": "v"}, "spec": volume})).await;
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+    assert_eq!(made["status"]["phase"], "Pending");
+
+    let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    assert_eq!(cluster.send("PATCH", &format!("{claims}/c/status"), bound).await.code, 200);
+    let grow = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let refused = cluster.send("PATCH", &format!("{claims}/c"), grow.clone()).await;
+    assert_eq!(refused.code, 403, "{refused:?}");
+    assert!(
+        refused.message().contains("the storageclass that provisions the pvc must support resize"),
+        "{refused:?}"
+    );
+    let class =
+        json!({"metadata": {"name": "c"}, "provisioner": "example.com/p", "allowVolumeExpansion": true});
+    cluster.made("/apis/storage.k8s.io/v1/storageclasses", class).await;
+    assert_eq!(cluster.send("PATCH", &format!("{claims}/c"), grow).await.code, 200);
+}

@@ -1,0 +1,83 @@
+//! Tables of good and bad objects: each is one sound object with a change, told as a merge patch.
+
+use model::Object;
+use model::merge::merge_patch;
+use model::validate;
+use serde_json::Value;
+
+use crate::{defaulted, resource};
+
+/// The rules of one kind.
+pub(crate) struct Table {
+    sound: Value,
+}
+
+impl Table {
+    /// The table of the kind of a sound object.
+    pub(crate) fn of(sound: Value) -> Self {
+        let table = Self { sound };
+        table.good(&[serde_json::json!({})]);
+        table
+    }
+
+    fn object(&self, change: &Value) -> Object {
+        defaulted(merge_patch::apply(&self.sound, change))
+    }
+
+    /// Objects with these changes are good, and may be replaced by themselves.
+    #[track_caller]
+    pub(crate) fn good(&self, changes: &[Value]) -> &Self {
+        for change in changes {
+            let object = self.object(change);
+            let entry = resource(object.api_version(), object.kind());
+            let created = validate::create(&*entry.rules, &object, entry.scope());
+            let updated = validate::update(&*entry.rules, &object, &object, entry.scope());
+            assert_eq!((created, updated), (Vec::new(), Vec::new()), "{change}");
+        }
+        self
+    }
+
+    /// Objects with these changes are refused with errors that begin so.
+    #[track_caller]
+    pub(crate) fn bad(&self, changes: &[(Value, &[&str])]) -> &Self {
+        for (change, expected) in changes {
+            let object = self.object(change);
+            let entry = resource(object.api_version(), object.kind());
+            compare(&validate::create(&*entry.rules, &object, entry.scope()), expected, change);
+        }
+        self
+    }
+
+    /// An object with the first change is refused in place of the sound one.
+    #[track_caller]
+    pub(crate) fn changes(&self, changes: &[(Value, &[&str])]) -> &Self {
+        let old = self.object(&serde_json::json!({}));
+        for (change, expected) in changes {
+            let new = self.object(change);
+            let entry = resource(new.api_version(), new.kind());
+            compare(&validate::update(&*entry.rules, &new, &old, entry.scope()), expected, change);
+        }
+        self
+    }
+
+    /// What a part is changed to, by the subresource of its name.
+    #[track_caller]
+    pub(crate) fn part(&self, part: &str, old: &Value, changes: &[(Value, &[&str])]) -> &Self {
+        let old = self.object(old);
+        for (change, expected) in changes {
+            let new = self.object(change);
+            let entry = resource(new.api_version(), new.kind());
+            let errors = validate::update_part(&*entry.rules, part, &new, &old, entry.scope());
+            compare(&errors, expected, change);
+        }
+        self
+    }
+}
+
+#[track_caller]
+fn compare(errors: &[model::field::FieldError], expected: &[&str], change: &Value) {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let fits = texts.len() == expected.len()
+        && texts.iter().zip(expected).all(|(text, expected)| text.starts_with(expected));
+    assert!(fits, "{change}\n is: {texts:#?}\n not: {expected:#?}");
+}
