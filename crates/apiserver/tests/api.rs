@@ -33,6 +33,8 @@ mod kubectl;
 mod managers;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/proxy.rs"]
+mod proxy;
 #[path = "api/put.rs"]
 mod put;
 #[path = "api/services.rs"]

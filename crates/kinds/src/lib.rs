@@ -11,6 +11,7 @@ mod amounts;
 mod content;
 mod event;
 mod pod_spec;
+mod proxied;
 mod server;
 mod shown;
 mod workload;
