@@ -41,6 +41,7 @@ mod paths;
 mod payload;
 pub mod pki;
 mod protobuf;
+mod proxy;
 mod render;
 pub mod request;
 pub mod resource;
@@ -75,10 +76,15 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
+<<<<<<< HEAD
 pub use objects::{Changed, Collection, News, Objects};
 pub use resource::{
     Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, after_asking, at_once,
 };
+=======
+pub use proxy::Upstream;
+pub use resource::{Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, at_once};
+>>>>>>> k1
 pub use server::{Server, StartError};
 pub use session::{CommandSession, PortSession};
 pub use verbs::Modified;

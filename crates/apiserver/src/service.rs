@@ -196,13 +196,22 @@ async fn resource(
     let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
-    let body = if reads || waits { None } else { Some(payload.read(&state.bodies, BODY_LIMIT).await?) };
+    let (body, payload) = match (waits, reads) {
+        // Whoever answers it may read it.
+        (true, _) => (None, Some(payload)),
+        (false, true) => (None, None),
+        (false, false) => (Some(payload.read(&state.bodies, BODY_LIMIT).await?), None),
+    };
     let call = Call {
         state: state.clone(),
         identity,
         resource,
         query,
+        method: parts.method,
+        uri: parts.uri,
         headers: parts.headers,
+        remote: parts.extensions.get::<Remote>().map(|remote| remote.0),
+        payload,
         body: body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default(),
         view,
         upgrade,

@@ -39,6 +39,8 @@ mod kubectl;
 mod managers;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/proxy.rs"]
+mod proxy;
 #[path = "api/put.rs"]
 mod put;
 #[path = "api/roles.rs"]

@@ -16,6 +16,8 @@ fn kinds() -> [(&'static str, Value); 5] {
     let other_event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "b", "namespace": "default"},
         "regarding": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "Started",
+        "eventTime": "2026-11-29T10:00:00.000000Z", "type": "Normal", "action": "Starting",
+        "reportingController": "example.com/agent", "reportingInstance": "agent-1",
     });
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]},
