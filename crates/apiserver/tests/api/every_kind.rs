@@ -100,8 +100,8 @@ impl Kind<'_> {
         }
         self.json("DELETE", &self.path(), "", &Value::Null).await;
         let (modified, deleted) = (format!("MODIFIED {}", self.name()), format!("DELETED {}", self.name()));
-        let mut event = told(&mut watch).await;
-        if event == modified {
+        let (code, ..) = self.send("GET", &self.path(), JSON, "", Bytes::new()).await;
+        if code == 200 {
             if self.resource.kind == "Namespace" {
                 // What is in it goes first.
                 return;
@@ -109,6 +109,10 @@ impl Kind<'_> {
             // Who holds it lets go.
             let free = json!({"metadata": {"finalizers": null}});
             self.json("PATCH", &self.path(), "application/merge-patch+json", &free).await;
+        }
+        // Some are changed along with others meanwhile.
+        let mut event = told(&mut watch).await;
+        while event == modified {
             event = told(&mut watch).await;
         }
         assert_eq!(event, deleted);
