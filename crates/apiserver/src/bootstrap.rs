@@ -29,9 +29,9 @@ pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Instal
     let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
     for resource in wide.iter().chain(&inside) {
         let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
-        // Those of one kind do not ask for each other: written together, they are one group of the log.
-        let made = objects.into_iter().map(|object| ensure_object(handle, resource, object, occasion));
-        futures::future::join_all(made).await;
+        for object in objects {
+            ensure_object(handle, resource, object, occasion).await;
+        }
     }
 }
 
