@@ -16,7 +16,7 @@ use crate::call::{Call, Takeover};
 use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::negotiate::View;
+use crate::negotiate::{View, names_protobuf};
 use crate::payload::{BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
@@ -126,7 +126,8 @@ async fn route(
             let attributes = Attributes::Resource(attributes);
             let identity = authorize(state, caller, request.headers(), attributes).await?;
             // Who reads Protocol Buffers is told in them why there is no answer, too.
-            let protobuf = found.as_ref().is_some_and(|resource| resource.has_protobuf())
+            let protobuf = names_protobuf(request.headers())
+                && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
             match resource(state, request, identity, target, found, query).await {
                 Err(error) if protobuf => Ok(error.protobuf_response()),

@@ -7,8 +7,6 @@ use client::{Action, Api, Controller, Error, ListOptions, ObjectKey, Resource, S
 use k8s_openapi::Metadata;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::{Context, pods};
 
@@ -87,7 +85,7 @@ fn used_by(pod: &Pod) -> Vec<String> {
 /// Puts the finalizer on what is there to stay, and takes it from what goes and is not in use.
 async fn protect<K>(api: &Api<K>, object: &K, finalizer: &str, in_use: bool) -> Result<Action, Error>
 where
-    K: Typed + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned,
+    K: Typed + Metadata<Ty = ObjectMeta>,
 {
     let metadata = object.metadata();
     let mut finalizers = metadata.finalizers.clone().unwrap_or_default();

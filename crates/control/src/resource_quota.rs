@@ -84,9 +84,7 @@ impl Reconcile for Reconciler {
         self.due.counted.lock().insert(key.clone(), now);
         let api: Api<ResourceQuota> = Api::namespaced(&self.context.client, &key.namespace);
         let mut asks = ResourceQuota::clone(&quota);
-        // Whatever has been charged meanwhile: the server counts.
-        asks.metadata.resource_version = None;
-        asks.status.get_or_insert_default().used = None;
+        asks.status = None;
         match api.update_status(&asks).await {
             Ok(_) => Ok(Action::After(PERIOD)),
             Err(Error::NotFound(_)) => Ok(Action::Done),
