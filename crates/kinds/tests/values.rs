@@ -15,16 +15,18 @@ mod classes;
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
-#[path = "values/others.rs"]
-mod others;
 #[path = "values/devices.rs"]
 mod devices;
 #[path = "values/flow_control.rs"]
 mod flow_control;
 #[path = "values/networking.rs"]
 mod networking;
+#[path = "values/others.rs"]
+mod others;
 #[path = "values/pods.rs"]
 mod pods;
+#[path = "values/roles.rs"]
+mod roles;
 #[path = "values/rules.rs"]
 mod rules;
 #[path = "values/services.rs"]

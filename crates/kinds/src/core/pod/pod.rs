@@ -7,6 +7,7 @@ mod defaults;
 mod eviction;
 mod label_keys;
 mod log;
+mod proxy;
 mod quality;
 mod rules;
 mod status;
@@ -31,6 +32,7 @@ pub(crate) use quality::class;
 
 use crate::admission::service_account;
 use crate::pod_spec::warnings::of_pod;
+use crate::proxied::VERBS;
 
 /// How long a pod may take to end where its spec does not say.
 const GRACE_SECONDS: i64 = 30;
@@ -41,7 +43,7 @@ pub(crate) fn resource() -> Resource {
     let mut resource = Resource::of::<Pod>()
         .short(&["po"])
         .category("all")
-        .status_by_nodes()
+        .status()
         .subresource(
             Subresource::new("attach", &both, streams::attach).kind(options("PodAttachOptions")).stream(),
         )
@@ -54,6 +56,9 @@ pub(crate) fn resource() -> Resource {
                 .kind(options("PodPortForwardOptions"))
                 .stream(),
         )
+        .subresource(
+            Subresource::new("proxy", &VERBS, proxy::handle).kind(options("PodProxyOptions")).stream(),
+        )
         .defaults(defaults::object)
         .rules(
             Functions::of(rules::object)
@@ -63,8 +68,6 @@ pub(crate) fn resource() -> Resource {
         )
         .warnings(of_pod)
         .selectable(selectable())
-        .nodes_may(&Verb::READ)
-        .nodes_may(&[Verb::Create, Verb::Delete])
         .strategy(Pods);
     resource.columns = Columns::new(columns::COLUMNS, columns::cells).conditions(columns::conditions);
     resource

@@ -2,35 +2,43 @@
 
 mod columns;
 mod defaults;
+mod proxy;
 mod rules;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
-use apiserver::{Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, at_once};
+use apiserver::{
+    Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, Subresource, at_once,
+};
 use k8s_openapi::api::core::v1::Service;
 use model::field::{FieldError, Path};
 use model::names::dns1035_label;
 use model::select::Selectable;
 use model::validate::Functions;
-use model::{Object, Status};
+use model::{GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
+
+use crate::proxied::VERBS;
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Service>()
         .short(&["svc"])
         .category("all")
         .status()
+        .subresource(
+            Subresource::new("proxy", &VERBS, proxy::handle)
+                .kind(GroupVersionKind::new("", "v1", "ServiceProxyOptions"))
+                .stream(),
+        )
         .defaults(defaults::object)
         .rules(Functions::of(rules::object).name(dns1035_label).change(rules::change).status(rules::status))
         .warnings(warnings::object)
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(["spec.clusterIP", "spec.type"].map(Selectable::text))
-        .nodes_may(&Verb::READ)
         .permanent(permanent)
         .strategy(Services)
 }
