@@ -19,13 +19,9 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
-<<<<<<< HEAD
+use crate::payload::Payload;
 use crate::protobuf::encode;
 use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
-=======
-use crate::payload::Payload;
-use crate::request::{DeleteOptions, Query, ResourceTarget, WriteOptions};
->>>>>>> k1
 use crate::resource::{Context, Resource};
 use crate::state::State;
 use crate::verbs::{self, Modified, Part};

@@ -76,15 +76,11 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
-<<<<<<< HEAD
 pub use objects::{Changed, Collection, News, Objects};
+pub use proxy::Upstream;
 pub use resource::{
     Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, after_asking, at_once,
 };
-=======
-pub use proxy::Upstream;
-pub use resource::{Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, at_once};
->>>>>>> k1
 pub use server::{Server, StartError};
 pub use session::{CommandSession, PortSession};
 pub use verbs::Modified;

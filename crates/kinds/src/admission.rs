@@ -2,6 +2,7 @@
 //!
 //! Each is an [`Admission`], named as Kubernetes' admission plugins are, and all are asked in their order.
 
+mod certificate_signers;
 mod certificate_subject_restriction;
 mod claim_resize;
 mod default_classes;
@@ -31,6 +32,8 @@ pub fn admission() -> Vec<Arc<dyn Admission>> {
         Arc::new(storage_protection::StorageObjectInUseProtection),
         Arc::new(claim_resize::PersistentVolumeClaimResize),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(certificate_signers::CertificateApproval),
+        Arc::new(certificate_signers::CertificateSigning),
         Arc::new(certificate_subject_restriction::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultIngressClass),
         Arc::new(pod_topology_labels::PodTopologyLabels),

@@ -20,13 +20,10 @@ mod job;
 mod node_selector;
 mod pod_amounts;
 mod pod_spec;
-<<<<<<< HEAD
+mod proxied;
 mod refused;
 mod resource_names;
 mod role_rules;
-=======
-mod proxied;
->>>>>>> k1
 mod server;
 mod shown;
 mod spec_and_status;
