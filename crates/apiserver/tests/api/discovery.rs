@@ -44,7 +44,9 @@ async fn resources_are_found_in_the_old_and_the_new_form() {
     let (kind, list) = accept(&cluster, "/apis", new).await;
     assert_eq!(kind, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
     let apps = list["items"].as_array().into_iter().flatten().find(|i| i["metadata"]["name"] == "apps");
-    let deployments = &apps.expect("the group")["versions"][0]["resources"][0];
+    let resources = apps.expect("the group")["versions"][0]["resources"].as_array();
+    let deployments = resources.into_iter().flatten().find(|one| one["resource"] == "deployments");
+    let deployments = deployments.expect("they are served");
     assert_eq!(
         (&deployments["resource"], &deployments["scope"]),
         (&json!("deployments"), &json!("Namespaced"))
