@@ -161,7 +161,8 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     let client = client.with_view_limit(VIEWS);
     let (at_work, stopped) = (client.clone(), stop.clone());
     let controllers = tokio::spawn(async move {
-        control::run(control::Config { authority, candidate: None, signer: None }, &at_work, clock, stopped).await;
+        control::run(control::Config { authority, candidate: None, signer: None }, &at_work, clock, stopped)
+            .await;
     });
     // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer
     // where much else is going on.
