@@ -28,6 +28,7 @@ use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
 
+pub(crate) use binding::handle as bind;
 pub(crate) use quality::class;
 
 use crate::admission::service_account;
