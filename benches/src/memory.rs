@@ -55,6 +55,7 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
     let mut config = apiserver::Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().context("an address")?;
     config.admission = kinds::admission();
+    config.authorization = kinds::authorization();
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     let handle = server.handle();
     let authority = server.authority().certificate_pem().to_owned();
@@ -69,7 +70,10 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
     let ended = stop.clone();
     let control = control::Config { authority, candidate: None, signer: None };
     let began = Instant::now();
-    let controllers = tokio::spawn(async move { control::run(control, &client, clock, ended).await });
+    let controllers =
+        tokio::spawn(
+            async move { control::run(control, Arc::new(move |_| client.clone()), clock, ended).await },
+        );
     // Each kind is followed by the garbage collector, and these by others, too.
     let all = ["/api/v1/pods", "/api/v1/nodes"];
     while !all.iter().all(|path| watches.lock().expect("nobody panics with it").get(*path) >= Some(&2)) {

@@ -94,6 +94,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
     let mut config = apiserver::Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().context("an address")?;
     config.admission = kinds::admission();
+    config.authorization = kinds::authorization();
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     let client = Client::new(Direct::new(server.handle()));
     let authority = server.authority().certificate_pem().to_owned();
@@ -128,7 +129,9 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
             control::Config { authority: authority.clone(), candidate: None, signer: None },
         );
         let ended = ends.clone();
-        let running = tokio::spawn(async move { control::run(config, &client, clock, ended).await });
+        let running = tokio::spawn(async move {
+            control::run(config, Arc::new(move |_| client.clone()), clock, ended).await
+        });
         // What is listed at first is the controllers' start, not the scheduler's speed.
         seen.until(made + 1).await?;
         let (started, from) = (Instant::now(), seen.bound.load(Ordering::Relaxed));

@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::new(root.join("pki"), Arc::new(nodes::Echo));
     config.address = address;
     config.admission = kinds::admission();
+    config.authorization = kinds::authorization();
     config.kubeconfig = Some(root.join("kubeconfig"));
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     println!("export KUBECONFIG={}", root.join("kubeconfig").display());

@@ -24,14 +24,19 @@ pub struct Body {
     patient: bool,
 }
 
-/// An answer broke off by a fault of the server.
+/// An answer broke off by a fault of the server, or of whoever it passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer broke off by a fault of the server")]
 pub struct BrokenOff;
 
 enum Kind {
     Chunks(VecDeque<Bytes>),
-    Stream { stream: Pin<Box<dyn Stream<Item = Bytes> + Send>>, length: Length },
+    Stream {
+        stream: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+        length: Length,
+    },
+    /// What somebody else answers, who may break off.
+    Carried(Pin<Box<dyn Stream<Item = Result<Bytes, BrokenOff>> + Send>>),
 }
 
 /// How long a stream will be.
@@ -72,6 +77,11 @@ impl Body {
         Self::measured(stream, Length::Open)
     }
 
+    /// The answer of somebody else, which may break off, as it arrives.
+    pub(crate) fn carried(stream: impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static) -> Self {
+        Kind::Carried(Box::pin(stream)).into()
+    }
+
     /// Pieces that are made while the client reads, of a length that is more or less known.
     pub(crate) fn measured(stream: impl Stream<Item = Bytes> + Send + 'static, length: Length) -> Self {
         Kind::Stream { stream: Box::pin(stream), length }.into()
@@ -82,7 +92,7 @@ impl Body {
         match &self.kind {
             Kind::Chunks(chunks) => Some(chunks.iter().map(Bytes::len).sum()),
             Kind::Stream { length: Length::Exactly(length), .. } => Some(*length),
-            Kind::Stream { .. } => None,
+            Kind::Stream { .. } | Kind::Carried(_) => None,
         }
     }
 
@@ -129,10 +139,11 @@ impl Body {
         });
     }
 
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         match &mut self.kind {
-            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front()),
-            Kind::Stream { stream, .. } => stream.as_mut().poll_next(context),
+            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(Ok)),
+            Kind::Stream { stream, .. } => stream.as_mut().poll_next(context).map(|piece| piece.map(Ok)),
+            Kind::Carried(stream) => stream.as_mut().poll_next(context),
         }
     }
 }
@@ -176,7 +187,7 @@ impl http_body::Body for Body {
             if matches!(polled, Ok(Poll::Pending)) { busy.wait() } else { busy.offer() }
         }
         match polled {
-            Ok(piece) => piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+            Ok(piece) => piece.map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
             Err(panic) => {
                 tracing::error!(%panic, "an answer broke off");
                 self.kind = Kind::Chunks(VecDeque::new());

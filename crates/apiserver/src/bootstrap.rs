@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use model::Object;
@@ -23,22 +24,27 @@ pub(crate) enum Occasion {
     GoesOn,
 }
 
+/// How many objects are looked at at once.
+const TOGETHER: usize = 32;
+
 /// Makes what the resources say must always be there: what is cluster-wide first, since the rest may
 /// live in it.
 pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Installation, occasion: Occasion) {
     let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
     for resource in wide.iter().chain(&inside) {
         let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
-        for object in objects {
-            ensure_object(handle, resource, object, occasion).await;
-        }
+        let each = objects.into_iter().map(|object| ensure_object(handle, resource, object, occasion));
+        futures::stream::iter(each).buffer_unordered(TOGETHER).collect::<()>().await;
     }
 }
 
 async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Permanent, occasion: Occasion) {
-    let (document, kept) = match permanent {
-        Permanent::Made(document) => (document, false),
-        Permanent::Kept(document) => (document, occasion == Occasion::Begins),
+    let begins = occasion == Occasion::Begins;
+    let (document, kept, reconcile) = match permanent {
+        Permanent::Made(document) => (document, false, None),
+        Permanent::Kept(document) => (document, begins, None),
+        Permanent::AtStart(_, _) if !begins => return,
+        Permanent::AtStart(document, reconcile) => (document, false, Some(reconcile)),
     };
     let Ok(mut object) = Object::from_value(document) else {
         tracing::error!(?resource, "what must be there is no object");
@@ -48,11 +54,18 @@ async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Per
     let collection = collection(resource, object.namespace().unwrap_or_default());
     let path = format!("{collection}/{}", object.name());
     // Looked for first: an address that the object holds already is refused to a second one like it.
-    let found = if kept {
+    let mut found = if kept {
         call(handle, Method::PUT, &path, object.value()).await
     } else {
         call(handle, Method::GET, &path, &Value::Null).await
     };
+    if let Some(reconcile) = reconcile
+        && found.0.is_success()
+        && let Ok(existing) = Object::from_slice(found.1.as_bytes())
+        && let Some(changed) = reconcile(&existing, &object)
+    {
+        found = call(handle, Method::PUT, &path, changed.value()).await;
+    }
     let made = match found {
         (code, _) if code.is_success() => return,
         (StatusCode::NOT_FOUND, _) => call(handle, Method::POST, &collection, object.value()).await,

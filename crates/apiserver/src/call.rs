@@ -1,12 +1,13 @@
 //! One request to a resource, on its way through the server.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 
 use crate::admission::Along;
@@ -18,6 +19,7 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
+use crate::payload::Payload;
 use crate::protobuf::encode;
 use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Context, Resource};
@@ -31,8 +33,15 @@ pub struct Call {
     pub(crate) target: ResourceTarget,
     pub(crate) resource: Arc<Resource>,
     pub(crate) query: Query,
+    pub(crate) method: Method,
+    /// The address as it was written.
+    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// Where the request came from, where it came by a connection.
+    pub(crate) remote: Option<IpAddr>,
     pub(crate) body: Bytes,
+    /// Of a conversation, the body that is still to be read.
+    pub(crate) payload: Option<Payload>,
     pub(crate) view: View,
     pub(crate) upgrade: Option<Takeover>,
     /// The caller is in this process, and takes objects instead of text.
@@ -88,6 +97,11 @@ impl Call {
     /// The object that the path names, as it is now.
     pub async fn current(&self) -> Result<Object> {
         Ok(self.served(self.live()?).await?.object())
+    }
+
+    /// The object of this name in the same place, as it is now: a path may name more than an object.
+    pub async fn named(&self, name: &str) -> Result<Object> {
+        self.of_object(self.namespace(), name).current().await
     }
 
     /// What the request says of how it is to be written.
@@ -247,8 +261,12 @@ impl Call {
             target,
             resource: self.resource.clone(),
             query: self.query.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
             headers: self.headers.clone(),
+            remote: self.remote,
             body: self.body.clone(),
+            payload: None,
             view: self.view,
             upgrade: None,
             share: false,

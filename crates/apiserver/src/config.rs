@@ -8,7 +8,8 @@ use std::time::Duration;
 use base::{Clock, Random};
 
 use crate::admission::Admission;
-use crate::authorisation::{Authorizer, Coarse};
+use crate::authentication::fixed::FixedTokens;
+use crate::authorisation::{Administrators, Authorization};
 use crate::node::NodeTransport;
 
 /// Everything that the server is told from outside.
@@ -36,8 +37,10 @@ pub struct Config {
     /// How often the server looks after itself: certificates that have to be made anew, what is to be
     /// forgotten, what is left over.
     pub upkeep: Duration,
-    /// Who decides what callers may do.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// Tokens that are somebody's as long as the server runs.
+    pub fixed_tokens: FixedTokens,
+    /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
+    pub authorization: Authorization,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// The way to the nodes.
@@ -76,7 +79,8 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             connections_of_user: crate::connections::ONE_USER,
             upkeep: Duration::from_secs(60),
-            authorizer: Arc::new(Coarse),
+            fixed_tokens: FixedTokens::default(),
+            authorization: Arc::new(|_| Arc::new(Administrators)),
             admission: Vec::new(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),

@@ -121,12 +121,26 @@ pub(crate) fn delete_options(call: &Call) -> Result<DeleteOptions> {
 }
 
 /// As [`document`], where it is to be read on no thread that answers everybody: all but short JSON.
-pub(crate) async fn document_of(state: &State, own: bool, text: &Bytes) -> Result<Value> {
+async fn document_of(state: &State, own: bool, text: &Bytes) -> Result<Value> {
     if text.len() <= SHORT && first_is_brace(text) {
         return document(text);
     }
     let text = text.clone();
     state.workers.step(own, move || document(&text)).await
+}
+
+/// A question of a kind, from a body whose type is not said.
+pub(crate) async fn question(
+    state: &State,
+    own: bool,
+    text: &Bytes,
+    gvk: &GroupVersionKind,
+) -> Result<Object> {
+    let document = document_of(state, own, text).await?;
+    let schema = model::schema::builtin(gvk);
+    let mut object = typed(schema.as_ref(), gvk, document)?.object;
+    check_kind(&mut object, gvk)?;
+    Ok(object)
 }
 
 /// The document in a body whose type is not said: JSON, YAML or protobuf.

@@ -110,7 +110,12 @@ mod tests {
         assert_eq!(of_another.len(), 200);
         assert_eq!(flight.admit(&user("c"), true).err().map(|e| e.code().as_u16()), Some(429));
         assert!(flight.admit(&user("c"), false).is_ok(), "writes have places of their own");
-        for own in [Identity::component("scheduler"), Identity::node("n1"), Identity::server()] {
+        for own in [
+            Identity::component("kube-scheduler"),
+            Identity::controller("job-controller"),
+            Identity::node("n1"),
+            Identity::server(),
+        ] {
             assert!(flight.admit(&own, true).is_ok(), "{}", own.user);
         }
         drop((of_one, of_another));

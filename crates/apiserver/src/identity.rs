@@ -19,6 +19,10 @@ pub struct Identity {
 pub const ADMINISTRATORS: &str = "system:masters";
 /// The group of everybody who is known.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everybody who is not.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group of what the cluster is made of, whose requests go before those of users. It gives no right.
+const COMPONENTS: &str = "system:gantry";
 /// The user that the server is to itself.
 const SERVER: &str = "system:apiserver";
 
@@ -37,9 +41,23 @@ impl Identity {
         Self::new("admin", [ADMINISTRATORS])
     }
 
-    /// A component of Gantry's own control plane, for example `scheduler`.
+    /// A component of the control plane that is a user of its own, for example `kube-scheduler`: what it may
+    /// is said of that user, as of Kubernetes' own.
     pub fn component(name: &str) -> Self {
-        Self::new(format!("system:gantry:{name}"), ["system:gantry"])
+        Self::new(format!("system:{name}"), [COMPONENTS])
+    }
+
+    /// A controller of the control plane, for example `deployment-controller`: what it may is said of the
+    /// service account of that name, as of Kubernetes' own.
+    pub fn controller(name: &str) -> Self {
+        let mut identity = Self::service_account("kube-system", name);
+        identity.groups.push(COMPONENTS.to_owned());
+        identity
+    }
+
+    /// A service account.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        Self::new(format!("system:serviceaccount:{namespace}:{name}"), account_groups(namespace))
     }
 
     /// The agent of the node `name`.
@@ -51,7 +69,7 @@ impl Identity {
     pub(crate) fn anonymous() -> Self {
         Self {
             user: "system:anonymous".to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
+            groups: vec![UNAUTHENTICATED.to_owned()],
             ..Self::default()
         }
     }
@@ -63,13 +81,12 @@ impl Identity {
 
     /// Whether the caller is a part of the cluster itself, the control plane's or a node's agent.
     pub(crate) fn is_component(&self) -> bool {
-        self.is_in("system:gantry") || self.is_in("system:nodes") || self.user == SERVER
+        self.is_in(COMPONENTS) || self.is_in("system:nodes") || self.user == SERVER
     }
 
-    /// The node whose agent the caller is.
-    pub(crate) fn node_name(&self) -> Option<&str> {
-        let name = || self.user.strip_prefix("system:node:").unwrap_or(&self.user);
-        self.is_in("system:nodes").then(name)
+    /// The node whose agent the caller is; empty where it is one, and does not say which.
+    pub fn node_name(&self) -> Option<&str> {
+        self.user.strip_prefix("system:node:").filter(|_| self.is_in("system:nodes"))
     }
 
     /// Whether the caller is in `group`.
@@ -81,4 +98,9 @@ impl Identity {
     pub fn is_administrator(&self) -> bool {
         self.is_in(ADMINISTRATORS)
     }
+}
+
+/// The groups of the service accounts of a namespace.
+pub(crate) fn account_groups(namespace: &str) -> [String; 2] {
+    ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
 }

@@ -33,6 +33,7 @@ mod impersonation;
 mod listener;
 mod negotiate;
 pub mod node;
+mod objects;
 pub mod openapi;
 mod paced;
 mod passing;
@@ -40,6 +41,7 @@ mod paths;
 mod payload;
 pub mod pki;
 mod protobuf;
+mod proxy;
 mod render;
 pub mod request;
 pub mod resource;
@@ -61,8 +63,12 @@ mod workers;
 
 pub use admission::{Admission, Along, MOST_ALONG, Operation, Write};
 pub use allocation::{Claim, Refusal};
+pub use authentication::fixed::{FixedTokens, FixedTokensError};
 pub use authentication::token::Bound;
-pub use authorisation::{Attributes, Authorizer, Coarse, Deciding, Decision};
+pub use authorisation::{
+    Administrators, Attributes, Authorization, Authorizer, Deciding, Decision, KnownRules, PolicyRule,
+    ResourceAttributes, decided,
+};
 pub use body::Body;
 pub use call::Call;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};
@@ -70,6 +76,8 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
+pub use objects::{Changed, Collection, News, Objects};
+pub use proxy::Upstream;
 pub use resource::{
     Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, after_asking, at_once,
 };

@@ -221,8 +221,10 @@ async fn answer(
     }
     request.extensions_mut().insert(Remote(remote.ip()));
     request.extensions_mut().insert(Arc::clone(seat));
+    let unknown = identity.is_none();
     let mut response = service::answer(state, request.map(Payload::Arriving), identity).await;
-    if response.status() == StatusCode::UNAUTHORIZED {
+    let refused = response.status() == StatusCode::FORBIDDEN;
+    if response.status() == StatusCode::UNAUTHORIZED || (unknown && refused) {
         return parting(response, version, seat);
     }
     response.body_mut().sent(busy);

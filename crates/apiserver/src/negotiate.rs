@@ -35,6 +35,12 @@ pub(crate) enum View {
 /// The media types that can be given, the last where a kind has that form.
 pub(crate) const OFFERED: [&str; 2] = ["application/json", protobuf::MEDIA_TYPE];
 
+/// Whether a client names Protocol Buffers at all; cheap, for the many that do not.
+pub(crate) fn names_protobuf(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    values.any(|value| value.to_str().is_ok_and(|value| value.contains("protobuf")))
+}
+
 impl View {
     /// Picks the first form that the client names and that can be given, Protocol Buffers among them if
     /// `protobuf` says so.

@@ -1,4 +1,4 @@
-//! How the server reaches the node that runs a pod: logs, exec, attach, port-forward.
+//! How the server reaches the node that runs a pod: logs, exec, attach, port-forward, and plain connections.
 //!
 //! The binary plugs an implementation in: a direct call where the node agent shares the process,
 //! a connection where it does not. What travels is the same for every client protocol: the
@@ -126,6 +126,13 @@ pub trait NodeTransport: Send + Sync + 'static {
 
     /// Connects to a TCP port inside the pod.
     fn port_forward(&self, pod: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>>;
+
+    /// Connects from the node `node` to an address that is reached from there, such as that of one of its pods.
+    fn dial(
+        &self,
+        node: String,
+        address: std::net::SocketAddr,
+    ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>>;
 }
 
 impl NodeTransport for NoNodes {
@@ -147,6 +154,14 @@ impl NodeTransport for NoNodes {
 
     fn port_forward(&self, _: PodTarget, _: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>> {
         no_nodes()
+    }
+
+    fn dial(
+        &self,
+        _: String,
+        _: std::net::SocketAddr,
+    ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
+        Box::pin(std::future::ready(Err(std::io::Error::other("there are no nodes"))))
     }
 }
 

@@ -1,7 +1,10 @@
-//! Questions that callers ask about themselves: who am I, and may I.
+//! Questions that callers ask, about themselves and about others: who is that, and may they.
 //!
 //! They are made like objects but never stored, so they are no entries of the resource table; what
 //! discovery shows of them stands here too.
+
+mod access;
+mod rules;
 
 use std::sync::Arc;
 
@@ -10,7 +13,6 @@ use http::{HeaderMap, Response, StatusCode};
 use model::{Object, Status};
 use serde_json::{Value, json};
 
-use crate::authorisation::{Attributes, Decision};
 use crate::body::Body;
 use crate::call::plain_object;
 use crate::error::{Error, Result};
@@ -25,24 +27,47 @@ pub(crate) struct Review {
     pub(crate) version: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
+    pub(crate) namespaced: bool,
+    asks: Asks,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Who the caller is.
+    Self_,
+    /// Whose a token is.
+    Token,
+    /// Whether the caller may do something.
+    OwnAccess,
+    /// Whether somebody may do something.
+    Access,
+    /// Whether somebody may do something in a namespace.
+    LocalAccess,
+    /// All that the caller may do.
+    OwnRules,
 }
 
 /// All kinds of questions.
-pub(crate) const REVIEWS: [Review; 3] = [
+pub(crate) const REVIEWS: [Review; 6] = [
+    about_users("SelfSubjectReview", "selfsubjectreviews", Asks::Self_),
+    about_users("TokenReview", "tokenreviews", Asks::Token),
     Review {
-        group: "authentication.k8s.io",
-        version: "v1",
-        kind: "SelfSubjectReview",
-        plural: "selfsubjectreviews",
+        namespaced: true,
+        ..about_rights("LocalSubjectAccessReview", "localsubjectaccessreviews", Asks::LocalAccess)
     },
-    Review { group: "authentication.k8s.io", version: "v1", kind: "TokenReview", plural: "tokenreviews" },
-    Review {
-        group: "authorization.k8s.io",
-        version: "v1",
-        kind: "SelfSubjectAccessReview",
-        plural: "selfsubjectaccessreviews",
-    },
+    about_rights("SelfSubjectAccessReview", "selfsubjectaccessreviews", Asks::OwnAccess),
+    about_rights("SelfSubjectRulesReview", "selfsubjectrulesreviews", Asks::OwnRules),
+    about_rights("SubjectAccessReview", "subjectaccessreviews", Asks::Access),
 ];
+
+const fn about_users(kind: &'static str, plural: &'static str, asks: Asks) -> Review {
+    Review { group: "authentication.k8s.io", version: "v1", kind, plural, namespaced: false, asks }
+}
+
+const fn about_rights(kind: &'static str, plural: &'static str, asks: Asks) -> Review {
+    Review { group: "authorization.k8s.io", version: "v1", kind, plural, namespaced: false, asks }
+}
 
 /// Whether a request asks such a question.
 pub(crate) fn is_one(target: &ResourceTarget) -> bool {
@@ -58,6 +83,9 @@ pub(crate) async fn handle(
     target: &ResourceTarget,
 ) -> Result<Response<Body>> {
     let review = find(target).ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    if !target.name.is_empty() || (!review.namespaced && !target.namespace.is_empty()) {
+        return Err(Status::no_such_resource().into());
+    }
     if target.verb != Verb::Create {
         return Err(Status::method_not_allowed().into());
     }
@@ -65,19 +93,22 @@ pub(crate) async fn handle(
     if View::negotiate(headers, &Query::default(), false)? != View::Full {
         return Err(Status::not_acceptable(&OFFERED[..1]).into());
     }
-    let document = crate::decode::document_of(state, identity.is_component(), body).await?;
-    let mut object = Object::from_value(document).map_err(|e| Error::bad_request(e.to_string()))?;
     let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
-    object.set_gvk(&gvk);
-    object.metadata_mut().insert("creationTimestamp".to_owned(), Value::Null);
-    let status = match review.kind {
-        "SelfSubjectReview" => {
+    let mut object = crate::decode::question(state, identity.is_component(), body, &gvk).await?;
+    let status = match review.asks {
+        Asks::Self_ => {
             object.set_creation_timestamp(state.clock.now());
             json!({"userInfo": user_info(identity)})
         }
-        "TokenReview" => review_token(state, &object).await,
-        _ => review_access(state, identity, &object).await?,
+        Asks::Token => token(state, &object).await?,
+        Asks::OwnAccess => access::of_caller(state, identity, &object).await?,
+        Asks::Access => access::of_somebody(state, &object).await?,
+        Asks::LocalAccess => access::in_namespace(state, &mut object, &target.namespace).await?,
+        Asks::OwnRules => rules::of_caller(state, identity, &mut object)?,
     };
+    if object.get(&["metadata", "creationTimestamp"]).is_none() {
+        object.metadata_mut().insert("creationTimestamp".to_owned(), Value::Null);
+    }
     object.set(&["status"], status);
     Ok(plain_object(StatusCode::CREATED, &object, &[]))
 }
@@ -100,67 +131,23 @@ fn user_info(identity: &Identity) -> Value {
     user
 }
 
-async fn review_token(state: &State, review: &Object) -> Value {
+async fn token(state: &State, review: &Object) -> Result<Value> {
     let token = review.get_str(&["spec", "token"]).unwrap_or_default();
+    if token.is_empty() {
+        return Err(Error::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<String> = review
         .get_list(&["spec", "audiences"])
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
     let audiences = if audiences.is_empty() { vec![state.issuer.clone()] } else { audiences };
-    match crate::authentication::token::authenticate(state, token, &audiences).await {
+    Ok(match crate::authentication::by_token(state, token, &audiences).await {
         Ok(accepted) => json!({
             "authenticated": true,
             "user": user_info(&accepted.identity),
             "audiences": accepted.audiences,
         }),
-        Err(error) => json!({"authenticated": false, "user": {}, "error": error.to_string()}),
-    }
-}
-
-async fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
-    let text = |path: &[&str]| review.get_str(path).unwrap_or_default().to_owned();
-    let decision = if review.get(&["spec", "nonResourceAttributes"]).is_some() {
-        let verb = text(&["spec", "nonResourceAttributes", "verb"]);
-        let path = text(&["spec", "nonResourceAttributes", "path"]);
-        state.authorizer.decide(identity, Attributes::Path { verb: &verb, path: &path }).await
-    } else if review.get(&["spec", "resourceAttributes"]).is_some() {
-        let attribute = |name: &str| text(&["spec", "resourceAttributes", name]);
-        let known = VERBS.iter().find(|v| v.as_str() == attribute("verb"));
-        let target = ResourceTarget {
-            group: attribute("group"),
-            version: attribute("version"),
-            namespace: attribute("namespace"),
-            resource: attribute("resource"),
-            name: attribute("name"),
-            subresource: attribute("subresource"),
-            verb: known.copied().unwrap_or_default(),
-            ..ResourceTarget::default()
-        };
-        // Verbs that are no requests (`*`, `impersonate`) are for administrators alone.
-        let may_ask = known.is_some() || identity.is_administrator();
-        let resource = state.table.find(&target.group, &target.version, &target.resource);
-        let attributes = Attributes::Resource { target: &target, resource: resource.as_deref() };
-        if may_ask { state.authorizer.decide(identity, attributes).await } else { Decision::Denied(None) }
-    } else {
-        return Err(Error::bad_request(
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ));
-    };
-    Ok(match decision {
-        Decision::Allowed(reason) => json!({"allowed": true, "reason": reason}),
-        Decision::Denied(None) => json!({"allowed": false}),
-        Decision::Denied(Some(reason)) => json!({"allowed": false, "reason": reason}),
+        Err(error) => json!({"user": {}, "error": base::error::chain(&error).to_string()}),
     })
 }
-
-const VERBS: [Verb; 8] = [
-    Verb::Get,
-    Verb::List,
-    Verb::Watch,
-    Verb::Create,
-    Verb::Update,
-    Verb::Patch,
-    Verb::Delete,
-    Verb::DeleteCollection,
-];

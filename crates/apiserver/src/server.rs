@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::flight::Flight;
 use crate::handle::Handle;
 use crate::listener::Listener;
+use crate::objects::Served;
 use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKeys, kubeconfig};
 use crate::resource::{Installation, Resource, Table};
 use crate::state::State;
@@ -101,14 +102,16 @@ impl Server {
             socket.local_addr().map_err(|source| StartError::Listen { address: config.address, source })?;
         let table = Arc::new(Table::new(resources));
         let (cache, watcher) = Cache::load(&*store, table.clone(), config.clock.clone()).await?;
+        let cache = Arc::new(cache);
         let state = Arc::new(State {
             store,
+            authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
             cache,
             table,
-            authorizer: config.authorizer.clone(),
             admission: config.admission.clone(),
             authority,
             token_keys,
+            fixed_tokens: config.fixed_tokens.clone(),
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),

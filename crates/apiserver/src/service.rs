@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use model::Status;
+use model::select::{FieldSelector, LabelSelector};
 use model::shared::Share;
 use tracing::Instrument;
 
-use crate::authorisation::{Attributes, Decision, is_public_path, refusal};
+use crate::authorisation::{self, Attributes, is_public_path};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
 use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::negotiate::View;
+use crate::negotiate::{View, names_protobuf};
 use crate::payload::{BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
@@ -91,16 +92,18 @@ async fn route(
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query)
         .ok_or_else(|| Error::from(Status::method_not_allowed()))?;
-    impersonation::refuse(identity.as_ref(), request.headers())?;
+    let caller = match identity {
+        Some(identity) => identity,
+        None => {
+            impersonation::refuse_unknown(request.headers())?;
+            Identity::anonymous()
+        }
+    };
     match target {
         Target::Path(path) => {
-            let identity = match identity {
-                Some(identity) => identity,
-                None if is_public_path(&path) => Identity::anonymous(),
-                None => return Err(Status::unauthorized().into()),
-            };
             let verb = request.method().as_str().to_lowercase();
-            authorize(state, &identity, Attributes::Path { verb: &verb, path: &path }).await?;
+            let attributes = Attributes::Path { verb: &verb, path: &path };
+            let identity = authorize(state, caller, request.headers(), attributes).await?;
             // Probes must be answered whatever else is asked.
             let place = if is_public_path(&path) { None } else { Some(state.flight.admit(&identity, true)?) };
             let asked =
@@ -112,12 +115,19 @@ async fn route(
             Ok(response)
         }
         Target::Resource(target) => {
-            let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
             let found = state.table.get(&target.group, &target.version, &target.resource);
-            let attributes = Attributes::Resource { target: &target, resource: found.as_deref() };
-            authorize(state, &identity, attributes).await?;
+            let (fields, labels) = selectors(&target, &query);
+            let mut attributes = target.attributes();
+            (attributes.fields, attributes.labels) = (fields.conditions(), labels.requirements());
+            // Whoever lists by one name asks for that object.
+            if let Some(name) = fields.required("metadata.name").filter(|_| target.name.is_empty()) {
+                attributes.name = name;
+            }
+            let attributes = Attributes::Resource(attributes);
+            let identity = authorize(state, caller, request.headers(), attributes).await?;
             // Who reads Protocol Buffers is told in them why there is no answer, too.
-            let protobuf = found.as_ref().is_some_and(|resource| resource.has_protobuf())
+            let protobuf = names_protobuf(request.headers())
+                && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
             match resource(state, request, identity, target, found, query).await {
                 Err(error) if protobuf => Ok(error.protobuf_response()),
@@ -127,11 +137,27 @@ async fn route(
     }
 }
 
-async fn authorize(state: &State, identity: &Identity, attributes: Attributes<'_>) -> Result<()> {
-    match state.authorizer.decide(identity, attributes).await {
-        Decision::Allowed(_) => Ok(()),
-        Decision::Denied(reason) => Err(refusal(identity, attributes, reason.as_deref())),
+/// What a request for several objects asks of them. One that cannot be read is refused later, for that.
+fn selectors(target: &ResourceTarget, query: &Query) -> (FieldSelector, LabelSelector) {
+    if !matches!(target.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+        return Default::default();
     }
+    let fields = query.filled("fieldSelector").and_then(|text| text.parse().ok()).unwrap_or_default();
+    let labels = query.filled("labelSelector").and_then(|text| text.parse().ok()).unwrap_or_default();
+    (fields, labels)
+}
+
+/// As whom the request is answered, if that one may ask it.
+async fn authorize(
+    state: &State,
+    caller: Identity,
+    headers: &HeaderMap,
+    attributes: Attributes<'_>,
+) -> Result<Identity> {
+    let identity = impersonation::apply(state, caller, headers, attributes).await?;
+    let decision = state.authorizer.decide(&identity, attributes).await;
+    authorisation::check(&identity, attributes, &decision)?;
+    Ok(identity)
 }
 
 async fn resource(
@@ -171,13 +197,22 @@ async fn resource(
     let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
-    let body = if reads || waits { None } else { Some(payload.read(&state.bodies, BODY_LIMIT).await?) };
+    let (body, payload) = match (waits, reads) {
+        // Whoever answers it may read it.
+        (true, _) => (None, Some(payload)),
+        (false, true) => (None, None),
+        (false, false) => (Some(payload.read(&state.bodies, BODY_LIMIT).await?), None),
+    };
     let call = Call {
         state: state.clone(),
         identity,
         resource,
         query,
+        method: parts.method,
+        uri: parts.uri,
         headers: parts.headers,
+        remote: parts.extensions.get::<Remote>().map(|remote| remote.0),
+        payload,
         body: body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default(),
         view,
         upgrade,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::authentication::fixed::FixedTokens;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
 use crate::config::ServiceCidr;
@@ -31,12 +32,13 @@ use crate::workers::Workers;
 /// The parts of a running server.
 pub(crate) struct State {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) table: Arc<Table>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_keys: TokenKeys,
+    pub(crate) fixed_tokens: FixedTokens,
     /// Who issues service-account tokens, and whom they are for unless asked otherwise.
     pub(crate) issuer: String,
     pub(crate) service_cidr: ServiceCidr,

@@ -39,8 +39,12 @@ mod kubectl;
 mod managers;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/proxy.rs"]
+mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/roles.rs"]
+mod roles;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/shared.rs"]

@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model::Object;
 use serde_json::json;
 
-use crate::{Context, kept};
+use crate::{Context, acts};
 use plan::{Step, approval, cleaning, signing};
 
 /// What a request asks a certificate for.
@@ -52,13 +52,16 @@ pub trait Signer: Debug + Send + Sync + 'static {
     fn ends(&self, certificate: &[u8]) -> Option<i64>;
 }
 
+/// As whom the three act.
+const CONTROLLER: &str = "certificate-controller";
+
 /// Runs the three, where somebody signs.
 pub(crate) async fn run(context: &Context, signer: Option<&Arc<dyn Signer>>) {
     let Some(signer) = signer else { return };
     tokio::join!(
-        kept(context, "csrapproving", |context| approve(context, Arc::clone(signer))),
-        kept(context, "csrsigning", |context| sign(context, Arc::clone(signer))),
-        kept(context, "csrcleaner", |context| clean(context, Arc::clone(signer))),
+        acts(context, CONTROLLER, |context| approve(context, Arc::clone(signer))),
+        acts(context, CONTROLLER, |context| sign(context, Arc::clone(signer))),
+        acts(context, CONTROLLER, |context| clean(context, Arc::clone(signer))),
     );
 }
 

@@ -183,9 +183,12 @@ impl Reconciler {
                 }
             }
             Step::Annotate(revision) => {
-                let patch = json!({"metadata": {"annotations": {revision::ANNOTATION: revision}}});
+                let mut changed = deployment.clone();
+                let annotations = changed.metadata.annotations.get_or_insert_default();
+                annotations.insert(revision::ANNOTATION.to_owned(), revision);
                 let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
-                match api.patch(&key.name, &Patch::Merge(patch), &PatchOptions::default()).await {
+                // Where somebody has changed it, that brings it here again.
+                match api.update(&changed).await {
                     Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
                     Err(error) => Err(error),
                 }
@@ -199,8 +202,9 @@ impl Reconciler {
         // Any other number than the last one makes another hash.
         let count = known.wrapping_add(1);
         let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
-        let patch = json!({"metadata": {"uid": deployment.uid()}, "status": {"collisionCount": count}});
-        match api.patch_status(&key.name, &Patch::Merge(patch), &PatchOptions::default()).await {
+        let mut changed = deployment.clone();
+        changed.status.get_or_insert_default().collision_count = Some(count);
+        match api.update_status(&changed).await {
             Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }

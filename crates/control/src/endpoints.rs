@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::api::{DeleteOptions, WriteOptions};
 use client::{
-    Action, Api, Controller, Error, Freshness, ObjectKey, Outlines, Reconcile, Resource as _, Store,
+    Action, Api, Client, Controller, Error, Freshness, ObjectKey, Outlines, Reconcile, Resource as _, Store,
 };
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -33,6 +33,7 @@ pub(crate) async fn run(context: Context) {
         slices: slices.store(),
         endpoints: endpoints.store(),
         fresh: Freshness::new(slices.store()),
+        older: context.client_of("endpoint-controller"),
         context: context.clone(),
     };
     let known = services.store();
@@ -54,6 +55,8 @@ pub(crate) async fn run(context: Context) {
 
 struct Reconciler {
     context: Context,
+    /// Writes the older form, which is another controller's in Kubernetes.
+    older: Client,
     services: Store<Service>,
     /// What is looked at of all pods of a service.
     pods: Outlines<Pod, PodOutline>,
@@ -145,7 +148,7 @@ impl Reconciler {
         service: &Service,
         members: &[slices::Member],
     ) -> Result<Action, Error> {
-        let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
+        let api: Api<Endpoints> = Api::namespaced(&self.older, &key.namespace);
         let wanted = older(service, members);
         let written = match self.endpoints.get(key) {
             Some(current) if plan::same_older(&current, &wanted) => return Ok(Action::Done),
@@ -169,7 +172,7 @@ impl Reconciler {
         if self.endpoints.get(key).is_none_or(|endpoints| mirror::is_leadership(&endpoints)) {
             return Ok(Action::Done);
         }
-        let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
+        let api: Api<Endpoints> = Api::namespaced(&self.older, &key.namespace);
         match api.delete(&key.name, &DeleteOptions::default()).await {
             Ok(()) | Err(Error::NotFound(_)) => Ok(Action::Done),
             Err(error) => Err(error),

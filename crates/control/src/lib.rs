@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
 
+mod aggregation;
 mod certificates;
 mod deployment;
 mod disruption;
@@ -56,9 +57,23 @@ const SCHEDULER: &str = "kube-scheduler";
 /// The Lease that whoever runs the controllers holds, as Kubernetes' own would.
 const LEASE: (&str, &str) = ("kube-system", CONTROLLERS);
 
+/// Who makes the requests of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// What runs the controllers, or the scheduler, by the name that Kubernetes' own has: a user.
+    Component(&'static str),
+    /// One controller, by the name that Kubernetes' own has: a service account.
+    Controller(&'static str),
+}
+
+/// Makes the client of each of them: none may more than it needs.
+pub type Clients = Arc<dyn Fn(Actor) -> Client + Send + Sync>;
+
 /// What all controllers use.
 #[derive(Clone)]
 pub(crate) struct Context {
+    clients: Clients,
+    /// The controller's own; what is followed is followed once for all.
     pub(crate) client: Client,
     pub(crate) informers: Informers,
     pub(crate) objects: Objects,
@@ -68,26 +83,28 @@ pub(crate) struct Context {
 
 /// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the
 /// one that leads.
-pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let client = &client.clone().named(CONTROLLERS);
-    let Some(identity) = config.candidate.clone() else { return work(config, client, clock, stop).await };
+pub async fn run(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let Some(identity) = config.candidate.clone() else { return work(config, clients, clock, stop).await };
+    let client = clients(Actor::Component(CONTROLLERS)).named(CONTROLLERS);
     let (namespace, name) = LEASE;
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     let candidate = Candidate { namespace, name, identity, times: Times::default() };
-    let begin = |term| work(config.clone(), client, Arc::clone(&clock), term);
-    leader::lead(client, candidate, Arc::clone(&clock), stop, begin).await;
+    let begin = |term| work(config.clone(), clients.clone(), Arc::clone(&clock), term);
+    leader::lead(&client, candidate, Arc::clone(&clock), stop, begin).await;
 }
 
-async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let client = &clients(Actor::Component(CONTROLLERS)).named(CONTROLLERS);
+    let scheduler = clients(Actor::Component(SCHEDULER)).named(SCHEDULER);
     let informers = Informers::new(client);
     let context = Context {
+        clients,
         client: client.clone(),
         informers: informers.clone(),
         objects: Objects::new(client),
         clock: Arc::clone(&clock),
         stop: stop.clone(),
     };
-    let scheduler = client.clone().named(SCHEDULER);
     let schedules = |context: Context| Context { client: scheduler.clone(), ..context };
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
@@ -106,26 +123,45 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
-        kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
-        kept(&context, "replicaset", |context| {
+        acts(&context, "deployment-controller", |context| deployment::run(
+            context,
+            deployment_events.clone()
+        )),
+        acts(&context, "replicaset-controller", |context| {
             replica_set::run::<ReplicaSet>(context, replica_set_events.clone())
         }),
-        kept(&context, "replicationcontroller", |context| {
+        acts(&context, "replication-controller", |context| {
             replica_set::run::<ReplicationController>(context, replication_events.clone())
         }),
+        acts(&context, "clusterrole-aggregation-controller", aggregation::run),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
-        kept(&context, "endpointslice", endpoints::run),
-        kept(&context, "endpointslicemirroring", endpoints::mirror),
-        kept(&context, "namespace", namespace::run),
-        kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),
-        kept(&context, "serviceaccount", service_account::run),
-        kept(&context, "resourcequota", resource_quota::run),
-        kept(&context, "disruption", |context| disruption::run(context, disruption_events.clone())),
-        kept(&context, "pvc-protection", protection::claims),
-        kept(&context, "pv-protection", protection::volumes),
-        kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
+        acts(&context, "endpointslice-controller", endpoints::run),
+        acts(&context, "endpointslicemirroring-controller", endpoints::mirror),
+        acts(&context, "namespace-controller", namespace::run),
+        acts(&context, "generic-garbage-collector", |context| garbage::run(context, garbage_events.clone())),
+        acts(&context, "service-account-controller", service_account::run),
+        acts(&context, "resourcequota-controller", resource_quota::run),
+        acts(&context, "disruption-controller", |context| disruption::run(
+            context,
+            disruption_events.clone()
+        )),
+        acts(&context, "pvc-protection-controller", protection::claims),
+        acts(&context, "pv-protection-controller", protection::volumes),
+        acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
         certificates::run(&context, config.signer.as_ref()),
     );
+}
+
+/// Runs one controller as itself.
+async fn acts<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
+    kept(&Context { client: context.client_of(name), ..context.clone() }, name, run).await;
+}
+
+impl Context {
+    /// The client of a controller, by the name that Kubernetes' own has.
+    pub(crate) fn client_of(&self, controller: &'static str) -> Client {
+        (self.clients)(Actor::Controller(controller)).named(CONTROLLERS)
+    }
 }
 
 /// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.

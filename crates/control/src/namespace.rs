@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::backoff::Backoff;
-use client::api::{DeleteOptions, Patch, PatchOptions};
+use client::api::DeleteOptions;
 use client::{
     Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Reconcile,
     Resource as _, ResourceKind, Store, Typed as _,
@@ -187,9 +187,11 @@ impl Reconciler {
         if known.as_ref() == Some(&next) {
             return Ok(());
         }
-        let patch = json!({"metadata": {"uid": namespace.uid()}, "status": {"conditions": next}});
+        let mut changed = namespace.clone();
+        changed.status.get_or_insert_default().conditions = Some(next);
         let api: Api<Namespace> = Api::all(&self.client);
-        match api.patch_status(namespace.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+        // Where somebody has changed it, that brings it here again.
+        match api.update_status(&changed).await {
             Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,17 +1,17 @@
 //! Every namespace has the certificate by which its pods know the API: the ConfigMap `kube-root-ca.crt`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use client::api::{Patch, PatchOptions};
+use crate::Context;
 use client::{Action, Api, Controller, Error, ObjectKey, Resource as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
-
-use crate::Context;
 
 const NAME: &str = "kube-root-ca.crt";
 const KEY: &str = "ca.crt";
+/// When to look again at one that somebody else has changed.
+const SOON: Duration = Duration::from_millis(50);
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context, authority: String) {
@@ -34,8 +34,10 @@ pub(crate) async fn run(context: Context, authority: String) {
             let data = BTreeMap::from([(KEY.to_owned(), authority)]);
             let written = match config_maps.get(&ObjectKey::new(&key.name, NAME)) {
                 Some(current) if current.data.as_ref() == Some(&data) => return Ok(Action::Done),
-                Some(_) => {
-                    api.patch(NAME, &Patch::Merge(json!({ "data": data })), &PatchOptions::default()).await
+                Some(current) => {
+                    let mut changed = ConfigMap::clone(&current);
+                    changed.data = Some(data);
+                    api.update(&changed).await
                 }
                 None => {
                     let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
@@ -46,6 +48,7 @@ pub(crate) async fn run(context: Context, authority: String) {
                 Ok(_) | Err(Error::AlreadyExists(_) | Error::NotFound(_) | Error::Forbidden(_)) => {
                     Ok(Action::Done)
                 }
+                Err(Error::Conflict(_)) => Ok(Action::After(SOON)),
                 Err(error) => Err(error),
             }
         }

@@ -28,8 +28,10 @@ const VIEWS: usize = 64 << 10;
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
 /// Calls the server as the binary does, and counts the watches of each resource.
+#[derive(Clone)]
 struct Shared {
     handle: Handle,
+    identity: Identity,
     watches: Arc<Mutex<HashMap<String, usize>>>,
 }
 
@@ -40,7 +42,7 @@ impl Transport for Shared {
                 let path = request.uri().path().to_owned();
                 *self.watches.lock().expect("nobody panics with it").entry(path).or_insert(0) += 1;
             }
-            let answer = self.handle.call(request, Identity::component("controllers")).await;
+            let answer = self.handle.call(request, self.identity.clone()).await;
             let broken =
                 |source| TransportError::Broken { server: "test".to_owned(), source: Box::new(source) };
             Ok(answer.map(|answer| body(answer.map_err(broken))))
@@ -152,17 +154,25 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().expect("an address");
     config.admission = kinds::admission();
+    config.authorization = kinds::authorization();
     let server = Server::start(config, store.clone(), kinds::all()).await.expect("start the server");
     let (handle, authority) = (server.handle(), server.authority().certificate_pem().to_owned());
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
     let watches = Arc::<Mutex<HashMap<String, usize>>>::default();
-    let client = Client::new(Shared { handle: handle.clone(), watches: watches.clone() });
-    let client = client.with_view_limit(VIEWS);
-    let (at_work, stopped) = (client.clone(), stop.clone());
+    let shared =
+        Shared { handle: handle.clone(), identity: Identity::administrator(), watches: watches.clone() };
+    let at_work: control::Clients = Arc::new(move |actor| {
+        let identity = match actor {
+            control::Actor::Component(name) => Identity::component(name),
+            control::Actor::Controller(name) => Identity::controller(name),
+        };
+        Client::new(Shared { identity, ..shared.clone() }).with_view_limit(VIEWS)
+    });
+    let stopped = stop.clone();
     let controllers = tokio::spawn(async move {
-        control::run(control::Config { authority, candidate: None, signer: None }, &at_work, clock, stopped)
-            .await;
+        let config = control::Config { authority, candidate: None, signer: None };
+        control::run(config, at_work, clock, stopped).await;
     });
     // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer
     // where much else is going on.

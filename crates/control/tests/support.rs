@@ -29,7 +29,7 @@ pub struct Cluster {
     shutdown: CancellationToken,
     authority: String,
     signs: Arc<Authority>,
-    late: Client,
+    late: Late,
     controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
 }
@@ -45,6 +45,7 @@ impl Cluster {
         let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
+        config.authorization = kinds::authorization();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let signs = server.authority();
@@ -53,8 +54,12 @@ impl Cluster {
         tokio::spawn(server.serve(shutdown.clone()));
         let stalled = watch::Sender::new("");
         let read = Arc::new(Mutex::new(Vec::new()));
-        let late =
-            Client::new(Late { handle: handle.clone(), stalled: stalled.clone(), read: Arc::clone(&read) });
+        let late = Late {
+            handle: handle.clone(),
+            identity: Identity::administrator(),
+            stalled: stalled.clone(),
+            read: Arc::clone(&read),
+        };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
         // The controller may have made it already.
@@ -68,12 +73,19 @@ impl Cluster {
     /// Starts controllers that know nothing yet.
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());
+        let clients: control::Clients = Arc::new(move |actor| {
+            let identity = match actor {
+                control::Actor::Component(name) => Identity::component(name),
+                control::Actor::Controller(name) => Identity::controller(name),
+            };
+            Client::new(Late { identity, ..late.clone() })
+        });
         let signer: Arc<dyn control::Signer> = Arc::new(Signer(Arc::clone(&self.signs)));
         let config =
             control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
         let clock = Arc::new(base::SystemClock::new());
         let stopping = stop.clone();
-        let running = tokio::spawn(async move { control::run(config, &late, clock, stopping).await });
+        let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
         self.controllers = Some((stop, running));
     }
 
@@ -148,8 +160,10 @@ impl Transport for Direct {
     }
 }
 
+#[derive(Clone)]
 struct Late {
     handle: Handle,
+    identity: Identity,
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
 }
@@ -162,7 +176,7 @@ impl Transport for Late {
             if request.method() == "GET" && !watches {
                 self.read.lock().expect("nobody panics with it").push(request.uri().path().to_owned());
             }
-            let response = call(&self.handle, request, Identity::component("controllers")).await?;
+            let response = call(&self.handle, request, self.identity.clone()).await?;
             if !watches {
                 return Ok(response);
             }

@@ -27,6 +27,10 @@ const KUBERNETES_VERSION: &str = "v1.36.0";
 /// How often free memory is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(30);
 
+/// What the control plane's nodes are marked with, and how long to wait before that is tried again.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+const MARKING: Duration = Duration::from_millis(20);
+
 /// How long each service may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -72,7 +76,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let api = server.handle();
     let api_address = server.address();
     let authority = server.authority();
-    let client = |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
+    let client = move |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
 
     // 3. Everything that acts.
     let mut services = Services::default();
@@ -96,10 +100,16 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority)));
         let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
-        let client = client(Identity::component("controllers"));
+        let client = client.clone();
+        let clients: control::Clients = Arc::new(move |actor| {
+            client(match actor {
+                control::Actor::Component(name) => Identity::component(name),
+                control::Actor::Controller(name) => Identity::controller(name),
+            })
+        });
         let clock = Arc::clone(&clock);
         async move |stop| {
-            control::run(config, &client, clock, stop).await;
+            control::run(config, clients, clock, stop).await;
             Ok(())
         }
     });
@@ -107,6 +117,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         node_config(config),
         node::Machine::of_engine(engine.clone()),
         &client(Identity::node(&config.node_name)),
+        &client(Identity::component("kube-proxy")),
         Arc::clone(&clock),
     );
     let agent = Arc::new(agent.context("keep a part of the node for other things than pods")?);
@@ -149,11 +160,15 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         Ok(())
     });
     services.start("readiness", GRACE, {
-        let client = client(Identity::administrator());
+        let client = client(Identity::component("gantry:control-plane"));
         let name = config.node_name.clone();
         async move |stop| {
+            let ready = async {
+                mark_control_plane(&client, &name).await;
+                announce_ready(&client, &name, began).await;
+            };
             tokio::select! {
-                () = announce_ready(&client, &name, began) => {}
+                () = ready => {}
                 () = stop.cancelled() => {}
             }
             stop.cancelled().await;
@@ -188,6 +203,22 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
 fn say(line: &str) {
     if let Err(error) = crate::cli::output::write(&format!("{line}\n")) {
         tracing::warn!(error = %format!("{error:#}"), "nothing can be said on standard output");
+    }
+}
+
+/// Says of the node, once it is there, that the control plane is on it: a node cannot say that of itself.
+async fn mark_control_plane(client: &Client, name: &str) {
+    let api: client::Api<Node> = client::Api::all(client);
+    let mark = client::api::Patch::Merge(serde_json::json!({"metadata": {"labels": {CONTROL_PLANE: ""}}}));
+    loop {
+        match api.patch(name, &mark, &client::api::PatchOptions::default()).await {
+            Ok(_) => return,
+            Err(client::Error::NotFound(_)) => {}
+            Err(error) => {
+                tracing::warn!(error = %base::error::chain(&error), "the node is not marked yet; trying again");
+            }
+        }
+        tokio::time::sleep(MARKING).await;
     }
 }
 
@@ -260,6 +291,7 @@ fn api_config(
         cluster_domain: config.cluster_domain.clone(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
+        authorization: kinds::authorization(),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),

@@ -1,6 +1,7 @@
 //! What events are in both of their forms: core/v1, which is what is stored, and events.k8s.io/v1.
 
 pub(crate) mod columns;
+pub(crate) mod rules;
 
 use std::time::Duration;
 

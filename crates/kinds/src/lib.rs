@@ -6,6 +6,7 @@
 //! `pod_spec`, for all that make pods.
 #![forbid(unsafe_code)]
 
+mod access;
 mod admission;
 mod amounts;
 mod autoscaler;
@@ -19,8 +20,10 @@ mod job;
 mod node_selector;
 mod pod_amounts;
 mod pod_spec;
+mod proxied;
 mod refused;
 mod resource_names;
+mod role_rules;
 mod server;
 mod shown;
 mod spec_and_status;
@@ -28,6 +31,7 @@ mod workload;
 
 use apiserver::Resource;
 
+pub use access::authorization;
 pub use admission::admission;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

@@ -149,6 +149,7 @@ impl Cluster {
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
         let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
+        config.authorization = kinds::authorization();
         let mut resources = kinds::all();
         resources.push(lease_candidate::resource());
         let store = Arc::new(store.expect("open the store"));

@@ -21,10 +21,16 @@ mod devices;
 mod flow_control;
 #[path = "values/networking.rs"]
 mod networking;
+#[path = "values/others.rs"]
+mod others;
 #[path = "values/pods.rs"]
 mod pods;
+#[path = "values/roles.rs"]
+mod roles;
 #[path = "values/rules.rs"]
 mod rules;
+#[path = "values/services.rs"]
+mod services;
 #[path = "values/storage.rs"]
 mod storage;
 #[path = "values/table.rs"]

@@ -3,8 +3,8 @@
 pub mod field;
 pub mod label;
 
-pub use field::{FieldSelector, Selectable, SelectedFields};
-pub use label::LabelSelector;
+pub use field::{Condition, FieldSelector, Selectable, SelectedFields};
+pub use label::{LabelSelector, Requirement};
 
 /// Why a selector could not be read; the wording is Kubernetes'.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

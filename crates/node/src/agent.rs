@@ -142,6 +142,7 @@ impl Agent {
         config: Config,
         machine: Machine,
         client: &Client,
+        proxy: &Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReservesError> {
         // As Kubernetes' own agent is known to tools.
@@ -150,8 +151,10 @@ impl Agent {
             .parse()
             .expect("a node's name is a value of a field selector");
         let pods = Informer::new(Api::all(client), ListOptions::default().fields(of_node));
-        let services: Informer<Service> = Informer::new(Api::all(client), ListOptions::default());
-        let slices = Informer::new(Api::all(client), ListOptions::default());
+        // As what programs services is known.
+        let proxy = &proxy.clone().named("kube-proxy");
+        let services: Informer<Service> = Informer::new(Api::all(proxy), ListOptions::default());
+        let slices = Informer::new(Api::all(proxy), ListOptions::default());
         let (recorder, writer) = Recorder::new(client, "kubelet", Some(&config.name), Arc::clone(&clock));
         let facts = machine.host.facts();
         let capacity = NodeCapacity {

@@ -96,7 +96,6 @@ impl Registration {
             ("kubernetes.io/arch", facts.architecture.clone()),
             ("beta.kubernetes.io/os", facts.os),
             ("beta.kubernetes.io/arch", facts.architecture),
-            ("node-role.kubernetes.io/control-plane", String::new()),
         ];
         labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

@@ -40,6 +40,7 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
             cluster.node(),
             node::Machine::of_engine(cluster.engine().await),
             &cluster.refused,
+            &cluster.steady,
             Arc::new(SystemClock::new()),
         )
         .expect("nothing is kept from pods");
@@ -81,6 +82,7 @@ fn what_is_left_of_pods_that_the_api_does_not_know_is_taken_away() {
         let agent = node::Agent::new(
             cluster.node(),
             node::Machine::of_engine(cluster.engine().await),
+            &cluster.steady,
             &cluster.steady,
             Arc::new(SystemClock::new()),
         )
@@ -147,6 +149,7 @@ impl Cluster {
         let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
+        config.authorization = kinds::authorization();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let shutdown = CancellationToken::new();

@@ -16,6 +16,8 @@ use crate::resource::partition;
 use crate::state::{State, object_name};
 
 const CLAIMS: &str = "kubernetes.io";
+/// How long after the time at which it was to be gone something's tokens are still good.
+const LEEWAY: Duration = Duration::from_secs(60);
 
 /// A token that was found good.
 #[derive(Debug)]
@@ -40,17 +42,21 @@ pub(crate) enum TokenError {
     Time,
     #[error("the {0} that the token belongs to is gone")]
     Gone(&'static str),
+    #[error("the token is not known")]
+    Unknown,
 }
 
 /// What a token is bound to besides its account.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    /// `pod` or `secret`.
+    /// `pod`, `secret` or `node`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// The node that it is on, by name and uid, where it is a pod.
+    pub node: Option<(String, String)>,
 }
 
 /// Checks a token for any of `audiences`.
@@ -89,7 +95,7 @@ fn check(state: &State, token: &str, audiences: &[String]) -> Result<Accepted, T
     if now >= expires || claims["nbf"].as_i64().is_some_and(|from| now < from) {
         return Err(TokenError::Time);
     }
-    Ok(Accepted { identity: identity(state, &claims[CLAIMS])?, audiences })
+    Ok(Accepted { identity: identity(state, &claims)?, audiences })
 }
 
 /// Makes a token for an account.
@@ -109,6 +115,9 @@ pub(crate) fn issue(
     });
     if let Some(bound) = bound {
         private[bound.kind] = json!({"name": bound.name, "uid": bound.uid});
+        if let Some((name, uid)) = &bound.node {
+            private["node"] = json!({"name": name, "uid": uid});
+        }
     }
     let claims = json!({
         "aud": audiences,
@@ -124,29 +133,40 @@ pub(crate) fn issue(
 }
 
 fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {
-    let namespace = claims["namespace"].as_str().ok_or(TokenError::Claim("namespace"))?;
-    let account = &claims["serviceaccount"];
+    let private = &claims[CLAIMS];
+    let namespace = private["namespace"].as_str().ok_or(TokenError::Claim("namespace"))?;
+    let account = &private["serviceaccount"];
     let name = account["name"].as_str().ok_or(TokenError::Claim("serviceaccount"))?;
     check_exists(state, "serviceaccounts", "service account", namespace, account)?;
-    let mut identity = Identity::new(
-        format!("system:serviceaccount:{namespace}:{name}"),
-        ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
-    );
+    let mut identity = Identity::service_account(namespace, name);
     account["uid"].as_str().unwrap_or_default().clone_into(&mut identity.uid);
-    for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
-        let bound = &claims[kind];
+    let mut tell = |what: String, value: &str| {
+        identity.extra.insert(format!("authentication.kubernetes.io/{what}"), vec![value.to_owned()]);
+    };
+    let is_on_node = private["pod"].is_object();
+    for (kind, plural) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
+        let bound = &private[kind];
         if bound.is_null() {
             continue;
         }
-        check_exists(state, plural, kind, namespace, bound)?;
-        for part in ["name", "uid"] {
-            let value = bound[part].as_str().unwrap_or_default().to_owned();
-            identity.extra.insert(format!("authentication.kubernetes.io/{kind}-{part}"), vec![value]);
+        // Of a pod's token the node tells where it is; the pod is what it lives with.
+        if kind != "node" || !is_on_node {
+            check_exists(state, plural, kind, if kind == "node" { "" } else { namespace }, bound)?;
         }
+        for part in ["name", "uid"] {
+            let value = bound[part].as_str().unwrap_or_default();
+            if !value.is_empty() {
+                tell(format!("{kind}-{part}"), value);
+            }
+        }
+    }
+    if let Some(id) = claims["jti"].as_str().filter(|id| !id.is_empty()) {
+        tell("credential-id".to_owned(), &format!("JTI={id}"));
     }
     Ok(identity)
 }
 
+/// What a token belongs to must be there, and not have been gone for a while: a pod may end in its own time.
 fn check_exists(
     state: &State,
     plural: &str,
@@ -156,9 +176,11 @@ fn check_exists(
 ) -> Result<(), TokenError> {
     let name = claim["name"].as_str().unwrap_or_default();
     let found = state.cache.partition(&partition("", plural)).get(&object_name(namespace, name));
-    let uid = found.as_ref().and_then(|stored| stored.scalar(&["metadata", "uid"]));
-    match (uid, claim["uid"].as_str()) {
-        (Some(uid), Some(claimed)) if uid == claimed => Ok(()),
+    let part = |part: &str| found.as_ref().and_then(|stored| stored.scalar(&["metadata", part]));
+    let ended = part("deletionTimestamp").and_then(|at| model::time::parse(&at));
+    let over = ended.and_then(|at| at.checked_add(LEEWAY).ok()).is_some_and(|at| at < state.clock.now());
+    match (part("uid"), claim["uid"].as_str()) {
+        (Some(uid), Some(claimed)) if uid == claimed && !over => Ok(()),
         _ => Err(TokenError::Gone(what)),
     }
 }

@@ -176,6 +176,13 @@ impl Partition {
         self.state.read().last
     }
 
+    /// All changes after a revision, and the one that they lead to; none where memory does not know them all.
+    pub(crate) fn changes_after(&self, revision: u64) -> Option<(Vec<Arc<Change>>, u64)> {
+        let state = self.state.read();
+        let changes = some_after(&state.history, state.floor, revision, usize::MAX).ok()?;
+        Some((changes, state.last))
+    }
+
     /// Forgets changes that are too old at `now`.
     pub(super) fn trim(&self, now: Duration) {
         self.state.write().trim(now);

@@ -168,7 +168,7 @@ fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
             plural: review.plural.to_owned(),
             singular: review.kind.to_lowercase(),
             kind: GroupVersionKind::new(review.group, review.version, review.kind),
-            namespaced: false,
+            namespaced: review.namespaced,
             verbs: vec!["create"],
             short_names: Vec::new(),
             categories: Vec::new(),

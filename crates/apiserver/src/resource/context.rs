@@ -10,6 +10,7 @@ use model::{GroupResource, Object, Status};
 
 use super::partition;
 use crate::allocation::{self, Claim, Refusal};
+use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
 use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
@@ -44,9 +45,19 @@ impl<'a> Context<'a> {
         self.namespace
     }
 
-    /// Who asks.
+    /// Who makes the request.
     pub fn identity(&self) -> &'a Identity {
         self.identity
+    }
+
+    /// Whether whoever makes the request may do something else.
+    pub async fn decide(&self, attributes: ResourceAttributes<'_>) -> Decision {
+        self.state.authorizer.decide(self.identity, Attributes::Resource(attributes)).await
+    }
+
+    /// What is known to be allowed to whoever makes the request, in its namespace.
+    pub fn rules(&self) -> KnownRules {
+        self.state.authorizer.rules(self.identity, self.namespace)
     }
 
     /// When the request came.

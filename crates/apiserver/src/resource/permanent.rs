@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use model::Object;
 use serde_json::Value;
 
 use crate::config::ServiceCidr;
@@ -28,4 +29,7 @@ pub enum Permanent {
     Made(Value),
     /// Made where it is missing, brought back to this form at every start where it is not.
     Kept(Value),
+    /// Looked at when the server starts and never else: made where it is missing, otherwise changed as the
+    /// function says, which gets what there is and what there is to be.
+    AtStart(Value, fn(&Object, &Object) -> Option<Object>),
 }

@@ -10,7 +10,7 @@ use model::{Object, Status};
 use super::modify::{identity, keep_identity};
 use super::{Part, managed, phases};
 use crate::admission::Operation;
-use crate::authorisation::{Attributes, Decision, refusal};
+use crate::authorisation::{self, Attributes};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -66,10 +66,9 @@ pub(super) async fn make_missing(
     object: Object,
 ) -> Result<Option<Created>> {
     let target = ResourceTarget { verb: Verb::Create, ..call.target.clone() };
-    let attributes = Attributes::Resource { target: &target, resource: Some(&call.resource) };
-    if let Decision::Denied(reason) = call.state.authorizer.decide(&call.identity, attributes).await {
-        return Err(refusal(&call.identity, attributes, reason.as_deref()));
-    }
+    let attributes = Attributes::Resource(target.attributes());
+    let decision = call.state.authorizer.decide(&call.identity, attributes).await;
+    authorisation::check(&call.identity, attributes, &decision)?;
     match create_object(call, options, object).await {
         Ok(created) => Ok(Some(created)),
         Err(error) if error.status().is_already_exists() => Ok(None),

@@ -7,7 +7,6 @@ use std::future::ready;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use model::field::quote;
 use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
@@ -17,7 +16,7 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::request::{Verb, WriteOptions};
+use crate::request::WriteOptions;
 use crate::resource::{Graceful, Resource, wants_differ};
 use crate::storage::{self, Raced};
 
@@ -213,7 +212,6 @@ async fn prepare(
 ) -> Result<Object> {
     let restore = |new| restored(call, part, new, old);
     let mut new = restore(new);
-    check_labels(call, part, &new, old)?;
     phases::default(call, &mut new);
     if let Some(manager) = manager {
         new = managed::note(call, Some(old), new, manager).await?;
@@ -226,19 +224,6 @@ async fn prepare(
         new.set_generation(old.generation() + 1);
     }
     Ok(new)
-}
-
-/// Labels decide what selects an object: a node that may tell how it fares, and change nothing else of it,
-/// has no say in that.
-fn check_labels(call: &Call, part: Part, new: &Object, old: &Object) -> Result<()> {
-    const LABELS: &[&str] = &["metadata", "labels"];
-    let Some(node) = call.identity.node_name().filter(|_| part == Part::Status) else { return Ok(()) };
-    if call.resource.for_nodes.contains(&Verb::Update) || new.get(LABELS) == old.get(LABELS) {
-        return Ok(());
-    }
-    let (node, kind) = (quote(node), call.resource.kind.to_lowercase());
-    let why = format!("node {node} cannot update labels through {kind} status");
-    Err(Status::forbidden(&call.group_resource(), old.name(), why).into())
 }
 
 /// The new form with what this part may not change as it was.

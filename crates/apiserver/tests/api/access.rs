@@ -82,7 +82,8 @@ async fn the_unknown_may_ask_for_health_and_version_and_nothing_else() {
     }
     for path in ["/api/v1/pods", "/apis", "/openapi/v3"] {
         let (code, body) = ask(&cluster, None, None, path).await;
-        assert_eq!((code, message(&body).as_str()), (401, "Unauthorized"), "{path}");
+        assert_eq!(code, 403, "{path}");
+        assert!(message(&body).contains("User \"system:anonymous\" cannot "), "{body}");
     }
 }
 
@@ -130,7 +131,7 @@ async fn a_token_for_another_audience_or_a_short_time_is_not_given_out_as_ours()
         });
         cluster.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", &body).await["status"].clone()
     };
-    assert_eq!(review(json!([])).await["authenticated"], false);
+    assert_eq!(review(json!([])).await["authenticated"], Value::Null);
     let found = review(json!(["vault", "other"])).await;
     assert_eq!((&found["authenticated"], &found["audiences"]), (&json!(true), &json!(["vault"])));
     assert_eq!(found["user"]["username"], "system:serviceaccount:default:default");
@@ -161,7 +162,7 @@ async fn a_token_bound_to_a_pod_dies_with_it() {
     let alive = review().await;
     assert_eq!(alive["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
     cluster.ok("DELETE", "/api/v1/namespaces/default/pods/p", &json!({})).await;
-    assert_eq!(review().await["authenticated"], false);
+    assert_eq!(review().await["authenticated"], Value::Null);
     assert_eq!(token(&cluster, "default", bound).await.0, 404);
 }
 
@@ -185,4 +186,97 @@ async fn callers_can_ask_who_they_are_and_what_they_may() {
     };
     assert_eq!(may(jane()).await, false);
     assert_eq!(may(Identity::administrator()).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_introduces_itself_by_a_token_that_a_secret_has() {
+    use base64::Engine as _;
+    let cluster = Cluster::start().await;
+    let data = |key: &str, value: &str| {
+        (key.to_owned(), json!(base64::engine::general_purpose::STANDARD.encode(value)))
+    };
+    let fields: serde_json::Map<String, Value> = [
+        data("token-id", "abcdef"),
+        data("token-secret", "0123456789abcdef"),
+        data("usage-bootstrap-authentication", "true"),
+        data("auth-extra-groups", "system:bootstrappers:workers"),
+    ]
+    .into_iter()
+    .collect();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bootstrap-token-abcdef"},
+        "type": "bootstrap.kubernetes.io/token", "data": fields,
+    });
+    let token = Some("abcdef.0123456789abcdef");
+    let path = "/api/v1/namespaces/default/pods";
+    assert_eq!(ask(&cluster, None, token, path).await.0, 401);
+    cluster.ok("POST", "/api/v1/namespaces/kube-system/secrets", &secret).await;
+    let (code, body) = ask(&cluster, None, token, path).await;
+    assert_eq!(code, 403, "{body}");
+    assert!(message(&body).contains("User \"system:bootstrap:abcdef\""), "{body}");
+    // Not for others, nor by another secret, nor from elsewhere.
+    assert_eq!(ask(&cluster, None, Some("abcdef.0123456789abcdeg"), path).await.0, 401);
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "spec": {"token": "abcdef.0123456789abcdef"},
+    });
+    let path_of_reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let told = cluster.ok("POST", path_of_reviews, &review).await["status"].clone();
+    assert_eq!(
+        told["user"]["groups"],
+        json!(["system:bootstrappers", "system:bootstrappers:workers", "system:authenticated"])
+    );
+    let mut foreign = review.clone();
+    foreign["spec"]["audiences"] = json!(["vault"]);
+    let told = cluster.ok("POST", path_of_reviews, &foreign).await["status"].clone();
+    assert_eq!(told["authenticated"], Value::Null);
+    let secret_path = "/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef";
+    cluster.ok("DELETE", secret_path, &json!({})).await;
+    assert_eq!(ask(&cluster, None, token, path).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_token_is_whose_the_list_says() {
+    let cluster = Cluster::configured(|config| {
+        config.fixed_tokens = apiserver::FixedTokens::parse("secret,jane,7,developers").expect("a list");
+    })
+    .await;
+    let (code, body) = ask(&cluster, None, Some("secret"), "/api/v1/namespaces/default/pods").await;
+    assert_eq!(code, 403);
+    assert!(message(&body).contains("User \"jane\""), "{body}");
+    assert_eq!(ask(&cluster, None, Some("secre"), "/api/v1/namespaces/default/pods").await.0, 401);
+}
+
+#[tokio::test]
+async fn a_token_of_a_pod_says_where_the_pod_is() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", "/api/v1/nodes", &named("Node", "n1")).await;
+    let mut on_node = pod("p");
+    on_node["spec"]["nodeName"] = json!("n1");
+    let made = cluster.ok("POST", "/api/v1/namespaces/default/pods", &on_node).await;
+    let node = cluster.get("/api/v1/nodes/n1").await.1;
+    let review = async |reference: Value| {
+        let (code, answer) = token(&cluster, "default", json!({"spec": {"boundObjectRef": reference}})).await;
+        assert_eq!(code, 201, "{answer}");
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": answer["status"]["token"]},
+        });
+        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+        (body.clone(), cluster.ok("POST", path, &body).await["status"]["user"]["extra"].clone())
+    };
+    let uid = &made["metadata"]["uid"];
+    let (_, extra) = review(json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid})).await;
+    let prefix = "authentication.kubernetes.io";
+    assert_eq!(extra[format!("{prefix}/node-name")], json!(["n1"]));
+    assert_eq!(extra[format!("{prefix}/node-uid")], json!([node["metadata"]["uid"]]));
+    let id = extra[format!("{prefix}/credential-id")][0].as_str().expect("an id");
+    assert!(id.starts_with("JTI="), "{id}");
+    // One of a node ends with the node.
+    let reference = json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"]});
+    let (body, extra) = review(reference).await;
+    assert_eq!(extra[format!("{prefix}/node-name")], json!(["n1"]));
+    cluster.ok("DELETE", "/api/v1/nodes/n1", &json!({})).await;
+    let told = cluster.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", &body).await;
+    assert_eq!(told["status"]["authenticated"], Value::Null);
 }

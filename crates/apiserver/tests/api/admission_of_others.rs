@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use apiserver::request::DeleteOptions;
 use apiserver::{
-    Admission, Admitting, Attributes, Authorizer, Coarse, Context, Deciding, Decision, Error, Graceful,
-    Handle, Identity, Operation, Strategy, Write, at_once,
+    Administrators, Admission, Admitting, Attributes, Authorizer, Context, Deciding, Decision, Error,
+    Graceful, Handle, Identity, KnownRules, Operation, Strategy, Write, at_once,
 };
 use futures::FutureExt;
 use futures::future::Either;
@@ -23,24 +23,28 @@ struct Far {
 
 impl Authorizer for Far {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
-        let Attributes::Resource { target, .. } = attributes else {
-            return Coarse.decide(identity, attributes);
+        let Attributes::Resource(asked) = attributes else {
+            return Administrators.decide(identity, attributes);
         };
         if identity.user != "jane" {
-            return Coarse.decide(identity, attributes);
+            return Administrators.decide(identity, attributes);
         }
-        let verb = target.verb.as_str();
+        let verb = asked.verb;
         Either::Right(
             async move {
                 tokio::task::yield_now().await;
                 if verb == "list" {
                     Decision::Allowed(format!("{} may look", identity.user).into())
                 } else {
-                    Decision::Denied(Some(format!("nobody may {verb} today").into()))
+                    Decision::Denied(format!("nobody may {verb} today").into())
                 }
             }
             .boxed(),
         )
+    }
+
+    fn rules(&self, _: &Identity, _: &str) -> KnownRules {
+        KnownRules { incomplete: true, ..KnownRules::default() }
     }
 }
 
@@ -171,7 +175,8 @@ async fn a_namespace_that_changes_while_an_object_is_made_is_no_obstacle() {
 async fn cluster() -> (Cluster, Arc<Far>) {
     let far = Arc::new(Far { told: Mutex::new(Vec::new()) });
     let cluster = Cluster::configured(|config| {
-        config.authorizer = far.clone();
+        let decides = far.clone();
+        config.authorization = Arc::new(move |_| decides.clone());
         config.admission = vec![far.clone()];
     })
     .await;

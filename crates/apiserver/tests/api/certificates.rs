@@ -93,3 +93,42 @@ async fn nobody_asks_to_be_one_who_may_do_everything() {
     cluster.ok("POST", REQUESTS, &request("b", OF_A_NODE, client)).await;
     cluster.ok("POST", REQUESTS, &request("c", OF_AN_ADMINISTRATOR, "example.com/s")).await;
 }
+
+#[tokio::test]
+async fn who_approves_and_who_signs_is_let_by_the_signer() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", REQUESTS, &request("a", OF_A_NODE, "example.com/s")).await;
+    let jane = Identity::new("jane", ["developers"]);
+    let rules = |signer: &str, verbs: &[&str]| {
+        json!([
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests/*", "certificatesigningrequests"], "verbs": ["*"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"], "verbs": ["*"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "resourceNames": [signer], "verbs": verbs},
+        ])
+    };
+    crate::roles::grant(&cluster, "jane", rules("example.com/other", &["approve", "sign"])).await;
+    let path = format!("{REQUESTS}/a");
+    let mut approved = cluster.get(&path).await.1;
+    approved["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "R"}]});
+    let put = async |part: &str, object: &Value| {
+        let (code, answer) =
+            cluster.send_by(&jane, "PUT", &format!("{path}/{part}"), &object.to_string()).await;
+        (code, answer["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let refused = |verb: &str| {
+        format!(
+            "certificatesigningrequests.certificates.k8s.io \"a\" is forbidden: user not permitted to {verb} requests \
+             with signerName \"example.com/s\""
+        )
+    };
+    assert_eq!(put("approval", &approved).await, (403, refused("approve")));
+    // All signers of a domain can be named at once.
+    let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/jane";
+    cluster.ok("PATCH", role, &json!({"rules": rules("example.com/*", &["approve"])})).await;
+    assert_eq!(put("approval", &approved).await.0, 200);
+    let mut signed = cluster.get(&path).await.1;
+    signed["status"]["certificate"] = json!(CERTIFICATE);
+    assert_eq!(put("status", &signed).await, (403, refused("sign")));
+    cluster.ok("PATCH", role, &json!({"rules": rules("example.com/s", &["sign"])})).await;
+    assert_eq!(put("status", &signed).await.0, 200);
+}

@@ -153,6 +153,7 @@ impl Cluster {
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
+        config.authorization = kinds::authorization();
         change(&mut config);
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());

@@ -45,12 +45,9 @@ async fn resources_are_found_in_the_old_and_the_new_form() {
     assert_eq!(kind, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
     let apps = list["items"].as_array().into_iter().flatten().find(|i| i["metadata"]["name"] == "apps");
     let resources = apps.expect("the group")["versions"][0]["resources"].as_array();
-    let deployments = resources.into_iter().flatten().find(|one| one["resource"] == "deployments");
-    let deployments = deployments.expect("they are served");
-    assert_eq!(
-        (&deployments["resource"], &deployments["scope"]),
-        (&json!("deployments"), &json!("Namespaced"))
-    );
+    let deployments = resources.into_iter().flatten().find(|r| r["resource"] == "deployments");
+    let deployments = deployments.expect("deployments");
+    assert_eq!(deployments["scope"], "Namespaced");
     assert_eq!(deployments["subresources"][0]["responseKind"]["kind"], "Scale");
 }
 

@@ -332,3 +332,62 @@ async fn kubectl_says_itself_that_a_kind_is_unknown() {
         assert!(err.contains(&expected), "{version} {kind}: {err}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_asks_for_rights_and_reconciles_roles() {
+    let cluster = Cluster::start().await;
+    check(&cluster, "auth can-i delete pods", "", "yes").await;
+    check(
+        &cluster,
+        "create role reader --verb=get,list --resource=pods",
+        "",
+        "role.rbac.authorization.k8s.io/reader created",
+    )
+    .await;
+    check(
+        &cluster,
+        "create rolebinding reader --role=reader --user=jane",
+        "",
+        "rolebinding.rbac.authorization.k8s.io/reader created",
+    )
+    .await;
+    let (code, out, _) = run(&cluster, "auth can-i delete pods --as=jane", "").await;
+    assert_eq!((code, out.as_str()), (1, "no\n"));
+    check(&cluster, "auth can-i list pods --as=jane", "", "yes").await;
+    let list = check(&cluster, "auth can-i --list --as=jane", "", "Resources").await;
+    assert!(list.lines().any(|line| line.starts_with("pods ") && line.ends_with("[get list]")), "{list}");
+    assert!(list.contains("[/healthz]"), "{list}");
+    check(&cluster, "auth whoami -o jsonpath={.status.userInfo.username}", "", "admin").await;
+    let (_, _, err) = run(&cluster, "get secrets --as=jane", "").await;
+    assert_eq!(
+        err.lines().last(),
+        Some(
+            "Error from server (Forbidden): secrets is forbidden: User \"jane\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\""
+        )
+    );
+    let role = |verb: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "reader", "namespace": "default"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}],
+        })
+        .to_string()
+    };
+    check(
+        &cluster,
+        "auth reconcile -f -",
+        &role("watch"),
+        "role.rbac.authorization.k8s.io/reader reconciled",
+    )
+    .await;
+    check(&cluster, "auth can-i watch pods --as=jane", "", "yes").await;
+    check(&cluster, "auth can-i list pods --as=jane", "", "yes").await;
+    let remove = "auth reconcile --remove-extra-permissions -f -";
+    check(&cluster, remove, &role("watch"), "role.rbac.authorization.k8s.io/reader reconciled").await;
+    let (code, _, _) = run(&cluster, "auth can-i list pods --as=jane", "").await;
+    assert_eq!(code, 1);
+    let table = check(&cluster, "get rolebindings -o wide", "", "NAME     ROLE          AGE").await;
+    assert!(table.contains("reader   Role/reader") && table.contains("jane"), "{table}");
+    check(&cluster, "get clusterroles cluster-admin", "", "NAME            CREATED AT").await;
+    check(&cluster, "describe clusterrole system:basic-user", "", "Name:         system:basic-user").await;
+}

@@ -81,6 +81,16 @@ impl NodeTransport for Echo {
         }
         .boxed()
     }
+
+    fn dial(
+        &self,
+        _: String,
+        address: std::net::SocketAddr,
+    ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
+        // Whatever the pod's address, what runs in it runs here.
+        let here = std::net::SocketAddr::from(([127, 0, 0, 1], address.port()));
+        async move { Ok(Box::new(tokio::net::TcpStream::connect(here).await?) as Box<dyn Duplex>) }.boxed()
+    }
 }
 
 async fn run(command: Vec<String>, mut streams: Streams) -> Result<i32, Error> {

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use apiserver::{Attributes, Authorizer, Coarse, Deciding, Decision, Identity};
+use apiserver::{Administrators, Attributes, Authorizer, Deciding, Decision, Identity, KnownRules};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, deployment, named};
@@ -16,6 +16,8 @@ fn kinds() -> [(&'static str, Value); 5] {
     let other_event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "b", "namespace": "default"},
         "regarding": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "Started",
+        "eventTime": "2026-11-29T10:00:00.000000Z", "type": "Normal", "action": "Starting",
+        "reportingController": "example.com/agent", "reportingInstance": "agent-1",
     });
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]},
@@ -74,19 +76,25 @@ struct ChangesOnly;
 impl Authorizer for ChangesOnly {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
         match attributes {
-            Attributes::Resource { target, .. } if identity.user == "editor" => {
-                let makes = target.verb.as_str() == "create";
-                let decision = if makes { Decision::Denied(None) } else { Decision::Allowed("".into()) };
+            Attributes::Resource(asked) if identity.user == "editor" => {
+                let makes = asked.verb == "create";
+                let decision =
+                    if makes { Decision::NoOpinion("".into()) } else { Decision::Allowed("".into()) };
                 Deciding::Left(ready(decision))
             }
-            attributes => Coarse.decide(identity, attributes),
+            attributes => Administrators.decide(identity, attributes),
         }
+    }
+
+    fn rules(&self, identity: &Identity, namespace: &str) -> KnownRules {
+        Administrators.rules(identity, namespace)
     }
 }
 
 #[tokio::test]
 async fn who_may_change_but_not_make_makes_nothing_by_a_put_nor_by_applying() {
-    let cluster = Cluster::configured(|config| config.authorizer = Arc::new(ChangesOnly)).await;
+    let cluster =
+        Cluster::configured(|config| config.authorization = Arc::new(|_| Arc::new(ChangesOnly))).await;
     let editor = Identity::new("editor", ["x"]);
     let (path, lease) = kinds()[4].clone();
     let lease = lease.to_string();

@@ -83,7 +83,9 @@ async fn what_the_rules_say_of_metadata_holds_for_the_writers_of_statuses_too() 
 #[tokio::test]
 async fn a_node_has_no_say_in_what_selects_its_pods() {
     let cluster = Cluster::start().await;
-    cluster.ok("POST", PODS, &pod("a")).await;
+    let mut bound = pod("a");
+    bound["spec"]["nodeName"] = json!("n1");
+    cluster.ok("POST", PODS, &bound).await;
     let node = apiserver::Identity::node("n1");
     let patch = async |patch: Value| {
         let request = http::Request::patch(format!("{PODS}/a/status"))

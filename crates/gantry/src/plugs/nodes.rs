@@ -129,6 +129,15 @@ impl NodeTransport for LocalNode {
             Ok(Box::new(connected) as Box<dyn Duplex>)
         })
     }
+
+    fn dial(
+        &self,
+        _: String,
+        address: std::net::SocketAddr,
+    ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
+        // Its pods are reached from the host, as it reaches them itself.
+        async move { Ok(Box::new(tokio::net::TcpStream::connect(address).await?) as Box<dyn Duplex>) }.boxed()
+    }
 }
 
 fn target(pod: &PodTarget, container: &str) -> Target {

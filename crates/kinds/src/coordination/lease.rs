@@ -11,9 +11,12 @@ use base::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use model::Object;
 use model::field::{FieldError, Path};
-use model::validate::{Errors, Functions, not_negative, number};
+use model::names;
+use model::validate::{Errors, Functions, invalid, not_negative, number, text as text_of};
 use serde_json::Value;
 
+/// The only strategy of Kubernetes' own: the oldest version leads.
+const OLDEST: &str = "OldestEmulationVersion";
 /// Where the heartbeats of nodes are.
 const HEARTBEATS: &str = "kube-node-lease";
 
@@ -66,6 +69,19 @@ fn object(object: &Object, errors: &mut Errors) {
         ));
     }
     not_negative(errors, spec, "leaseTransitions", &path);
+    let strategy = text_of(spec, "strategy");
+    let of_strategy = path.child("strategy");
+    // Kubernetes says it twice.
+    let of_strategy = of_strategy.child("strategy");
+    if strategy.contains('/') {
+        invalid(errors, &of_strategy, strategy, names::qualified(strategy));
+    } else if !strategy.is_empty() && strategy != OLDEST {
+        errors.push(FieldError::not_supported(&of_strategy, strategy, &[OLDEST]));
+    }
+    if !text_of(spec, "preferredHolder").is_empty() && strategy.is_empty() {
+        let message = "may only be specified if `strategy` is defined";
+        errors.push(FieldError::forbidden(&path.child("preferredHolder"), message));
+    }
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -33,18 +33,16 @@ fn permanent(installation: &Installation) -> Vec<Permanent> {
 }
 
 fn object(object: &Object, errors: &mut Errors) {
-    let size = keys(object.value(), "data", errors) + keys(object.value(), "binaryData", errors);
+    let mut size = keys(object.value(), "data", errors);
     let data = Path::root("data");
-    for (key, _) in entries(object.value(), "binaryData") {
-        if object.get(&["data", key]).is_some() {
-            let binary = Path::root("binaryData");
-            errors.push(FieldError::invalid(
-                &binary.key(key),
-                key.as_str(),
-                "duplicate of key present in data",
-            ));
+    for (key, _) in entries(object.value(), "data") {
+        if object.get(&["binaryData", key]).is_some() {
+            let message = "duplicate of key present in binaryData";
+            errors.push(FieldError::invalid(&data.key(key), key.as_str(), message));
         }
     }
+    // Four characters of base64 stand for three bytes.
+    size += keys(object.value(), "binaryData", errors) / 4 * 3;
     if size > MAX_SIZE {
         let mut error = FieldError::too_long(&data, MAX_SIZE);
         // The object as a whole is too long, so Kubernetes names no field.

@@ -64,8 +64,16 @@ fn object(object: &Object, errors: &mut Errors) {
         for name in ["addresses", "notReadyAddresses"] {
             let addresses = path.child(name);
             for (at, address) in list(subset, name).iter().enumerate() {
-                let (path, address) = (addresses.index(at), text_of(address, "ip"));
+                let path = addresses.index(at);
+                let (of_host, of_node) = (text_of(address, "hostname"), text_of(address, "nodeName"));
+                let address = text_of(address, "ip");
                 check_address(errors, &path.child("ip"), address);
+                if !of_host.is_empty() {
+                    invalid(errors, &path.child("hostname"), of_host, names::dns1123_label(of_host));
+                }
+                if !of_node.is_empty() {
+                    invalid(errors, &path.child("nodeName"), of_node, names::dns1123_subdomain(of_node));
+                }
                 if !is_servers_own(object) {
                     special_address(errors, &path.child("ip"), address);
                 }
@@ -84,6 +92,9 @@ fn object(object: &Object, errors: &mut Errors) {
             let inside = number(port, "port").unwrap_or_default();
             invalid(errors, &path.child("port"), inside, names::port_number(inside));
             one_of(errors, port, "protocol", &path, &PROTOCOLS);
+            if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+                invalid(errors, &path.child("appProtocol"), protocol, names::qualified(protocol));
+            }
         }
     }
 }

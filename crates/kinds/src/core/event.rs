@@ -3,16 +3,14 @@
 use apiserver::Resource;
 use apiserver::request::Verb;
 use k8s_openapi::api::core::v1::Event;
-use model::Object;
-use model::field::{FieldError, Path};
-use model::validate::{Errors, Functions};
+use model::validate::Functions;
 
-use crate::event::{Form, LIFETIME, columns, conversion, selectable};
+use crate::event::{Form, LIFETIME, columns, conversion, rules, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
         .short(&["ev"])
-        .rules(Functions::of(object))
+        .rules(Functions::of(rules::any))
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))
@@ -23,22 +21,3 @@ pub(crate) fn resource() -> Resource {
 
 /// Where the fields to select by are.
 const FORM: Form = Form { object: "involvedObject", controller: "reportingComponent" };
-
-fn object(object: &Object, errors: &mut Errors) {
-    let involved = object.get_str(&["involvedObject", "namespace"]).unwrap_or_default();
-    let namespace = object.namespace().unwrap_or_default();
-    // What is cluster-wide has its events in the default namespace.
-    let fits = if involved.is_empty() {
-        matches!(namespace, "default" | "kube-system")
-    } else {
-        involved == namespace
-    };
-    if !fits {
-        let path = Path::root("involvedObject");
-        errors.push(FieldError::invalid(
-            &path.child("namespace"),
-            involved,
-            "does not match event.namespace",
-        ));
-    }
-}

@@ -10,8 +10,9 @@ use base::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use model::default::{Fields, each, missing};
 use model::field::{FieldError, Path};
+use model::object::StringMap;
 use model::validate::{
-    Errors, Functions, address as check_address, immutable, invalid, list, one_of, special_address,
+    Errors, Functions, address as check_address, immutable, invalid, list, metadata, one_of, special_address,
     text as text_of,
 };
 use model::{Object, names};
@@ -40,6 +41,9 @@ const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 20_000;
+const MAX_TOPOLOGY: usize = 16;
+const MAX_HINTS: usize = 8;
 
 /// Where the server itself is. It may be elsewhere than at the last start.
 fn permanent(installation: &Installation) -> Vec<Permanent> {
@@ -84,7 +88,7 @@ fn object(object: &Object, errors: &mut Errors) {
             let address = address.as_str().unwrap_or_default();
             let path = addresses_path.index(at);
             match kind {
-                "FQDN" => invalid(errors, &path, address, names::dns1123_subdomain(address)),
+                "FQDN" => domain(address, &path, errors),
                 "IPv4" if address.parse::<std::net::Ipv6Addr>().is_ok() => {
                     errors.push(FieldError::invalid(&path, address, "must be an IPv4 address"));
                 }
@@ -99,9 +103,15 @@ fn object(object: &Object, errors: &mut Errors) {
                 }
             }
         }
+        place(endpoint, &path, errors);
     }
     let ports = Path::root("ports");
     let mut seen: HashSet<&str> = HashSet::new();
+    let all = list(object.value(), "ports").len();
+    if all > MAX_PORTS {
+        errors.push(FieldError::too_many(&ports, all, MAX_PORTS));
+        return;
+    }
     for (index, port) in list(object.value(), "ports").iter().enumerate() {
         let path = ports.index(index);
         let name = text_of(port, "name");
@@ -111,7 +121,72 @@ fn object(object: &Object, errors: &mut Errors) {
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(&path.child("name"), name));
         }
+        if let Some(number) = port.get("port").and_then(Value::as_i64) {
+            invalid(errors, &path.child("port"), number, names::port_number(number));
+        }
         one_of(errors, port, "protocol", &path, &PROTOCOLS);
+        if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+            invalid(errors, &path.child("appProtocol"), protocol, names::qualified(protocol));
+        }
+    }
+}
+
+/// A name that leads to somebody from anywhere: it has at least three labels.
+fn domain(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    let messages = names::dns1123_subdomain(bare);
+    if !messages.is_empty() {
+        errors.push(FieldError::invalid(path, bare, messages.join(",")));
+    } else if bare.split('.').count() < 3 {
+        let message = "should be a domain with at least three segments separated by dots";
+        errors.push(FieldError::invalid(path, bare, message));
+    } else {
+        for messages in bare.split('.').map(names::dns1123_label).filter(|messages| !messages.is_empty()) {
+            errors.push(FieldError::invalid(path, bare, messages.join(",")));
+        }
+    }
+}
+
+/// Where an endpoint is, and who should come to it.
+fn place(endpoint: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let topology = endpoint.get("deprecatedTopology").and_then(Value::as_object);
+    let of_topology = path.child("deprecatedTopology");
+    if topology.is_some_and(|labels| labels.len() > MAX_TOPOLOGY) {
+        let all = topology.map_or(0, serde_json::Map::len);
+        errors.push(FieldError::too_many(&of_topology, all, MAX_TOPOLOGY));
+    }
+    metadata::labels(StringMap::new(topology), &of_topology, errors);
+    if let Some(name) = endpoint.get("hostname").and_then(Value::as_str) {
+        invalid(errors, &path.child("hostname"), name, names::dns1123_label(name));
+    }
+    if let Some(name) = endpoint.get("nodeName").and_then(Value::as_str) {
+        invalid(errors, &path.child("nodeName"), name, names::dns1123_subdomain(name));
+    }
+    let Some(hints) = endpoint.get("hints") else { return };
+    let path = path.child("hints");
+    for kind in ["forZones", "forNodes"] {
+        let (path, all) = (path.child(kind), list(hints, kind));
+        if all.len() > MAX_HINTS {
+            errors.push(FieldError::too_many(&path, all.len(), MAX_HINTS));
+            continue;
+        }
+        let mut known = HashSet::new();
+        for (index, hint) in all.iter().enumerate() {
+            let path = path.index(index);
+            let (path, name) = (path.child("name"), text_of(hint, "name"));
+            if !known.insert(name) {
+                errors.push(FieldError::duplicate(&path, name));
+            }
+            let messages = match kind {
+                "forZones" => names::label_value(name),
+                _ => names::dns1123_subdomain(name),
+            };
+            invalid(errors, &path, name, messages);
+        }
     }
 }
 

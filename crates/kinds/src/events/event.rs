@@ -3,11 +3,13 @@
 use apiserver::Resource;
 use apiserver::request::Verb;
 use k8s_openapi::api::events::v1::Event;
+use model::validate::Functions;
 
-use crate::event::{Form, LIFETIME, columns, conversion, selectable};
+use crate::event::{Form, LIFETIME, columns, conversion, rules, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
+        .rules(Functions::of(rules::any).creation(rules::creation).change(rules::change))
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))

@@ -21,6 +21,7 @@ pub(crate) fn status(object: &Object, errors: &mut Errors) {
         "readyReplicas",
         "availableReplicas",
         "unavailableReplicas",
+        "terminatingReplicas",
         "observedGeneration",
     ];
     for name in counts {

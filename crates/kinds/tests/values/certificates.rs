@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 /// A request of `system:node:n1` in `system:nodes`, in PEM, as base64.
 const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIc01JR1NBZ0VBTURBeEZUQVRCZ05WQkFvTURITjVjM1JsYlRwdWIyUmxjekVYTUJVR0ExVUVBd3dPYzNsegpkR1Z0T201dlpHVTZiakV3V1RBVEJnY3Foa2pPUFFJQkJnZ3Foa2pPUFFNQkJ3TkNBQVJUZmJaZUpHRXArb0IyCnNodWREemRNN2N0OTk0UWllOGtuaDdkbXhzbmpYMGZ2RW9kdFNFWGtxQzNWVFVTdHpFKzRwTThDT2ZjYVhRdlgKeXFuZ0NhU3BvQUF3Q2dZSUtvWkl6ajBFQXdJRFNRQXdSZ0loQVBhQWJweXNrSGNSQlJCSHZ4RE4vaFNCYUsycwpPTDBacHpNQzFYZi9qdjJnQWlFQXZNV1puRW1HTFdGREtVeVV4UjNZRTEvRWxDWkQwLzhzV285VEVKMXA2YTg9Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=";
@@ -127,4 +127,21 @@ fn what_was_decided_holds_and_is_not_for_who_signs() {
                 &["status.certificate: Forbidden: updates may not modify existing certificate content"],
             )],
         );
+}
+
+#[test]
+fn columns() {
+    let of = |kinds: &[&str], certificate: &str| {
+        let all: Vec<Value> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+        json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "x"},
+            "spec": {"signerName": "a.b/c", "username": "u", "expirationSeconds": 3600},
+            "status": {"conditions": all, "certificate": certificate},
+        })
+    };
+    let cells = |state: &str| json!(["x", "60m", "a.b/c", "u", "60m", state]);
+    shows(of(&[], ""), cells("Pending"));
+    shows(of(&["Approved"], "YQ=="), cells("Approved,Issued"));
+    shows(of(&["Approved", "Failed"], ""), cells("Approved,Failed"));
+    shows(of(&["Denied"], ""), cells("Denied"));
 }

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 #[test]
 fn priorities() {
@@ -94,4 +94,26 @@ fn runtimes() {
         (json!({"metadata": {"name": "X"}}), &["metadata.name: Invalid value: \"X\": a lowercase RFC 1123 subdomain"]),
     ])
     .changes(&[(json!({"handler": "kata"}), &["handler: Invalid value: \"kata\": field is immutable"])]);
+}
+
+#[test]
+fn columns() {
+    let whole =
+        |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}});
+    let mut class = whole("scheduling.k8s.io/v1", "PriorityClass");
+    class["value"] = 7.into();
+    class["preemptionPolicy"] = "Never".into();
+    shows(class, json!(["x", 7, false, "60m", "Never"]));
+    let mut class = whole("node.k8s.io/v1", "RuntimeClass");
+    class["handler"] = "h".into();
+    shows(class, json!(["x", "h", "60m"]));
+    let mut policy = whole("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
+    policy["spec"] = json!({"validations": [{}, {}], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}});
+    shows(policy, json!(["x", 2, "v1/ConfigMap", "60m"]));
+    let mut binding = whole("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding");
+    binding["spec"] = json!({"policyName": "p", "paramRef": {"name": "n"}});
+    shows(binding, json!(["x", "p", "*/n", "60m"]));
+    let mut hooks = whole("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration");
+    hooks["webhooks"] = json!([{}, {}, {}]);
+    shows(hooks, json!(["x", 3, "60m"]));
 }

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 const OPAQUE: &str = "opaque";
 
@@ -346,4 +346,24 @@ fn slices() {
         (of(json!({"driver": "c"})), &["spec.driver: Invalid value: \"c\": field is immutable"]),
         (of(json!({"pool": {"generation": 2}})), &[]),
     ]);
+}
+
+#[test]
+fn columns() {
+    let claim = |fields: Value| {
+        let whole =
+            json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "x"}});
+        model::merge::merge_patch::apply(&whole, &fields)
+    };
+    shows(claim(json!({})), json!(["x", "pending", "60m"]));
+    shows(claim(json!({"status": {"allocation": {}}})), json!(["x", "allocated", "60m"]));
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:30:00Z"}});
+    shows(claim(deleted), json!(["x", "deleted", "60m"]));
+    let reserved = json!({"status": {"allocation": {}, "reservedFor": [{}]}});
+    shows(claim(reserved), json!(["x", "allocated,reserved", "60m"]));
+    let slice = json!({
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "x"},
+        "spec": {"driver": "d", "pool": {"name": "p"}, "nodeName": "n"},
+    });
+    shows(slice, json!(["x", "n", "d", "p", "60m"]));
 }

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 #[test]
 fn schemas() {
@@ -216,4 +216,29 @@ fn what_every_cluster_has_is_good_and_complete() {
         }
     }
     assert_eq!(counts, [("flowschemas".to_owned(), 13), ("prioritylevelconfigurations".to_owned(), 8)]);
+}
+
+#[test]
+fn columns() {
+    let of = |kind: &str, fields: Value| {
+        let version = "flowcontrol.apiserver.k8s.io/v1";
+        let whole = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}});
+        model::merge::merge_patch::apply(&whole, &fields)
+    };
+    let spec = json!({
+        "priorityLevelConfiguration": {"name": "p"}, "matchingPrecedence": 5, "distinguisherMethod": {"type": "ByUser"},
+    });
+    shows(of("FlowSchema", json!({ "spec": spec })), json!(["x", "p", 5, "ByUser", "60m", "?"]));
+    let dangling = json!({"conditions": [{"type": "Dangling", "status": "False"}]});
+    shows(of("FlowSchema", json!({"status": dangling})), json!(["x", "", 0, "<none>", "60m", "False"]));
+    let queuing = json!({"queues": 1, "handSize": 2, "queueLengthLimit": 3});
+    let limited = json!({"nominalConcurrencyShares": 9, "limitResponse": {"queuing": queuing}});
+    shows(
+        of("PriorityLevelConfiguration", json!({"spec": {"type": "Limited", "limited": limited}})),
+        json!(["x", "Limited", 9, 1, 2, 3, "60m"]),
+    );
+    shows(
+        of("PriorityLevelConfiguration", json!({"spec": {"type": "Exempt"}})),
+        json!(["x", "Exempt", "<none>", "<none>", "<none>", "<none>", "60m"]),
+    );
 }

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 fn rule(path: Value) -> Value {
     json!({"spec": {"rules": [{"http": {"paths": [path]}}]}})
@@ -333,4 +333,44 @@ fn addresses() {
         ),
     ])
     .changes(&[(parent(json!({"name": "b"})), &["spec.parentRef: Invalid value: {"])]);
+}
+
+#[test]
+fn columns() {
+    let of = |kind: &str, fields: Value| {
+        let whole = json!({"apiVersion": "networking.k8s.io/v1", "kind": kind, "metadata": {"name": "x"}});
+        model::merge::merge_patch::apply(&whole, &fields)
+    };
+    let hosts = |hosts: &[&str]| -> Value { hosts.iter().map(|host| json!({"host": host})).collect() };
+    let address = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}, {"hostname": "a.b"}]}});
+    shows(
+        of(
+            "Ingress",
+            json!({"spec": {"ingressClassName": "c", "rules": hosts(&["a", "b"]), "tls": [{}]}, "status": address}),
+        ),
+        json!(["x", "c", "a,b", "10.0.0.1,a.b", "80, 443", "60m"]),
+    );
+    shows(
+        of("Ingress", json!({"spec": {"rules": hosts(&["a", "b", "c", "d", "e"])}})),
+        json!(["x", "<none>", "a,b,c + 2 more...", "", "80", "60m"]),
+    );
+    shows(of("Ingress", json!({"spec": {"rules": [{}]}})), json!(["x", "<none>", "*", "", "80", "60m"]));
+    let parameters = json!({"apiGroup": "a.b", "kind": "K", "name": "n"});
+    shows(
+        of("IngressClass", json!({"spec": {"controller": "e.c/i", "parameters": parameters}})),
+        json!(["x", "e.c/i", "K.a.b/n", "60m"]),
+    );
+    shows(
+        of("IngressClass", json!({"spec": {"controller": "e.c/i"}})),
+        json!(["x", "e.c/i", "<none>", "60m"]),
+    );
+    let selector = json!({"podSelector": {"matchLabels": {"a": "b"}}});
+    shows(of("NetworkPolicy", json!({ "spec": selector })), json!(["x", "a=b", "60m"]));
+    shows(of("NetworkPolicy", json!({"spec": {"podSelector": {}}})), json!(["x", "<none>", "60m"]));
+    shows(
+        of("ServiceCIDR", json!({"spec": {"cidrs": ["10.0.0.0/8", "::/0"]}})),
+        json!(["x", "10.0.0.0/8,::/0", "60m"]),
+    );
+    let parent = json!({"group": "A.b", "resource": "Things", "namespace": "n", "name": "m"});
+    shows(of("IPAddress", json!({"spec": {"parentRef": parent}})), json!(["x", "things.A.b/n/m"]));
 }

@@ -185,7 +185,7 @@ fn deployments_select_their_own_pods() {
 fn services_are_checked() {
     let service = |spec: Value| object("v1", "Service", json!({ "spec": spec }));
     check(&service(json!({})), &["spec.ports: Required value"]);
-    check(&service(json!({"clusterIP": "None"})), &[]);
+    check(&service(json!({"clusterIP": "None", "clusterIPs": ["None"]})), &[]);
     check(
         &service(json!({"ports": [{"port": 80, "nodePort": 30000}, {"port": 80, "name": "b"}]})),
         &[
@@ -216,7 +216,7 @@ fn services_are_checked() {
         );
     }
     check(
-        &service(json!({"clusterIP": "x", "ports": [{"port": 80}]})),
+        &service(json!({"clusterIP": "x", "clusterIPs": ["x"], "ports": [{"port": 80}]})),
         &[
             "spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
         ],

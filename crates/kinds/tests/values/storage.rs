@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, shows};
 
 #[test]
 fn classes() {
@@ -329,4 +329,50 @@ fn attachments() {
         ),
     ])
     .changes(&[(of(json!({"nodeName": "m"})), &["spec: Invalid value: {"])]);
+}
+
+#[test]
+fn columns() {
+    let of = |kind: &str, fields: Value| {
+        let whole = json!({"apiVersion": "storage.k8s.io/v1", "kind": kind, "metadata": {"name": "x"}});
+        model::merge::merge_patch::apply(&whole, &fields)
+    };
+    let default = json!({"storageclass.kubernetes.io/is-default-class": "true"});
+    shows(
+        of(
+            "StorageClass",
+            json!({
+                "metadata": {"annotations": default}, "provisioner": "p", "reclaimPolicy": "Retain",
+                "volumeBindingMode": "Immediate", "allowVolumeExpansion": true,
+            }),
+        ),
+        json!(["x (default)", "p", "Retain", "Immediate", true, "60m"]),
+    );
+    shows(
+        of(
+            "CSIDriver",
+            json!({"spec": {
+                "attachRequired": true, "tokenRequests": [{"audience": "a"}, {"audience": ""}],
+                "volumeLifecycleModes": ["Persistent", "Ephemeral"],
+            }}),
+        ),
+        json!(["x", true, false, false, "a,", false, "Persistent,Ephemeral", "60m"]),
+    );
+    shows(
+        of("CSIDriver", json!({"spec": {}})),
+        json!(["x", false, false, false, "<unset>", false, "<none>", "60m"]),
+    );
+    shows(of("CSINode", json!({"spec": {"drivers": [{}, {}]}})), json!(["x", 2, "60m"]));
+    shows(of("CSIStorageCapacity", json!({"storageClassName": "c"})), json!(["x", "c", "<unset>"]));
+    shows(
+        of(
+            "VolumeAttachment",
+            json!({
+                "spec": {"attacher": "a", "source": {"persistentVolumeName": "v"}, "nodeName": "n"},
+                "status": {"attached": true},
+            }),
+        ),
+        json!(["x", "a", "v", "n", true, "60m"]),
+    );
+    shows(of("VolumeAttributesClass", json!({"driverName": "d"})), json!(["x", "d", "60m"]));
 }

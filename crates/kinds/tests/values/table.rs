@@ -74,6 +74,22 @@ impl Table {
     }
 }
 
+/// The cells of an object that was made an hour ago, each of which has a column.
+#[track_caller]
+pub(crate) fn shows(object: Value, expected: Value) {
+    use apiserver::table::{Include, ListMetadata, table};
+    let mut document = object;
+    document["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let object = Object::from_value(document).expect("an object");
+    let entry = resource(object.api_version(), object.kind());
+    let now = model::time::parse("2026-01-01T01:00:00Z").expect("valid");
+    let metadata = ListMetadata::default();
+    let table = table(&entry.columns, [&object], &metadata, Include::None, true, now);
+    assert_eq!(table["rows"][0]["cells"], expected);
+    let columns = table["columnDefinitions"].as_array().map(Vec::len);
+    assert_eq!(columns, expected.as_array().map(Vec::len));
+}
+
 #[track_caller]
 fn compare(errors: &[model::field::FieldError], expected: &[&str], change: &Value) {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -187,6 +187,11 @@ impl FieldSelector {
         Self { conditions: vec![Condition { field: field.into(), equal: true, value: value.into() }] }
     }
 
+    /// Asks for this besides.
+    pub fn also(&mut self, field: &str, equal: bool, value: &str) {
+        self.conditions.push(Condition { field: field.into(), equal, value: value.into() });
+    }
+
     /// The conditions with the fields that they are on: `selectable`, name and namespace. Fails on
     /// others, in Kubernetes' words.
     pub fn among(&self, selectable: &[Selectable]) -> Result<SelectedFields, SelectorError> {

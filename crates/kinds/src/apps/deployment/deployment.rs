@@ -15,7 +15,6 @@ use crate::pod_spec::defaults::template_of;
 use crate::pod_spec::warnings::of_workload;
 use crate::workload::Workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
-use crate::workload::rules::status;
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Deployment>()
@@ -24,11 +23,7 @@ pub(crate) fn resource() -> Resource {
         .status()
         .scale()
         .defaults(defaults)
-        .rules(
-            Functions::of(rules::object)
-                .change(rules::change)
-                .status(|object, _, errors| status(object, errors)),
-        )
+        .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .warnings(of_workload)
         .columns(COLUMNS, cells)
         .strategy(Workload { kept_by_status: &[&["spec"], &["metadata", "labels"]] })

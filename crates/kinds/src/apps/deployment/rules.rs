@@ -29,6 +29,18 @@ pub(crate) fn object(object: &Object, errors: &mut Errors) {
     }
 }
 
+pub(crate) fn status(object: &Object, old: &Object, errors: &mut Errors) {
+    workload::status(object, errors);
+    let count = |object: &Object| object.get_i64(&["status", "collisionCount"]);
+    if let Some(before) = count(old)
+        && count(object).is_none_or(|count| count < before)
+    {
+        let path = Path::root("status");
+        let value = count(object).map_or(Value::Null, Value::from);
+        errors.push(FieldError::invalid(&path.child("collisionCount"), value, "cannot be decremented"));
+    }
+}
+
 pub(crate) fn change(object: &Object, old: &Object, errors: &mut Errors) {
     workload::selector_change(object, old, errors);
 }

@@ -9,9 +9,10 @@ use apiserver::{Admitting, Context, Graceful, Resource, Strategy, Subresource, a
 use base::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use model::default::{Fields, inside, text as text_of, unset};
-use model::names::dns1123_label;
+use model::field::{FieldError, Path};
+use model::names::{dns1123_label, qualified};
 use model::select::Selectable;
-use model::validate::Functions;
+use model::validate::{Errors, Functions, invalid, metadata};
 use model::{Object, Status};
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ pub(crate) fn resource() -> Resource {
         .status()
         .subresource(Subresource::new("finalize", &[Verb::Update], finalize::handle))
         .defaults(defaults)
-        .rules(Functions::named(dns1123_label))
+        .rules(Functions::of(object).name(dns1123_label).status(status))
         .columns(COLUMNS, cells)
         .selectable([Selectable::text("status.phase")])
         .nodes_may(&Verb::READ)
@@ -37,6 +38,33 @@ pub(crate) fn resource() -> Resource {
 }
 
 const COLUMNS: &[Column] = &[NAME, text("Status", "Whether it is active or terminating."), AGE];
+
+/// What holds a namespace has a name.
+fn object(object: &Object, errors: &mut Errors) {
+    let path = Path::root("spec");
+    let path = path.child("finalizers");
+    for name in object.get_list(&["spec", "finalizers"]).iter().filter_map(Value::as_str) {
+        finalizer(name, &path, errors);
+    }
+}
+
+/// What the name of a finalizer may be.
+fn finalizer(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    invalid(errors, path, name, qualified(name));
+    metadata::own_finalizer(name, path, errors);
+}
+
+/// A namespace is active until it is deleted.
+fn status(object: &Object, _: &Object, errors: &mut Errors) {
+    let phase = object.get_str(&["status", "phase"]).unwrap_or_default();
+    let (expected, state) =
+        if object.is_being_deleted() { ("Terminating", "is not empty") } else { ("Active", "is empty") };
+    if phase != expected {
+        let path = Path::root("status");
+        let message = format!("may only be '{expected}' if `deletionTimestamp` {state}");
+        errors.push(FieldError::invalid(&path.child("Phase"), phase, message));
+    }
+}
 
 struct Namespaces;
 

@@ -1,12 +1,14 @@
 //! Nodes: registered by their agents, status included.
 
 mod columns;
+mod rules;
 
 use apiserver::request::Verb;
 use apiserver::{Resource, Strategy};
 use k8s_openapi::api::core::v1::Node;
 use model::default::{Fields, inside};
 use model::select::Selectable;
+use model::validate::Functions;
 
 use crate::amounts::round_up;
 
@@ -15,6 +17,7 @@ pub(crate) fn resource() -> Resource {
         .short(&["no"])
         .status_by_nodes()
         .defaults(defaults)
+        .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .columns(columns::COLUMNS, columns::cells)
         .selectable([Selectable::flag("spec.unschedulable")])
         .nodes_may(&Verb::READ)

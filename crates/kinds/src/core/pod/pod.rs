@@ -7,6 +7,7 @@ mod defaults;
 mod eviction;
 mod label_keys;
 mod log;
+mod proxy;
 mod quality;
 mod rules;
 mod status;
@@ -32,6 +33,7 @@ pub(crate) use quality::class;
 
 use crate::admission::service_account;
 use crate::pod_spec::warnings::of_pod;
+use crate::proxied::VERBS;
 
 /// How long a pod may take to end where its spec does not say.
 const GRACE_SECONDS: i64 = 30;
@@ -54,6 +56,9 @@ pub(crate) fn resource() -> Resource {
             Subresource::new("portforward", &both, streams::port_forward)
                 .kind(options("PodPortForwardOptions"))
                 .stream(),
+        )
+        .subresource(
+            Subresource::new("proxy", &VERBS, proxy::handle).kind(options("PodProxyOptions")).stream(),
         )
         .defaults(defaults::object)
         .rules(

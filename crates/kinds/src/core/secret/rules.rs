@@ -40,7 +40,9 @@ pub(crate) fn object(object: &Object, errors: &mut Errors) {
                 need(key, errors);
             }
         }
-        "kubernetes.io/ssh-auth" => need("ssh-privatekey", errors),
+        "kubernetes.io/ssh-auth" if content("ssh-privatekey").is_none_or(str::is_empty) => {
+            errors.push(FieldError::required(&data.key("ssh-privatekey"), ""));
+        }
         "kubernetes.io/tls" => {
             need("tls.crt", errors);
             need("tls.key", errors);

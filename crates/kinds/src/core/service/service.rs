@@ -2,6 +2,7 @@
 
 mod columns;
 mod defaults;
+mod proxy;
 mod rules;
 mod warnings;
 
@@ -10,22 +11,31 @@ use std::net::Ipv4Addr;
 
 use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
-use apiserver::{Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, at_once};
+use apiserver::{
+    Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, Subresource, at_once,
+};
 use k8s_openapi::api::core::v1::Service;
 use model::field::{FieldError, Path};
 use model::names::dns1035_label;
 use model::select::Selectable;
 use model::validate::Functions;
-use model::{Object, Status};
+use model::{GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
+
+use crate::proxied::VERBS;
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Service>()
         .short(&["svc"])
         .category("all")
         .status()
+        .subresource(
+            Subresource::new("proxy", &VERBS, proxy::handle)
+                .kind(GroupVersionKind::new("", "v1", "ServiceProxyOptions"))
+                .stream(),
+        )
         .defaults(defaults::object)
-        .rules(Functions::of(rules::object).name(dns1035_label).change(rules::change))
+        .rules(Functions::of(rules::object).name(dns1035_label).change(rules::change).status(rules::status))
         .warnings(warnings::object)
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
@@ -169,12 +179,32 @@ fn keep_address(service: &mut Object, old: &Object) {
         }
         return;
     }
+    follow(service, old);
     if service.get_str(&["spec", "clusterIP"]).is_none_or(str::is_empty) {
         for field in ["clusterIP", "clusterIPs"] {
             if let Some(value) = old.get(&["spec", field]) {
                 service.set(&["spec", field], value.clone());
             }
         }
+    }
+}
+
+/// Whoever changes one of the two fields that say the same means both.
+fn follow(service: &mut Object, old: &Object) {
+    let has_changed =
+        |service: &Object, field: &str| service.get(&["spec", field]) != old.get(&["spec", field]);
+    let first = service.get_list(&["spec", "clusterIPs"]).first().cloned();
+    let one = service.get(&["spec", "clusterIP"]).filter(|one| *one != "").cloned();
+    match (has_changed(service, "clusterIP"), has_changed(service, "clusterIPs")) {
+        (true, false) => match (one, first) {
+            (Some(one), Some(_)) => service.set(&["spec", "clusterIPs"], json!([one])),
+            _ => drop(service.remove(&["spec", "clusterIPs"])),
+        },
+        (false, true) => match first {
+            Some(first) => service.set(&["spec", "clusterIP"], first),
+            None => drop(service.remove(&["spec", "clusterIP"])),
+        },
+        _ => {}
     }
 }
 
@@ -227,24 +257,42 @@ fn allocate_address(context: &Context<'_>, service: &mut Object, own: &[Claim]) 
     if kind(service) == "ExternalName" {
         return Ok(());
     }
-    let wanted = service
-        .get_str(&["spec", "clusterIP"])
-        .filter(|a| !a.is_empty())
-        .or_else(|| service.get_list(&["spec", "clusterIPs"]).first().and_then(Value::as_str))
-        .map(str::to_owned);
+    let none: [Value; 0] = [];
+    let first = service.get_str(&["spec", "clusterIP"]).unwrap_or_default().to_owned();
+    if !first.is_empty() && service.get_list(&["spec", "clusterIPs"]) == none {
+        service.set(&["spec", "clusterIPs"], json!([first]));
+    }
+    let mut errors = Vec::new();
+    rules::cluster_addresses(
+        service.get(&["spec"]).unwrap_or(&Value::Null),
+        &Path::root("spec"),
+        &mut errors,
+    );
+    if errors.is_empty() {
+        families(service, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(all_invalid(service, &errors));
+    }
     let spec = Path::root("spec");
     let path = spec.child("clusterIPs");
-    let address = match wanted {
-        Some(none) if none == "None" => none,
-        Some(text) => {
+    let address = match first {
+        none if none == "None" => none,
+        text if !text.is_empty() => {
             let address: Ipv4Addr = text.parse().map_err(|_| {
                 invalid(service, FieldError::invalid(&path, json!([text]), "must be an IPv4 address"))
             })?;
+            let has_another = own.iter().any(|claim| matches!(claim, Claim::Address(has) if *has != address));
+            // It may not, as the rules will say.
+            if has_another {
+                return Ok(());
+            }
             context.allocation().check(Claim::Address(address), service, own).map_err(|refusal| {
                 let why = match refusal {
                     Refusal::Outside => {
                         format!(
-                            "the provided IP ({address}) is not in the valid range {}",
+                            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
+                             The range of valid IPs is {}",
                             context.allocation().addresses()
                         )
                     }
@@ -256,7 +304,7 @@ fn allocate_address(context: &Context<'_>, service: &mut Object, own: &[Claim]) 
             })?;
             text
         }
-        None => context
+        _ => context
             .allocation()
             .any_address()
             .ok_or_else(|| Error::from(Status::internal("failed to allocate a serviceIP: range is full")))?
@@ -264,13 +312,57 @@ fn allocate_address(context: &Context<'_>, service: &mut Object, own: &[Claim]) 
     };
     service.set(&["spec", "clusterIP"], address.as_str());
     service.set(&["spec", "clusterIPs"], json!([address]));
-    if service.get_list(&["spec", "ipFamilies"]).is_empty() {
-        service.set(&["spec", "ipFamilies"], json!(["IPv4"]));
-    }
-    if service.get(&["spec", "ipFamilyPolicy"]).is_none() {
-        service.set(&["spec", "ipFamilyPolicy"], "SingleStack");
-    }
     Ok(())
+}
+
+/// Fills in the families of a service's addresses, of which this cluster has one.
+fn families(service: &mut Object, errors: &mut Vec<FieldError>) {
+    let spec = Path::root("spec");
+    let of_policy = spec.child("ipFamilyPolicy");
+    let policy = service.get_str(&["spec", "ipFamilyPolicy"]).map(str::to_owned);
+    let families: Vec<String> = service
+        .get_list(&["spec", "ipFamilies"])
+        .iter()
+        .filter_map(|family| family.as_str().map(str::to_owned))
+        .collect();
+    let addresses = service.get_list(&["spec", "clusterIPs"]).len();
+    let is_headless = service.get_str(&["spec", "clusterIP"]) == Some("None");
+    let selects =
+        service.get(&["spec", "selector"]).and_then(Value::as_object).is_some_and(|s| !s.is_empty());
+    let policy = policy.unwrap_or_else(|| {
+        // Where the endpoints are somebody else's affair, they may be of any family.
+        let both = addresses == 2 || families.len() == 2 || (is_headless && !selects);
+        if both { "RequireDualStack" } else { "SingleStack" }.to_owned()
+    });
+    let mut chosen = families.clone();
+    if chosen.is_empty() {
+        chosen.push("IPv4".to_owned());
+    }
+    if is_headless && !selects {
+        if let ([one], true) = (&chosen[..], policy != "SingleStack") {
+            let other = if one == "IPv4" { "IPv6" } else { "IPv4" };
+            chosen.push(other.to_owned());
+        }
+    } else {
+        for (number, what) in [(addresses, "clusterIPs"), (families.len(), "ipFamilies")] {
+            if policy == "SingleStack" && number == 2 {
+                let message =
+                    format!("must be RequireDualStack or PreferDualStack when multiple {what} are specified");
+                errors.push(FieldError::invalid(&of_policy, policy.as_str(), message));
+            }
+        }
+        if policy == "RequireDualStack" {
+            let message = "this cluster is not configured for dual-stack services";
+            errors.push(FieldError::invalid(&of_policy, policy.as_str(), message));
+        }
+        let of_families = spec.child("ipFamilies");
+        for (index, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+            let message = "not configured on this cluster";
+            errors.push(FieldError::invalid(&of_families.index(index), family.as_str(), message));
+        }
+    }
+    service.set(&["spec", "ipFamilies"], json!(chosen));
+    service.set(&["spec", "ipFamilyPolicy"], policy);
 }
 
 fn allocate_ports(
@@ -401,7 +493,11 @@ fn named(of: &Value, field: &str) -> Option<i64> {
 }
 
 fn invalid(service: &Object, error: FieldError) -> Error {
-    Status::invalid(&model::GroupKind::new("", "Service"), service.name(), &[error]).into()
+    all_invalid(service, &[error])
+}
+
+fn all_invalid(service: &Object, errors: &[FieldError]) -> Error {
+    Status::invalid(&model::GroupKind::new("", "Service"), service.name(), errors).into()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use model::Object;
 use model::validate::{list, text};
+use serde_json::Value;
 
 /// Of a service, new or changed.
 pub(super) fn object(service: &Object, _: Option<&Object>) -> Vec<String> {
@@ -15,7 +16,11 @@ pub(super) fn object(service: &Object, _: Option<&Object>) -> Vec<String> {
     }
     let Some(spec) = service.get(&["spec"]) else { return warnings };
     let kind = text(spec, "type");
-    if kind == "ClusterIP" && text(spec, "clusterIP") == "None" {
+    let headless = kind == "ClusterIP" && text(spec, "clusterIP") == "None";
+    if kind != "ExternalName" && !headless {
+        addresses(spec, "clusterIPs", &mut warn);
+    }
+    if headless {
         if !text(spec, "loadBalancerIP").is_empty() {
             warn("spec.loadBalancerIP is ignored for headless services");
         }
@@ -25,6 +30,10 @@ pub(super) fn object(service: &Object, _: Option<&Object>) -> Vec<String> {
         if text(spec, "sessionAffinity") != "None" {
             warn("spec.SessionAffinity is ignored for headless services");
         }
+    }
+    addresses(spec, "externalIPs", &mut warn);
+    if !list(spec, "externalIPs").is_empty() && !headless && kind != "ExternalName" {
+        warn("spec.externalIPs is deprecated and may no longer be implemented in some clusters");
     }
     if kind == "ExternalName" && !list(spec, "externalIPs").is_empty() {
         warn("spec.externalIPs is ignored when spec.type is \"ExternalName\"");
@@ -36,4 +45,18 @@ pub(super) fn object(service: &Object, _: Option<&Object>) -> Vec<String> {
         warn("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"");
     }
     warnings
+}
+
+/// Addresses that are not written as RFC 5952 has it: the same may be written in many ways otherwise.
+fn addresses(spec: &Value, name: &str, warn: &mut impl FnMut(&str)) {
+    for (index, address) in list(spec, name).iter().enumerate() {
+        let address = address.as_str().unwrap_or_default();
+        let Ok(parsed) = address.parse::<std::net::Ipv6Addr>() else { continue };
+        let plain = parsed.to_string();
+        if plain != address {
+            warn(&format!(
+                "spec.{name}[{index}]: IPv6 address {address:?} should be in RFC 5952 canonical format ({plain:?})"
+            ));
+        }
+    }
 }

@@ -8,6 +8,8 @@ use model::field::{FieldError, Path};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
 
+use crate::admission::node_restriction::may_have_token;
+
 const SHORTEST: i64 = 600;
 const DEFAULT: i64 = 3600;
 const LONGEST: i64 = 1 << 32;
@@ -16,6 +18,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let account = call.current().await?;
     let mut request = if call.has_no_body() { Object::new(&gvk, "") } else { call.decode_as(&gvk)? };
+    may_have_token(&call.context(), &account, &request)?;
     let seconds = match request.get(&["spec", "expirationSeconds"]) {
         None | Some(Value::Null) => DEFAULT,
         Some(value) => value.as_i64().unwrap_or_default(),
@@ -67,13 +70,15 @@ fn bound_object(call: &Call, account: &Object, request: &Object) -> Result<Optio
     let (kind, plural) = match text("kind").as_str() {
         "Pod" => ("pod", "pods"),
         "Secret" => ("secret", "secrets"),
+        "Node" => ("node", "nodes"),
         other => {
             let why = format!("cannot bind token to object of type {other}");
             return Err(Error::bad_request(why));
         }
     };
     let resource = GroupResource::new("", plural);
-    let Some(object) = call.context().find(&resource, call.namespace(), &name) else {
+    let namespace = if kind == "node" { "" } else { call.namespace() };
+    let Some(object) = call.context().find(&resource, namespace, &name) else {
         return Err(Status::not_found(&resource, &name).into());
     };
     if !uid.is_empty() && object.uid() != uid {
@@ -90,5 +95,11 @@ fn bound_object(call: &Call, account: &Object, request: &Object) -> Result<Optio
         );
         return Err(Status::forbidden(&resource, &name, why).into());
     }
-    Ok(Some(Bound { kind, name, uid: object.uid().to_owned() }))
+    let on = object.get_str(&["spec", "nodeName"]).filter(|node| kind == "pod" && !node.is_empty());
+    let nodes = GroupResource::new("", "nodes");
+    let node = on.map(|node| {
+        let known = call.context().find(&nodes, "", node);
+        (node.to_owned(), known.map(|known| known.uid().to_owned()).unwrap_or_default())
+    });
+    Ok(Some(Bound { kind, name, uid: object.uid().to_owned(), node }))
 }

@@ -251,8 +251,12 @@ impl Worker {
         };
         match api.delete(&name, &options).await {
             Ok(()) | Err(Error::NotFound(_)) => Ok(()),
-            Err(error @ Error::Conflict(_)) => {
-                let found = api.find(&name).await?;
+            // Another of its name is none of this node's business, and may be on another node.
+            Err(error @ (Error::Conflict(_) | Error::Forbidden(_))) => {
+                let found = match api.find(&name).await {
+                    Err(Error::Forbidden(_)) => None,
+                    found => found?,
+                };
                 let still = found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&self.uid));
                 if still { Err(error) } else { Ok(()) }
             }

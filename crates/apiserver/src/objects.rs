@@ -1,0 +1,80 @@
+//! The objects that are served, as those see them who decide by them and keep an index of their own.
+//!
+//! An index that asks for what is new before each decision is never behind: a write is answered only when
+//! memory shows it.
+
+use std::sync::Arc;
+
+use model::{Encoded, GroupResource};
+
+use crate::cache::{Cache, Partition};
+use crate::resource::partition;
+
+/// All objects that are served.
+pub trait Objects: Send + Sync {
+    /// The objects of one resource, whatever it is: there may be none.
+    fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection>;
+}
+
+/// The objects of one resource.
+pub trait Collection: Send + Sync {
+    /// Another number after each change. Costs next to nothing.
+    fn version(&self) -> u64;
+
+    /// What has changed since a version that was given before; everything, where that is too long ago.
+    fn since(&self, version: u64) -> News;
+}
+
+/// What has changed.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// The version that one has with it.
+    pub version: u64,
+    /// Whether what was known before is to be forgotten.
+    pub everything: bool,
+    /// The changes, in their order.
+    pub changes: Vec<Changed>,
+}
+
+/// An object that was made, changed or deleted.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// Its namespace, empty for what is cluster-wide.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its text; none where it was deleted.
+    pub text: Option<Encoded>,
+}
+
+/// Those of a server.
+pub(crate) struct Served(pub(crate) Arc<Cache>);
+
+impl Objects for Served {
+    fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection> {
+        self.0.partition(&partition(&resource.group, &resource.resource))
+    }
+}
+
+impl Collection for Partition {
+    fn version(&self) -> u64 {
+        self.last()
+    }
+
+    fn since(&self, version: u64) -> News {
+        if let Some((changes, version)) = self.changes_after(version) {
+            let changes = changes.iter().map(|change| {
+                changed(&change.stored.name, (!change.deleted).then(|| change.stored.encoded().clone()))
+            });
+            return News { version, everything: false, changes: changes.collect() };
+        }
+        let (all, version) = self.snapshot(0, "");
+        let changes = all.iter().map(|stored| changed(&stored.name, Some(stored.encoded().clone())));
+        News { version, everything: true, changes: changes.collect() }
+    }
+}
+
+fn changed(key: &str, text: Option<Encoded>) -> Changed {
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+    Changed { namespace: namespace.to_owned(), name: name.to_owned(), text }
+}

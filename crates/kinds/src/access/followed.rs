@@ -1,0 +1,53 @@
+//! A collection of objects that an index follows.
+
+use std::sync::Arc;
+
+use apiserver::{Changed, Collection, Objects};
+use model::{GroupResource, Object};
+
+/// A collection, and how far an index of it is.
+pub(super) struct Followed {
+    collection: Arc<dyn Collection>,
+    version: u64,
+}
+
+/// What is to be done to an index.
+pub(super) enum Step<'a> {
+    /// All is forgotten.
+    Forget,
+    /// An object is there in this form; what was of it before is forgotten.
+    Put(&'a Changed, Object),
+    /// An object is not there any more.
+    Gone(&'a Changed),
+}
+
+impl Followed {
+    /// Begins before anything.
+    pub(super) fn new(objects: &dyn Objects, group: &str, plural: &str) -> Self {
+        Self { collection: objects.collection(&GroupResource::new(group, plural)), version: 0 }
+    }
+
+    /// Whether the index knows all there is.
+    pub(super) fn is_current(&self) -> bool {
+        self.collection.version() == self.version
+    }
+
+    /// Tells `index` what it does not know yet.
+    pub(super) fn catch_up(&mut self, mut index: impl FnMut(Step<'_>)) {
+        if self.is_current() {
+            return;
+        }
+        let news = self.collection.since(self.version);
+        if news.everything {
+            index(Step::Forget);
+        }
+        for changed in &news.changes {
+            // What cannot be read says nothing: nobody gets a right by it.
+            match changed.text.as_ref().and_then(|text| text.object().ok()) {
+                Some(object) => index(Step::Put(changed, object)),
+                None => index(Step::Gone(changed)),
+            }
+        }
+        self.version = news.version;
+    }
+}

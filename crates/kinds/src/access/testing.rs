@@ -1,0 +1,57 @@
+//! Collections of objects in memory, to follow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apiserver::{Changed, Collection, News, Objects};
+use model::{Encoded, GroupResource, Object};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+/// Objects by resource; each change has a number.
+#[derive(Default)]
+pub(super) struct Given(Mutex<HashMap<String, Arc<Changes>>>);
+
+#[derive(Default)]
+pub(super) struct Changes(Mutex<Vec<Changed>>);
+
+impl Given {
+    fn changes(&self, plural: &str) -> Arc<Changes> {
+        self.0.lock().entry(plural.to_owned()).or_default().clone()
+    }
+
+    /// An object is there in this form.
+    pub(super) fn put(&self, plural: &str, object: Value) {
+        let object = Object::from_value(object).expect("an object");
+        let text = Encoded::stored(Encoded::encode(&object), 1);
+        self.change(plural, object.namespace().unwrap_or_default(), object.name(), Some(text));
+    }
+
+    /// An object is not there any more.
+    pub(super) fn remove(&self, plural: &str, namespace: &str, name: &str) {
+        self.change(plural, namespace, name, None);
+    }
+
+    fn change(&self, plural: &str, namespace: &str, name: &str, text: Option<Encoded>) {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.changes(plural).0.lock().push(Changed { namespace, name, text });
+    }
+}
+
+impl Objects for Given {
+    fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection> {
+        self.changes(&resource.resource)
+    }
+}
+
+impl Collection for Changes {
+    fn version(&self) -> u64 {
+        self.0.lock().len() as u64
+    }
+
+    fn since(&self, version: u64) -> News {
+        let all = self.0.lock();
+        let changes = all[usize::try_from(version).expect("it was given")..].to_vec();
+        News { version: all.len() as u64, everything: false, changes }
+    }
+}
