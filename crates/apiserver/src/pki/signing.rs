@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SigningKey};
+use rcgen::{
+    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, SigningKey,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::new_serial;
@@ -48,7 +50,8 @@ impl Authority {
     ) -> Result<String, SignError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.is_ca = IsCa::ExplicitNoCa;
+        // The library would name the key that is exchanged as the subject's along with this.
+        params.custom_extensions.push(signs_nothing());
         params.use_authority_key_identifier_extension = true;
         params.serial_number = Some(new_serial(&*self.random));
         params.subject_alt_names = names(request)?;
@@ -96,6 +99,13 @@ impl Authority {
         let (_, certificate) = X509Certificate::from_der(self.certificate()).ok()?;
         u64::try_from(certificate.validity().not_after.timestamp()).ok()
     }
+}
+
+/// Whom a certificate with these constraints is for signs no others (RFC 5280, 4.2.1.9).
+fn signs_nothing() -> CustomExtension {
+    let mut constraints = CustomExtension::from_oid_content(&[2, 5, 29, 19], sequence(&[]));
+    constraints.set_criticality(true);
+    constraints
 }
 
 fn names(request: &CertificateRequest) -> Result<Vec<SanType>, SignError> {
@@ -222,6 +232,7 @@ mod tests {
     use rcgen::{DnType, KeyPair};
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject as _;
+    use x509_parser::extensions::{ParsedExtension, X509Extension};
 
     use super::*;
 
@@ -256,7 +267,11 @@ mod tests {
         certificate.verify_signature(Some(issuer.public_key())).expect("the authority signed it");
         assert_eq!(certificate.subject().to_string(), "CN=system:node:n, O=system:nodes");
         assert_eq!(certificate.public_key().raw, request.key);
-        assert!(!certificate.is_ca());
+        let constraints = certificate.basic_constraints().expect("one").expect("constraints");
+        assert!(constraints.critical && !constraints.value.ca);
+        let of_keys =
+            |e: &X509Extension<'_>| matches!(e.parsed_extension(), ParsedExtension::SubjectKeyIdentifier(_));
+        assert!(!certificate.extensions().iter().any(of_keys), "the authority's key is nobody else's");
         let names = certificate.subject_alternative_name().expect("one").expect("names");
         assert_eq!(names.value.general_names.len(), 2);
         let usages = certificate.extended_key_usage().expect("one").expect("usages").value;
