@@ -250,7 +250,7 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
 
 async fn dispatch(call: Call) -> Result<Response<Body>> {
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
-        None | Some(Does::Status) => verbs::handle(call).await,
+        None | Some(Does::Status | Does::Piece(_)) => verbs::handle(call).await,
         Some(Does::Scale) => Box::pin(scale::handle(&call)).await,
         Some(Does::Own(handler)) => handler.clone().answer(call).await,
     }

@@ -23,6 +23,8 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
+#[path = "api/ephemeral.rs"]
+mod ephemeral;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

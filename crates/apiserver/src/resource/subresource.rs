@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use http::Response;
 use k8s_openapi::schemars::JsonSchema;
-use model::GroupVersionKind;
+use model::validate::Rules;
+use model::{GroupVersionKind, Object};
 
 use super::Resource;
 use crate::body::Body;
@@ -39,8 +40,18 @@ pub(crate) enum Does {
     Status,
     /// Reads and changes the number of replicas.
     Scale,
+    /// Reads the object and changes a piece of it.
+    Piece(Arc<Piece>),
     /// What it says itself.
     Own(Arc<dyn Handler>),
+}
+
+/// A piece of an object that is changed by a path of its own.
+pub(crate) struct Piece {
+    /// Puts what may change of the first into the second, which is the object as it is.
+    pub(crate) put: fn(&Object, &mut Object),
+    /// What must hold of such a change.
+    pub(crate) rules: Box<dyn Rules>,
 }
 
 /// Answers requests to a subresource. Functions that take a [`Call`] do.
@@ -66,6 +77,12 @@ impl Subresource {
     /// A subresource of which `handler` says what it does. It takes and gives the resource's own kind.
     pub fn new(name: &str, verbs: &[Verb], handler: impl Handler) -> Self {
         Self::of(name, verbs, Does::Own(Arc::new(handler)))
+    }
+
+    /// A subresource that reads the object and changes a piece of it: `put` puts what may change of a new form
+    /// into the object as it is, and `rules` must hold of the change.
+    pub fn piece(name: &str, put: fn(&Object, &mut Object), rules: impl Rules) -> Self {
+        Self::of(name, &PART, Does::Piece(Arc::new(Piece { put, rules: Box::new(rules) })))
     }
 
     fn of(name: &str, verbs: &[Verb], does: Does) -> Self {

@@ -18,7 +18,7 @@ use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::{Verb, WriteOptions};
-use crate::resource::{Graceful, Resource, wants_differ};
+use crate::resource::{Graceful, Piece, Resource, wants_differ};
 use crate::storage::{self, Raced};
 
 /// How often a change is tried again after others were faster.
@@ -45,6 +45,8 @@ pub(crate) enum Part {
     Status,
     /// The number of replicas.
     Scale,
+    /// What a subresource says is its piece, for which it has rules of its own.
+    Piece,
     /// What a subresource changes that knows itself what it may.
     Own,
 }
@@ -209,7 +211,7 @@ async fn prepare(
     new: Object,
     old: &Object,
 ) -> Result<Object> {
-    let restore = |new| restored(&call.resource, part, new, old);
+    let restore = |new| restored(call, part, new, old);
     let mut new = restore(new);
     check_labels(call, part, &new, old)?;
     phases::default(call, &mut new);
@@ -240,7 +242,8 @@ fn check_labels(call: &Call, part: Part, new: &Object, old: &Object) -> Result<(
 }
 
 /// The new form with what this part may not change as it was.
-fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> Object {
+fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
+    let resource = &call.resource;
     keep_identity(&mut new, old);
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
@@ -248,9 +251,24 @@ fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> O
             None => drop(new.fields_mut().shift_remove("status")),
         },
         Part::Status => return resource.strategy.status_update(new, old),
+        Part::Piece => {
+            return phases::piece(call).map_or_else(|| old.clone(), |piece| with_piece(piece, new, old));
+        }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new
+}
+
+/// `old` with the piece of `new`; what `new` says of managers is kept.
+fn with_piece(piece: &Piece, mut new: Object, old: &Object) -> Object {
+    const MANAGERS: &str = "managedFields";
+    let mut updated = old.clone();
+    (piece.put)(&new, &mut updated);
+    match new.metadata_mut().shift_remove(MANAGERS) {
+        Some(managers) => drop(updated.metadata_mut().insert(MANAGERS.to_owned(), managers)),
+        None => drop(updated.metadata_mut().shift_remove(MANAGERS)),
+    }
+    updated
 }
 
 /// What an object is, without the rest of it: what [`keep_identity`] keeps.

@@ -124,7 +124,7 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
     check_applied(call, &applied)?;
     let manager = Manager {
         name: &options.field_manager,
-        subresource: if part == Part::Status { "status" } else { "" },
+        subresource: &call.target.subresource,
         ignored: ignored_fields(&call.resource, part),
         now: call.now,
     };

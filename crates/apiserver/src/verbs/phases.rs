@@ -23,6 +23,7 @@ use super::Part;
 use crate::admission::{Operation, Write};
 use crate::call::Call;
 use crate::error::{Error, Result};
+use crate::resource::{Does, Piece};
 
 /// The write as others see it.
 pub(super) fn write<'a>(
@@ -63,7 +64,7 @@ pub(super) async fn mutate(
     match (write.old, part) {
         (None, _) => strategy.admit_create(&write.context, object).await,
         (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
-        (Some(_), Part::Status | Part::Own) => Ok(()),
+        (Some(_), Part::Status | Part::Piece | Part::Own) => Ok(()),
     }
 }
 
@@ -83,6 +84,10 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
         (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(old), Part::Piece) => {
+            let errors = |piece: &Piece| model::validate::update(&*piece.rules, object, old, scope);
+            piece(call).map(errors).unwrap_or_default()
+        }
         (Some(_), Part::Own) => Vec::new(),
     };
     if matches!(part, Part::Whole | Part::Scale) {
@@ -92,6 +97,14 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
         return Ok(());
     }
     Err(Status::invalid(&resource.group_kind(), object.name(), &errors).into())
+}
+
+/// The piece that the request is for.
+pub(super) fn piece(call: &Call) -> Option<&Piece> {
+    match &call.resource.find_subresource(&call.target.subresource)?.does {
+        Does::Piece(piece) => Some(piece),
+        _ => None,
+    }
 }
 
 /// What is odd about an object that may be written all the same.

@@ -6,7 +6,7 @@ fn now() -> Duration {
     Duration::from_secs(1_800)
 }
 
-/// One container a word: `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
+/// One container a word: `e:` ephemeral, `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
 /// a number: ended with that code, `!` running and found dead by a probe, `~N` ended with `N` and
 /// backing off for ten seconds, `=N` ended with `N` to make room for another, `^` running in a sandbox that
 /// is gone.
@@ -16,6 +16,7 @@ fn container(word: &str) -> ContainerView {
         "i" => Role::Init,
         "s" => Role::Sidecar,
         "m" => Role::Main,
+        "e" => Role::Ephemeral,
         other => panic!("unknown role {other}"),
     };
     let exited = |text: &str| InstanceState::Exited(text.parse().expect("an exit code"));
@@ -98,6 +99,24 @@ fn a_sidecar_runs_on_beside_the_others_and_ends_with_them() {
     check(Always, Ready, "s:1 m:+", "start 0#1");
     check(Never, Ready, "s:+ m:0", "end, ended");
     check(Never, Ready, "s:0 m:0", "stop, ended");
+}
+
+#[test]
+fn an_ephemeral_container_runs_once_and_nothing_waits_for_it() {
+    check(Always, Missing, "e:- m:-", "sandbox");
+    check(Always, Ready, "e:- i:- m:-", "start 0#0, start 1#0");
+    check(Always, Ready, "e:- i:+ m:-", "start 0#0");
+    check(Always, Ready, "e:- m:+", "start 0#0");
+    check(Always, Ready, "e:+ e:- m:+", "start 1#0");
+    check(Always, Ready, "e:+ m:+", "");
+    for ended in ["e:0", "e:1", "e:^", "e:7"] {
+        check(Always, Ready, &format!("{ended} m:+"), "");
+        check(Always, Ready, &format!("{ended} m:-"), "start 1#0");
+    }
+    check(Always, Ready, "e:~0 m:+", "");
+    check(Never, Ready, "e:+ m:0", "end, ended");
+    check(Never, Ready, "e:- m:0", "stop, ended");
+    check(OnFailure, Ready, "e:1 m:0", "stop, ended");
 }
 
 #[test]

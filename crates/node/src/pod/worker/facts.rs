@@ -35,7 +35,7 @@ impl Worker {
         let latest = observation.latest(name).filter(|latest| latest.state != ContainerState::Created);
         let in_current_sandbox =
             observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
-        let ended_for_good = self.ended || observation.sandbox.is_none();
+        let ended_for_good = self.ended || observation.sandbox.is_none() || role == Role::Ephemeral;
         let current = latest.filter(|_| in_current_sandbox || ended_for_good);
         let previous = if current.is_some() { observation.previous(name) } else { latest };
         Facts {
@@ -134,7 +134,7 @@ impl Worker {
             (Role::Main, RestartPolicy::Always) => true,
             (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
             | (Role::Main, RestartPolicy::OnFailure) => failed,
-            (_, RestartPolicy::Never) => false,
+            (Role::Ephemeral, _) | (_, RestartPolicy::Never) => false,
         };
         (!self.ended && again && until > now).then(|| ended.id.clone())
     }
