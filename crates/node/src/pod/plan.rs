@@ -192,7 +192,8 @@ fn go_on(view: &View) -> Plan {
     let mut initialised = true;
     for (place, container) in view.containers.iter().enumerate() {
         let wanted = match container.role {
-            Role::Main => initialised,
+            // What has ended for good is not run again for a new sandbox's sake.
+            Role::Main => initialised && !is_over(view.restart, container),
             Role::Ephemeral => never_ran(container),
             Role::Init | Role::Sidecar => initialised && !main_has_started(view),
         };
@@ -223,12 +224,17 @@ fn ended(view: &View) -> bool {
         return true;
     }
     let mut mains = view.containers.iter().filter(|container| container.role == Role::Main);
-    mains.all(|container| match &container.latest {
+    mains.all(|container| is_over(view.restart, container))
+}
+
+/// Whether a main container has ended for good.
+fn is_over(policy: RestartPolicy, container: &ContainerView) -> bool {
+    match &container.latest {
         Some(Instance { state: InstanceState::Exited(code), .. }) => {
-            !container.replaced && !restarts(view.restart, *code)
+            !container.replaced && !restarts(policy, *code)
         }
         _ => false,
-    })
+    }
 }
 
 fn init_failed_for_good(view: &View) -> bool {
@@ -300,7 +306,8 @@ fn main_has_started(view: &View) -> bool {
     mains.any(|container| current(container).is_some_and(|instance| instance.state != InstanceState::Created))
 }
 
-fn restarts(policy: RestartPolicy, code: i32) -> bool {
+/// Whether a main container that has ended with `code` runs again.
+pub fn restarts(policy: RestartPolicy, code: i32) -> bool {
     match policy {
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => code != 0,

@@ -9,7 +9,7 @@ fn now() -> Duration {
 /// One container a word: `e:` ephemeral, `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
 /// a number: ended with that code, `!` running and found dead by a probe, `~N` ended with `N` and
 /// backing off for ten seconds, `=N` ended with `N` to make room for another, `^` running in a sandbox that
-/// is gone.
+/// is gone, `N^` ended in one.
 fn container(word: &str) -> ContainerView {
     let (role, state) = word.split_once(':').expect("role:state");
     let role = match role {
@@ -23,7 +23,7 @@ fn container(word: &str) -> ContainerView {
     let state = match state {
         "-" => None,
         "+" | "!" | "^" => Some(InstanceState::Running),
-        text => Some(exited(text.trim_start_matches(['~', '=']))),
+        text => Some(exited(text.trim_start_matches(['~', '=']).trim_end_matches('^'))),
     };
     let id = ContainerId("a".to_owned());
     ContainerView {
@@ -99,6 +99,15 @@ fn a_sidecar_runs_on_beside_the_others_and_ends_with_them() {
     check(Always, Ready, "s:1 m:+", "start 0#1");
     check(Never, Ready, "s:+ m:0", "end, ended");
     check(Never, Ready, "s:0 m:0", "stop, ended");
+}
+
+#[test]
+fn what_has_ended_for_good_does_not_run_again_in_a_new_sandbox() {
+    check(OnFailure, Down, "m:0 m:^", "sandbox");
+    check(OnFailure, Ready, "m:0^ m:1^", "start 1#1");
+    check(Never, Ready, "m:0^ m:-", "start 1#0");
+    check(Always, Ready, "m:0^ m:+", "start 0#1");
+    check(Never, Ready, "m:=0 m:+", "start 0#1");
 }
 
 #[test]
