@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::disk::{Batch, Disk};
-use super::keeper::{Job, Keeper, Snapshot};
+use super::files::is_full;
+use super::keeper::{Job, Keeper, Kept, Snapshot};
 use super::lease::Expired;
 use super::memory::{Change, Memory};
 use super::plan::{Plan, ReadOnly};
@@ -42,6 +44,9 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(25);
 const REST: Duration = Duration::from_secs(1);
 /// How long after a snapshot that failed the next one is tried.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
+
+/// How long after the space for a snapshot could not be had it is tried again.
+const RESERVE_RETRY: Duration = Duration::from_secs(10);
 
 /// What the writing thread is asked to do.
 pub(crate) enum Request {
@@ -82,8 +87,19 @@ pub(crate) struct Committer {
     next_expiry: Duration,
     /// No snapshot is tried before this time.
     next_snapshot: Duration,
+    reserve: Reserve,
     /// What the revision was at some times in the past, oldest first.
     ages: VecDeque<(Duration, Revision)>,
+}
+
+/// What is kept free for a snapshot on a full disk.
+#[derive(Default)]
+struct Reserve {
+    bytes: u64,
+    /// Whether there was no space the last time for as much as it should be.
+    is_short: bool,
+    /// It is not looked at before this time.
+    next: Duration,
 }
 
 /// Why something cannot be written, and when to try again.
@@ -122,6 +138,7 @@ impl Committer {
             keeper: None,
             next_expiry: Duration::ZERO,
             next_snapshot: Duration::ZERO,
+            reserve: Reserve::default(),
             ages: VecDeque::new(),
         }
     }
@@ -394,6 +411,15 @@ impl Committer {
             return;
         }
         match self.disk.retry() {
+            // What is written now could not be kept small.
+            Ok(()) if self.reserve.is_short => {
+                if self.keeper.is_none() {
+                    self.start_keeper(None);
+                }
+                if let Some(failure) = &mut self.failure {
+                    failure.retry = now + RESERVE_RETRY;
+                }
+            }
             Ok(()) => {
                 tracing::info!("the store can be written again");
                 self.failure = None;
@@ -443,18 +469,35 @@ impl Committer {
         if due && self.keeper.is_none() && now >= self.next_snapshot {
             self.begin_snapshot();
         }
+        self.keep_reserves();
     }
 
     /// Waits for the end of a snapshot and notes it.
     fn end_keeper(&mut self) {
         let Some(keeper) = self.keeper.take() else { return };
         let cut = keeper.cut;
-        match (keeper.join(), cut) {
-            (Ok(bytes), Some(cut)) => self.disk.log().was_cut(&cut, bytes),
-            (Ok(_), None) => {}
-            (Err(error), _) => {
+        match keeper.join() {
+            Ok(Kept { snapshot, reserved }) => {
+                if let Some(cut) = cut {
+                    self.disk.log().was_cut(&cut, snapshot);
+                }
+                self.note_reserve(reserved);
+            }
+            Err(error) => {
                 tracing::warn!(%error, "cannot take a snapshot of the store, its log goes on growing");
                 self.next_snapshot = self.shared.clock.elapsed() + SNAPSHOT_RETRY;
+            }
+        }
+    }
+
+    fn note_reserve(&mut self, reserved: io::Result<u64>) {
+        match reserved {
+            Ok(bytes) => self.reserve = Reserve { bytes, ..Reserve::default() },
+            Err(error) => {
+                tracing::debug!(%error, "cannot keep space for a snapshot on a full disk");
+                // While the disk is full anyway, snapshots take what there is.
+                self.reserve.is_short |= is_full(&error) && self.failure.is_none();
+                self.reserve.next = self.shared.clock.elapsed() + RESERVE_RETRY;
             }
         }
     }
@@ -485,9 +528,26 @@ impl Committer {
         self.start_keeper(Some(snapshot));
     }
 
-    /// Sees to the space that is kept for a full disk.
+    /// Sees to the space that is kept for a full disk, which grows before what it is for does. Where there is none,
+    /// nothing is taken that would not fit.
     fn keep_reserves(&mut self) {
-        if self.keeper.is_none() && self.failure.is_none() {
+        if self.failure.is_some() {
+            return;
+        }
+        let needed = self.shared.snapshot_bytes();
+        if needed > self.reserve.bytes {
+            // Writers are faster than whoever sees to it: they wait.
+            self.end_keeper();
+            self.free();
+        }
+        if self.keeper.is_some() {
+            return;
+        }
+        if needed > self.reserve.bytes && self.reserve.is_short {
+            let full = io::Error::new(io::ErrorKind::StorageFull, "there is no space for the next snapshot");
+            self.fail(Error::DiskFull { source: Arc::new(full) });
+        } else if needed + needed / 8 > self.reserve.bytes && self.shared.clock.elapsed() >= self.reserve.next
+        {
             self.start_keeper(None);
         }
     }
@@ -495,9 +555,9 @@ impl Committer {
     fn start_keeper(&mut self, snapshot: Option<Snapshot>) {
         let pinned = snapshot.is_some();
         let log = self.disk.log();
-        let (files, reserves, size) = (log.files().clone(), log.reserves().clone(), log.snapshot_bytes());
+        let (files, reserves) = (log.files().clone(), log.reserves().clone());
         let (limits, random) = (self.disk.limits(), self.disk.random().clone());
-        let job = Job { shared: self.shared.clone(), files, random, limits, reserves, snapshot, size };
+        let job = Job { shared: self.shared.clone(), files, random, limits, reserves, snapshot };
         match Keeper::start(job) {
             Ok(keeper) => self.keeper = Some(keeper),
             Err(error) => {

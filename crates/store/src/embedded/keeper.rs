@@ -20,12 +20,14 @@ use crate::Revision;
 const PORTION: usize = 512;
 /// The least that is kept free for a snapshot.
 const LEAST_RESERVE: u64 = 1 << 20;
+/// What a lease takes in a snapshot.
+const LEASE_BYTES: u64 = 1 + 2 * 8;
 
 /// A thread that keeps the log small.
 pub(crate) struct Keeper {
     /// The snapshot that it takes; none if it only sees to the reserves.
     pub(crate) cut: Option<Cut>,
-    thread: JoinHandle<io::Result<u64>>,
+    thread: JoinHandle<io::Result<Kept>>,
     flags: Arc<Flags>,
 }
 
@@ -33,6 +35,14 @@ pub(crate) struct Keeper {
 struct Flags {
     stop: AtomicBool,
     done: AtomicBool,
+}
+
+/// What a keeper has come to.
+pub(crate) struct Kept {
+    /// The size of the snapshot, if it took one.
+    pub(crate) snapshot: u64,
+    /// How much is kept free for the next one.
+    pub(crate) reserved: io::Result<u64>,
 }
 
 /// What a keeper needs.
@@ -43,8 +53,6 @@ pub(crate) struct Job {
     pub(crate) limits: Limits,
     pub(crate) reserves: Reserves,
     pub(crate) snapshot: Option<Snapshot>,
-    /// How large the last snapshot is.
-    pub(crate) size: u64,
 }
 
 /// The snapshot to take. Memory has been pinned for it.
@@ -90,8 +98,8 @@ impl Keeper {
         self.flags.done.load(Ordering::Acquire)
     }
 
-    /// The size of the snapshot, once it is in place.
-    pub(crate) fn join(self) -> io::Result<u64> {
+    /// What came of it, once the snapshot is in place.
+    pub(crate) fn join(self) -> io::Result<Kept> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the snapshot panicked")))
     }
 
@@ -104,26 +112,38 @@ impl Keeper {
     }
 }
 
+impl Shared {
+    /// How large a snapshot would be at most that has what there is now, without the history.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        let leases = self.leases.lock().len() as u64;
+        snapshot::most_bytes(self.memory.read().record_bytes() + leases * LEASE_BYTES)
+    }
+}
+
 impl Job {
-    fn run(mut self, flags: Arc<Flags>) -> io::Result<u64> {
+    fn run(mut self, flags: Arc<Flags>) -> io::Result<Kept> {
         let awaited = Awaited { shared: self.shared.clone(), flags };
         let stop = &awaited.flags.stop;
-        let mut last = None;
-        if let Some(snapshot) = self.snapshot.take() {
-            last = Some(snapshot.cut);
-            self.size = self.take(snapshot, stop)?;
+        let (mut last, mut snapshot) = (None, 0);
+        if let Some(taken) = self.snapshot.take() {
+            let cut = taken.cut;
+            snapshot = self.take(taken, stop)?;
+            last = Some((cut, snapshot));
         }
-        let least = self.size + self.size / 4;
-        let reserve = least.next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
-        if let Err(error) = self.reserve(reserve) {
-            tracing::debug!(%error, "cannot keep space for a full disk");
-            if let Some(last) = last.filter(|_| is_full(&error))
-                && let Err(error) = self.reserve_what_is_there(&last, least)
-            {
-                tracing::debug!(%error, "cannot keep space for the next snapshot on a full disk");
-            }
+        Ok(Kept { snapshot, reserved: self.keep_space(last) })
+    }
+
+    /// Sees to it that the next snapshot has space on a full disk, and more than it would take now: what is
+    /// written until this is looked at again has to fit as well. Gives how much it is.
+    fn keep_space(&self, last: Option<(Cut, u64)>) -> io::Result<u64> {
+        let now = self.shared.snapshot_bytes();
+        let least = now + now / 4;
+        let ample = least.next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
+        match self.reserve(ample) {
+            Ok(()) => Ok(ample),
+            Err(error) if !is_full(&error) => Err(error),
+            Err(full) => self.reserve_what_is_there(last, least).map(|()| least).map_err(|_| full),
         }
-        Ok(self.size)
     }
 
     fn reserve(&self, snapshot: u64) -> io::Result<()> {
@@ -131,12 +151,14 @@ impl Job {
     }
 
     /// As [`Self::reserve`] on a full disk, out of the space that the store has.
-    fn reserve_what_is_there(&self, last: &Cut, least: u64) -> io::Result<()> {
+    fn reserve_what_is_there(&self, last: Option<(Cut, u64)>, least: u64) -> io::Result<()> {
         match self.reserve(least) {
             Err(error) if is_full(&error) => {}
             made => return made,
         }
-        log::give_up_excess(&*self.files, last, self.size)?;
+        if let Some((cut, size)) = last {
+            log::give_up_excess(&*self.files, &cut, size)?;
+        }
         // A segment first: without one there is no snapshot.
         match self.reserve(least) {
             Err(error) if is_full(&error) => log::lengthen(&*self.files, least),

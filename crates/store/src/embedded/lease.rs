@@ -60,6 +60,10 @@ impl Leases {
         self.leases.iter().map(|(&id, lease)| (id, lease.ttl)).collect()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.leases.len()
+    }
+
     pub(crate) fn exists(&self, id: LeaseId) -> bool {
         self.leases.get(&id).is_some_and(|lease| !lease.ending)
     }

@@ -309,11 +309,6 @@ impl Log {
         self.log_bytes = (self.segments as u64 - 1) * self.limits.segment + self.end.offset;
     }
 
-    /// The size of the last snapshot.
-    pub(crate) fn snapshot_bytes(&self) -> u64 {
-        self.snapshot_bytes
-    }
-
     /// What is held while a reserve is taken or made.
     pub(crate) fn reserves(&self) -> &Reserves {
         &self.reserves

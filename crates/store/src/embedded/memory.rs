@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::record::CHANGE_OVERHEAD;
 use crate::{Error, Event, EventKind, KeyValue, Range, RangeResult, Revision, watch};
 
 /// A change of one key.
@@ -64,6 +65,11 @@ impl Memory {
     /// Bytes of all keys and values, the history included.
     pub(crate) fn bytes(&self) -> usize {
         self.live_bytes + self.history_bytes
+    }
+
+    /// How much the changes take, as records, by which the current values come back after a restart.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (self.live_bytes + self.live * CHANGE_OVERHEAD) as u64
     }
 
     /// The revision up to which to compact so that at most `events` changes and about `bytes` of

@@ -477,6 +477,39 @@ fn deletions_go_on(early: usize) {
 }
 
 #[test]
+fn a_disk_that_fills_up_leaves_space_to_delete_all_that_was_taken() {
+    // A log that grows for long before a snapshot is taken, which is large then.
+    let limits = Limits { log: 16 << 20, segments: 10_000, ..SMALL };
+    for free in [4 << 20, 6 << 20, 9 << 20] {
+        let disk = FaultyDisk::new(5);
+        Log::create(&disk, &random(5), limits, None).expect("create");
+        let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
+        let (log, loaded) = Disk::over(Arc::new(disk.clone()), Arc::new(random(6)), limits).expect("open");
+        let store = Embedded::over(log, loaded, Options::default(), clock.clone()).expect("start");
+        wait_for_reserves(&disk);
+        disk.set_free(Some(free));
+        // The time at which the disk is looked at again comes more than once.
+        let taken = (0..100_000).take_while(|number| {
+            clock.advance(Duration::from_millis(20));
+            block_on(store.put(&format!("key/{number}"), vec![b'x'; 2000])).is_ok()
+        });
+        let taken = taken.count();
+        assert!(taken * 2000 > free as usize / 5, "{free}: {taken} were taken");
+        for number in 0..taken {
+            if let Err(error) = block_on(store.delete(&format!("key/{number}"))) {
+                panic!("{free}: deletion {number} of {taken}: {error}");
+            }
+        }
+        disk.set_free(None);
+        clock.advance(Duration::from_secs(60));
+        testkit::wait_until("what is written to be taken", || {
+            clock.advance(Duration::from_secs(20));
+            block_on(store.put("after", "1"))
+        });
+    }
+}
+
+#[test]
 fn a_panic_of_the_writing_thread_is_told_and_leaves_nobody_waiting() {
     let disk = FaultyDisk::new(7);
     Log::create(&disk, &random(7), SMALL, None).expect("create");

@@ -53,6 +53,13 @@ pub(crate) fn write(
     Ok(size)
 }
 
+/// How large a snapshot is at most whose records take so many bytes.
+pub(crate) fn most_bytes(records: u64) -> u64 {
+    // Each group ends within a block, and the header is one.
+    let groups = records / PART as u64 + 2;
+    group::encoded_len(records as usize) + (2 * groups + 1) * BLOCK as u64
+}
+
 /// Writes a snapshot under another name; it is on disk when this returns.
 pub(crate) fn write_to(
     files: &dyn Files,
