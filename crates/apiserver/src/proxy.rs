@@ -185,7 +185,7 @@ impl Call {
     async fn send(&self, to: &Upstream, request: Request<Sent>) -> Result<Response<Incoming>, String> {
         let connecting = async {
             let dialled = self.state.nodes.dial(to.node.clone(), to.address).await;
-            let plain = dialled.map_err(|error| format!("dial tcp {}: {error}", to.address))?;
+            let plain = dialled.map_err(|error| format!("dial tcp {}: {}", to.address, words(&error)))?;
             if !to.tls {
                 return Ok(plain);
             }
@@ -286,6 +286,17 @@ fn malformed(_: header::InvalidHeaderValue) -> Error {
 
 fn unreachable(why: &str) -> Error {
     Status::unavailable(format!("error trying to reach service: {why}")).into()
+}
+
+/// Why a connection could not be made, as Kubernetes words it.
+fn words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Whether the client asks for another protocol on its connection.

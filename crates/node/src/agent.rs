@@ -107,8 +107,11 @@ impl Shared {
         let kind = if warning { EventType::Warning } else { EventType::Normal };
         let metadata = &pod.metadata;
         let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let added = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
         let list = if inits.into_iter().any(|init| init.name == container) {
             "initContainers"
+        } else if added.into_iter().any(|added| added.name == container) {
+            "ephemeralContainers"
         } else {
             "containers"
         };

@@ -7,6 +7,7 @@ pub mod back_off;
 pub mod container_spec;
 pub mod downward;
 pub mod env;
+pub mod ephemeral;
 pub mod expand;
 pub mod groups;
 pub mod hosts;

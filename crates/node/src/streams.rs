@@ -164,8 +164,12 @@ impl Agent {
         let pods = self.pods.store().list();
         let pod = pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(&target.uid))?;
         let status = pod.status.as_ref()?;
-        let mut containers =
-            status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let kinds = [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        let mut containers = kinds.into_iter().flatten().flatten();
         let container = containers.find(|container| container.name == target.container)?;
         let reason = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
         let says = |known: Reason| reason == known.as_str();

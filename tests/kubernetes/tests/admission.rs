@@ -22,7 +22,7 @@ fn what_would_be_left_out_is_refused_by_the_node_with_its_reason() {
         (
             "devices",
             r#""volumeDevices": [{"name": "v", "devicePath": "/v"}],"#.to_owned(),
-            "",
+            r#""volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}],"#,
             "UnsupportedVolumeDevices",
         ),
         ("foreign", String::new(), r#""os": {"name": "windows"},"#, "PodOSNotSupported"),

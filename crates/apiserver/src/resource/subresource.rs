@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use http::Response;
 use k8s_openapi::schemars::JsonSchema;
-use model::GroupVersionKind;
+use model::validate::Rules;
+use model::{GroupVersionKind, Object};
 
 use super::Resource;
 use crate::body::Body;
@@ -37,8 +38,18 @@ pub(crate) enum Does {
     Status,
     /// Reads and changes the number of replicas.
     Scale,
+    /// Reads the object and changes a piece of it.
+    Piece(Arc<Piece>),
     /// What it says itself.
     Own(Arc<dyn Handler>),
+}
+
+/// A piece of an object that is changed by a path of its own.
+pub(crate) struct Piece {
+    /// Puts what may change of the first into the second, which is the object as it is.
+    pub(crate) put: fn(&Object, &mut Object),
+    /// What must hold of such a change.
+    pub(crate) rules: Box<dyn Rules>,
 }
 
 /// Answers requests to a subresource. Functions that take a [`Call`] do.
@@ -66,11 +77,18 @@ impl Subresource {
         Self::of(name, verbs, Does::Own(Arc::new(handler)))
     }
 
+<<<<<<< HEAD
     /// A part of the object, which is read with the whole of it and changed as its status is; what of it may
     /// change says [`Strategy::part_update`](super::Strategy::part_update), and what must hold
     /// [`Rules::part`](model::validate::Rules::part).
     pub fn part(name: &str) -> Self {
         Self::of(name, &PART, Does::Status)
+=======
+    /// A subresource that reads the object and changes a piece of it: `put` puts what may change of a new form
+    /// into the object as it is, and `rules` must hold of the change.
+    pub fn piece(name: &str, put: fn(&Object, &mut Object), rules: impl Rules) -> Self {
+        Self::of(name, &PART, Does::Piece(Arc::new(Piece { put, rules: Box::new(rules) })))
+>>>>>>> k1
     }
 
     fn of(name: &str, verbs: &[Verb], does: Does) -> Self {

@@ -16,8 +16,13 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
+<<<<<<< HEAD
 use crate::request::WriteOptions;
 use crate::resource::{Graceful, Resource, wants_differ};
+=======
+use crate::request::{Verb, WriteOptions};
+use crate::resource::{Graceful, Piece, Resource, wants_differ};
+>>>>>>> k1
 use crate::storage::{self, Raced};
 
 /// How often a change is tried again after others were faster.
@@ -44,6 +49,8 @@ pub(crate) enum Part {
     Status,
     /// The number of replicas.
     Scale,
+    /// What a subresource says is its piece, for which it has rules of its own.
+    Piece,
     /// What a subresource changes that knows itself what it may.
     Own,
 }
@@ -228,19 +235,41 @@ async fn prepare(
 
 /// The new form with what this part may not change as it was.
 fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
+<<<<<<< HEAD
     let resource = &*call.resource;
+=======
+    let resource = &call.resource;
+>>>>>>> k1
     keep_identity(&mut new, old);
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
+<<<<<<< HEAD
         Part::Status => {
             return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
+=======
+        Part::Status => return resource.strategy.status_update(new, old),
+        Part::Piece => {
+            return phases::piece(call).map_or_else(|| old.clone(), |piece| with_piece(piece, new, old));
+>>>>>>> k1
         }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new
+}
+
+/// `old` with the piece of `new`; what `new` says of managers is kept.
+fn with_piece(piece: &Piece, mut new: Object, old: &Object) -> Object {
+    const MANAGERS: &str = "managedFields";
+    let mut updated = old.clone();
+    (piece.put)(&new, &mut updated);
+    match new.metadata_mut().shift_remove(MANAGERS) {
+        Some(managers) => drop(updated.metadata_mut().insert(MANAGERS.to_owned(), managers)),
+        None => drop(updated.metadata_mut().shift_remove(MANAGERS)),
+    }
+    updated
 }
 
 /// What an object is, without the rest of it: what [`keep_identity`] keeps.

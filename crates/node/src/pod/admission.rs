@@ -55,6 +55,11 @@ pub fn check(pod: &Pod, node: Abilities<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Refuses a container that was added to a pod, which goes on without it.
+pub fn check_added(pod: &Pod, added: &Container, node: Abilities<'_>) -> Result<(), Rejection> {
+    pod.spec.as_ref().map_or(Ok(()), |spec| of_container(pod, spec, added, node))
+}
+
 fn of_pod(pod: &Pod, spec: &PodSpec, node: Abilities<'_>) -> Result<(), Rejection> {
     if let Some(class) = spec.runtime_class_name.as_deref().filter(|class| !class.is_empty()) {
         let message = format!(
@@ -69,10 +74,6 @@ fn of_pod(pod: &Pod, spec: &PodSpec, node: Abilities<'_>) -> Result<(), Rejectio
     if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
         let message = "resource claims are not supported by this node: leave resourceClaims out";
         return Err(Rejection::new("UnsupportedResourceClaims", message));
-    }
-    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
-        let message = "ephemeral containers are not supported by this node: leave ephemeralContainers out";
-        return Err(Rejection::new("UnsupportedEphemeralContainers", message));
     }
     for volume in spec.volumes.iter().flatten() {
         let medium = volume.empty_dir.as_ref().and_then(|empty| empty.medium.as_deref()).unwrap_or("");
@@ -287,7 +288,6 @@ mod tests {
         refused(json!({"runtimeClassName": "gvisor"}), "RuntimeClass: RuntimeClass \"gvisor\" not found");
         refused(json!({"overhead": {"cpu": "1"}}), "RuntimeClass: Pod Overhead set without corresponding");
         refused(json!({"resourceClaims": [{"name": "x"}]}), "UnsupportedResourceClaims: ");
-        refused(json!({"ephemeralContainers": [{"name": "debug"}]}), "UnsupportedEphemeralContainers: ");
         refused(container(json!({"resources": {"claims": [{"name": "x"}]}})), "UnsupportedResourceClaims: ");
         refused(
             container(json!({"volumeDevices": [{"name": "x", "devicePath": "/x"}]})),

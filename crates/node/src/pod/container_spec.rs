@@ -14,7 +14,7 @@ use super::hosts;
 use super::resources;
 use super::sandbox_spec::metadata;
 use super::volumes::Prepared;
-use crate::runtime::{AppArmor, ContainerConfig, Mount, Port, Propagation, Seccomp, Security};
+use crate::runtime::{AppArmor, ContainerConfig, ContainerId, Mount, Port, Propagation, Seccomp, Security};
 
 /// What a container is made from, besides its own spec.
 pub struct Context<'a> {
@@ -22,6 +22,8 @@ pub struct Context<'a> {
     pub pod: &'a Pod,
     /// How many instances came before.
     pub attempt: u32,
+    /// The container whose processes it sees.
+    pub target: Option<ContainerId>,
     /// The environment, worked out.
     pub env: Environment,
     /// The pod's volumes as they are on the host, by name.
@@ -149,6 +151,7 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         },
         read_only_rootfs: security.container.read_only_root_filesystem.unwrap_or(false),
         host_pid: pod_spec.host_pid.unwrap_or(false),
+        processes_of: context.target.clone(),
         ports: container.ports.iter().flatten().filter_map(exposed_port).collect(),
         log_path: context.log.clone(),
         log_max_size: LOG_FILE,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 use super::downward;
+use super::ephemeral;
 use super::expand::{Room, TooLarge, expand};
 
 /// Bytes of a whole environment, names, values and what stands between them: no program can be started
@@ -144,7 +145,8 @@ pub fn environment(context: &Context<'_>, container: &Container) -> Result<Envir
 pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     let Some(spec) = &pod.spec else { return (config_maps, secrets) };
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+    let added = ephemeral::containers(pod);
+    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()).chain(&added) {
         for source in container.env_from.iter().flatten() {
             config_maps.extend(source.config_map_ref.as_ref().map(|r| r.name.clone()));
             secrets.extend(source.secret_ref.as_ref().map(|r| r.name.clone()));

@@ -29,7 +29,7 @@ pub struct View {
     pub restart: RestartPolicy,
     /// The sandbox as it is.
     pub sandbox: SandboxState,
-    /// Init containers in order, then the others.
+    /// Ephemeral containers, init containers in order, then the others.
     pub containers: Vec<ContainerView>,
 }
 
@@ -75,6 +75,8 @@ pub enum Role {
     Sidecar,
     /// The pod's purpose.
     Main,
+    /// Runs once, at any time while the pod does, which does not wait for it.
+    Ephemeral,
 }
 
 /// One container of the pod.
@@ -190,7 +192,9 @@ fn go_on(view: &View) -> Plan {
     let mut initialised = true;
     for (place, container) in view.containers.iter().enumerate() {
         let wanted = match container.role {
-            Role::Main => initialised,
+            // What has ended for good is not run again for a new sandbox's sake.
+            Role::Main => initialised && !is_over(view.restart, container),
+            Role::Ephemeral => never_ran(container),
             Role::Init | Role::Sidecar => initialised && !main_has_started(view),
         };
         // Once the pod is initialised, sidecars are kept running and init containers left alone.
@@ -206,7 +210,7 @@ fn go_on(view: &View) -> Plan {
 /// Whether an init container lets the next one begin.
 pub fn is_initialised(view: &View, container: &ContainerView) -> bool {
     match (container.role, current(container)) {
-        (Role::Main, _) => true,
+        (Role::Main | Role::Ephemeral, _) => true,
         (Role::Init, Some(instance)) => instance.state == InstanceState::Exited(0),
         (Role::Sidecar, Some(instance)) => instance.state == InstanceState::Running && container.started,
         // What ran before the main containers did is not run again for its own sake.
@@ -220,12 +224,17 @@ fn ended(view: &View) -> bool {
         return true;
     }
     let mut mains = view.containers.iter().filter(|container| container.role == Role::Main);
-    mains.all(|container| match &container.latest {
+    mains.all(|container| is_over(view.restart, container))
+}
+
+/// Whether a main container has ended for good.
+fn is_over(policy: RestartPolicy, container: &ContainerView) -> bool {
+    match &container.latest {
         Some(Instance { state: InstanceState::Exited(code), .. }) => {
-            !container.replaced && !restarts(view.restart, *code)
+            !container.replaced && !restarts(policy, *code)
         }
         _ => false,
-    })
+    }
 }
 
 fn init_failed_for_good(view: &View) -> bool {
@@ -262,6 +271,7 @@ fn step_container(view: &View, place: usize, container: &ContainerView, plan: &m
                 Role::Init => code != 0 && view.restart != RestartPolicy::Never,
                 Role::Sidecar => true,
                 Role::Main => restarts(view.restart, code),
+                Role::Ephemeral => false,
             };
             if again {
                 start_after_back_off(view, container, start, plan);
@@ -283,12 +293,21 @@ fn current(container: &ContainerView) -> Option<&Instance> {
     container.latest.as_ref().filter(|instance| instance.in_current_sandbox)
 }
 
+/// Whether there never was an instance whose program has begun, in this sandbox or one before.
+fn never_ran(container: &ContainerView) -> bool {
+    match &container.latest {
+        None => container.next_attempt == 0,
+        Some(instance) => instance.state == InstanceState::Created,
+    }
+}
+
 fn main_has_started(view: &View) -> bool {
     let mut mains = view.containers.iter().filter(|container| container.role == Role::Main);
     mains.any(|container| current(container).is_some_and(|instance| instance.state != InstanceState::Created))
 }
 
-fn restarts(policy: RestartPolicy, code: i32) -> bool {
+/// Whether a main container that has ended with `code` runs again.
+pub fn restarts(policy: RestartPolicy, code: i32) -> bool {
     match policy {
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => code != 0,

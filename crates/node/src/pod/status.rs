@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::ephemeral;
 use super::plan::{RestartPolicy, Role};
 use super::resources::quality_of_service;
 
@@ -120,6 +121,16 @@ pub fn status(view: &View<'_>) -> PodStatus {
         })
         .collect();
 
+    let ephemeral_statuses: Vec<_> = ephemeral::containers(view.pod)
+        .iter()
+        .map(|container| ContainerStatus {
+            // Nobody asks whether they are.
+            started: None,
+            resources: None,
+            ..container_status(container, facts(&container.name), false, waiting_reason)
+        })
+        .collect();
+
     let policy = RestartPolicy::parse(spec.restart_policy.as_deref());
     let mains: Vec<_> = spec.containers.iter().map(|container| facts(&container.name)).collect();
     // While anything runs the pod has not ended: whoever waits for that may make another in its place.
@@ -150,6 +161,7 @@ pub fn status(view: &View<'_>) -> PodStatus {
         observed_generation: view.pod.metadata.generation,
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
         container_statuses: (!main_statuses.is_empty()).then_some(main_statuses),
+        ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         ..old.clone()
     };
     status.conditions = Some(conditions(view, &old, &status, initialised, terminal));

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::admission::{self, Abilities, Rejection};
 use super::back_off::{Announced, BackOffs, TOLD_AGAIN};
+use super::ephemeral;
 use super::observe::Observation;
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
@@ -85,6 +86,8 @@ impl Mailbox {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     pod: Arc<Pod>,
+    /// Those of the pod's containers that somebody has added, as containers like the others.
+    ephemeral: Vec<Container>,
     uid: String,
     messages: mpsc::UnboundedReceiver<Message>,
     interrupt: CancellationToken,
@@ -175,6 +178,7 @@ impl Worker {
             publish_again: None,
             probes: Probes::new(&shared, sender),
             shared,
+            ephemeral: ephemeral::containers(&pod),
             pod,
             messages,
             interrupt,
@@ -225,7 +229,10 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Changed(pod) => self.pod = pod,
+            Message::Changed(pod) => {
+                self.ephemeral = ephemeral::containers(&pod);
+                self.pod = pod;
+            }
             Message::Gone => self.gone = true,
             Message::Runtime => {}
             Message::Verdict(verdict) => self.probes.take(&verdict),
@@ -329,17 +336,21 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     async fn rejection(&self) -> Option<Rejection> {
+        let rejection = admission::check(&self.pod, self.abilities()).err()?;
+        // One that runs was let in by an earlier version, which asked nothing.
+        let nothing = self.observe().await.is_ok_and(|observation| observation.running().next().is_none());
+        nothing.then_some(rejection)
+    }
+
+    /// What this node does, as pods may ask for it.
+    fn abilities(&self) -> Abilities<'_> {
         let features = self.shared.runtime().features();
-        let node = Abilities {
+        Abilities {
             apparmor: features.apparmor,
             selinux: features.selinux,
             cluster_domain: &self.shared.config.cluster_domain,
             allowed_sysctls: &self.shared.config.allowed_sysctls,
-        };
-        let rejection = admission::check(&self.pod, node).err()?;
-        // One that runs was let in by an earlier version, which asked nothing.
-        let nothing = self.observe().await.is_ok_and(|observation| observation.running().next().is_none());
-        nothing.then_some(rejection)
+        }
     }
 
     fn plan(&mut self, observation: &Observation) -> Plan {
@@ -410,13 +421,15 @@ impl Worker {
         }
     }
 
-    /// The pod's containers with their roles, init containers first.
+    /// The pod's containers with their roles, in the order in which the plan has them: those that somebody has
+    /// added first, since nothing else is to keep them from being started.
     fn containers(&self) -> impl Iterator<Item = (&Container, Role)> {
         let spec = self.pod.spec.as_ref();
         let inits = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let mains = spec.into_iter().flat_map(|spec| &spec.containers);
-        inits
-            .map(|container| (container, status::role(container)))
+        let ephemeral = self.ephemeral.iter().map(|container| (container, Role::Ephemeral));
+        ephemeral
+            .chain(inits.map(|container| (container, status::role(container))))
             .chain(mains.map(|container| (container, Role::Main)))
     }
 
@@ -433,6 +446,7 @@ impl Worker {
     fn known_restarts(&self, name: &str) -> u32 {
         let statuses = self.published.container_statuses.iter().flatten();
         let statuses = statuses.chain(self.published.init_container_statuses.iter().flatten());
+        let statuses = statuses.chain(self.published.ephemeral_container_statuses.iter().flatten());
         statuses
             .filter(|status| status.name == name && status.container_id.is_some())
             .map(|status| u32::try_from(status.restart_count).unwrap_or(0) + 1)

@@ -60,6 +60,8 @@ pub struct ContainerConfig {
     pub read_only_rootfs: bool,
     /// It is in the host's process namespace.
     pub host_pid: bool,
+    /// It is in the process namespace of this container, whatever else is said of that.
+    pub processes_of: Option<ContainerId>,
     /// Ports that it says it listens on, for listings.
     pub ports: Vec<Port>,
     /// Where its log goes; the file is the node's, and outlives the container.

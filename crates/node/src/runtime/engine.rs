@@ -109,7 +109,7 @@ impl Runtime for OfEngine {
     ) -> Answer<'a, ContainerId> {
         async move {
             let (pod, name) = (config.pod.clone(), config.name.clone());
-            let spec = container::spec(config, to_sandbox_id(sandbox)?);
+            let spec = container::spec(config, to_sandbox_id(sandbox)?)?;
             let created = self.engine.container_create(spec).await.map_err(error)?;
             for warning in &created.warnings {
                 warn!(pod = %format_args!("{}/{}", pod.namespace, pod.name), container = name, warning, "container created");

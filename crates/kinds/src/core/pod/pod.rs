@@ -4,6 +4,7 @@ mod binding;
 mod columns;
 mod container;
 mod defaults;
+mod ephemeral;
 mod eviction;
 mod label_keys;
 mod log;
@@ -50,6 +51,7 @@ pub(crate) fn resource() -> Resource {
         )
         .subresource(Subresource::new("binding", &[Verb::Create], binding::handle).taking::<Binding>())
         .subresource(Subresource::new("eviction", &[Verb::Create], eviction::handle).taking::<Eviction>())
+        .subresource(ephemeral::subresource())
         .subresource(Subresource::new("exec", &both, streams::exec).kind(options("PodExecOptions")).stream())
         .subresource(Subresource::new("log", &[Verb::Get], log::handle).stream())
         .subresource(

@@ -208,7 +208,7 @@ fn node_affinity(new: Option<&Value>, old: Option<&Value>, path: &Path<'_>, erro
 }
 
 /// The fields that differ, one a line.
-fn difference(new: &Value, old: &Value) -> String {
+pub(super) fn difference(new: &Value, old: &Value) -> String {
     let empty = Map::new();
     let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
     let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));

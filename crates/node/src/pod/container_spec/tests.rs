@@ -24,6 +24,7 @@ fn spec_of(
     let context = Context {
         pod: &pod,
         attempt: 2,
+        target: None,
         env: Environment::from([
             ("NAME".to_owned(), "value".to_owned()),
             ("MEGABYTE".to_owned(), "x".repeat(1 << 20)),

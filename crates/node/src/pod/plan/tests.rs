@@ -6,23 +6,24 @@ fn now() -> Duration {
     Duration::from_secs(1_800)
 }
 
-/// One container a word: `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
+/// One container a word: `e:` ephemeral, `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
 /// a number: ended with that code, `!` running and found dead by a probe, `~N` ended with `N` and
 /// backing off for ten seconds, `=N` ended with `N` to make room for another, `^` running in a sandbox that
-/// is gone.
+/// is gone, `N^` ended in one.
 fn container(word: &str) -> ContainerView {
     let (role, state) = word.split_once(':').expect("role:state");
     let role = match role {
         "i" => Role::Init,
         "s" => Role::Sidecar,
         "m" => Role::Main,
+        "e" => Role::Ephemeral,
         other => panic!("unknown role {other}"),
     };
     let exited = |text: &str| InstanceState::Exited(text.parse().expect("an exit code"));
     let state = match state {
         "-" => None,
         "+" | "!" | "^" => Some(InstanceState::Running),
-        text => Some(exited(text.trim_start_matches(['~', '=']))),
+        text => Some(exited(text.trim_start_matches(['~', '=']).trim_end_matches('^'))),
     };
     let id = ContainerId("a".to_owned());
     ContainerView {
@@ -98,6 +99,33 @@ fn a_sidecar_runs_on_beside_the_others_and_ends_with_them() {
     check(Always, Ready, "s:1 m:+", "start 0#1");
     check(Never, Ready, "s:+ m:0", "end, ended");
     check(Never, Ready, "s:0 m:0", "stop, ended");
+}
+
+#[test]
+fn what_has_ended_for_good_does_not_run_again_in_a_new_sandbox() {
+    check(OnFailure, Down, "m:0 m:^", "sandbox");
+    check(OnFailure, Ready, "m:0^ m:1^", "start 1#1");
+    check(Never, Ready, "m:0^ m:-", "start 1#0");
+    check(Always, Ready, "m:0^ m:+", "start 0#1");
+    check(Never, Ready, "m:=0 m:+", "start 0#1");
+}
+
+#[test]
+fn an_ephemeral_container_runs_once_and_nothing_waits_for_it() {
+    check(Always, Missing, "e:- m:-", "sandbox");
+    check(Always, Ready, "e:- i:- m:-", "start 0#0, start 1#0");
+    check(Always, Ready, "e:- i:+ m:-", "start 0#0");
+    check(Always, Ready, "e:- m:+", "start 0#0");
+    check(Always, Ready, "e:+ e:- m:+", "start 1#0");
+    check(Always, Ready, "e:+ m:+", "");
+    for ended in ["e:0", "e:1", "e:^", "e:7"] {
+        check(Always, Ready, &format!("{ended} m:+"), "");
+        check(Always, Ready, &format!("{ended} m:-"), "start 1#0");
+    }
+    check(Always, Ready, "e:~0 m:+", "");
+    check(Never, Ready, "e:+ m:0", "end, ended");
+    check(Never, Ready, "e:- m:0", "stop, ended");
+    check(OnFailure, Ready, "e:1 m:0", "stop, ended");
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn check_failure(
             .collect()
     };
     let pod = json!({"metadata": {"generation": 3}, "spec": {
-        "restartPolicy": policy, "initContainers": names("init"), "containers": names("main")}});
+        "restartPolicy": policy, "initContainers": names("init"), "containers": names("main"),
+        "ephemeralContainers": names("debug")}});
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let containers = facts.iter().map(|(name, facts)| ((*name).to_owned(), facts.clone())).collect();
     let status = status(&View {
@@ -63,9 +64,9 @@ fn check_failure(
     for condition in status.conditions.iter().flatten().filter(|c| c.status != "True") {
         words.push(format!("!{}:{}", condition.type_, condition.reason.as_deref().unwrap_or("-")));
     }
-    for container in
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
-    {
+    let all =
+        [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    for container in all.into_iter().flatten().flatten() {
         let state = container.state.clone().expect("a state");
         let state = match (state.waiting, state.running, state.terminated) {
             (Some(waiting), ..) => waiting.reason.expect("a reason"),
@@ -93,6 +94,34 @@ fn a_pod_is_pending_until_every_container_has_run() {
         "Pending, !Initialized:ContainersNotInitialized, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, init=running, main=PodInitializing",
     );
     check("Always", false, &[("main", running())], "Running, main=running ready");
+}
+
+#[test]
+fn an_ephemeral_container_is_told_of_and_decides_nothing() {
+    check(
+        "Always",
+        false,
+        &[("main", running()), ("debug", Facts::default())],
+        "Running, main=running ready, debug=ContainerCreating",
+    );
+    check(
+        "Always",
+        false,
+        &[("main", running()), ("debug", running())],
+        "Running, main=running ready, debug=running",
+    );
+    check(
+        "Always",
+        false,
+        &[("main", running()), ("debug", exited(1))],
+        "Running, main=running ready, debug=ended 1",
+    );
+    check(
+        "Never",
+        true,
+        &[("main", exited(0)), ("debug", exited(1))],
+        "Succeeded, !Ready:PodCompleted, !ContainersReady:PodCompleted, main=ended 0, debug=ended 1",
+    );
 }
 
 #[test]

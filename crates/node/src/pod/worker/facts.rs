@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::Worker;
 use crate::pod::observe::Observation;
-use crate::pod::plan::{RestartPolicy, Role};
+use crate::pod::plan::{self, RestartPolicy, Role};
 use crate::pod::status::{End, Facts, Run};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus};
 use crate::words;
@@ -35,8 +35,14 @@ impl Worker {
         let latest = observation.latest(name).filter(|latest| latest.state != ContainerState::Created);
         let in_current_sandbox =
             observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
-        let ended_for_good = self.ended || observation.sandbox.is_none();
-        let current = latest.filter(|_| in_current_sandbox || ended_for_good);
+        let ended_for_good = self.ended || observation.sandbox.is_none() || role == Role::Ephemeral;
+        // One that was killed to make another of it waits for that. To those who wait for its end it has none.
+        let replaced = !self.ended && self.replaced.contains(name);
+        let exited = latest.filter(|latest| latest.state == ContainerState::Exited);
+        let over = role == Role::Main
+            && exited.is_some_and(|exited| !plan::restarts(self.restart_policy(), exited.exit_code));
+        let current = latest.filter(|_| in_current_sandbox || ended_for_good || over);
+        let current = current.filter(|current| !(replaced && current.state == ContainerState::Exited));
         let previous = if current.is_some() { observation.previous(name) } else { latest };
         Facts {
             restarts: latest
@@ -126,17 +132,20 @@ impl Worker {
         let ended = current.filter(|instance| instance.state == ContainerState::Exited)?;
         let at = *self.ended_at.get(&container.name)?;
         let until = self.back_offs.not_before(&container.name, at)?;
-        let policy =
-            RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
+        let policy = self.restart_policy();
         let failed = ended.exit_code != 0;
         let again = match (role, policy) {
             (Role::Sidecar, _) => true,
             (Role::Main, RestartPolicy::Always) => true,
             (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
             | (Role::Main, RestartPolicy::OnFailure) => failed,
-            (_, RestartPolicy::Never) => false,
+            (Role::Ephemeral, _) | (_, RestartPolicy::Never) => false,
         };
         (!self.ended && again && until > now).then(|| ended.id.clone())
+    }
+
+    fn restart_policy(&self) -> RestartPolicy {
+        RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()))
     }
 
     /// The pod's name as Kubernetes' messages have it.

@@ -14,7 +14,7 @@ use crate::images::{self, PullPolicy};
 use crate::pod::observe::Observation;
 use crate::pod::plan::SandboxState;
 use crate::pod::waiting::Reason;
-use crate::pod::{admission, back_off, container_spec, env, hosts, sandbox_spec};
+use crate::pod::{admission, back_off, container_spec, env, ephemeral, hosts, sandbox_spec};
 use crate::runtime::{ContainerId, Error, Kind};
 use crate::words;
 
@@ -129,6 +129,21 @@ impl Worker {
             });
         };
         let config_error = |message: String| Refusal { reason: Reason::Config, message };
+        if self.ephemeral.iter().any(|added| added.name == container.name)
+            && let Err(rejection) = admission::check_added(&self.pod, container, self.abilities())
+        {
+            return Err(self.failed(container, config_error(rejection.message)));
+        }
+        let target = match ephemeral::target(&self.pod, &container.name) {
+            Some(target) => match observation.latest(target) {
+                Some(instance) => Some(instance.id.clone()),
+                None => {
+                    let message = format!("unable to find target container {target}");
+                    return Err(self.failed(container, config_error(message)));
+                }
+            },
+            None => None,
+        };
         let sources = match self.fetch_sources().await {
             Ok(sources) => Arc::new(sources),
             Err(error) => {
@@ -174,6 +189,7 @@ impl Worker {
             let context = container_spec::Context {
                 pod: &pod,
                 attempt: number,
+                target,
                 env: variables,
                 volumes: &volumes,
                 hosts: hosts_file,

@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    /// Stops the main containers together, then sidecars from the last to the first.
+    /// Stops the main containers and those that were added together, then sidecars from the last to the first.
     pub(super) async fn stop_containers(&mut self, observation: &Observation) {
         let grace = grace_of(&self.pod);
         let running = |role: Role| -> Vec<(Container, ContainerId)> {
@@ -90,6 +90,7 @@ impl Worker {
         };
         let (mut mains, inits, sidecars) = (running(Role::Main), running(Role::Init), running(Role::Sidecar));
         mains.extend(inits);
+        mains.extend(running(Role::Ephemeral));
         let target =
             |container: &Container, id: &ContainerId| target(&self.shared, observation, container, id);
         let all: Vec<_> = mains

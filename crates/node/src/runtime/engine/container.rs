@@ -9,14 +9,14 @@ use engine::container::{
 use super::convert;
 use crate::labels;
 use crate::runtime::{
-    self, Container, ContainerConfig, ContainerId, ContainerState, ContainerStatus, PodSandboxId,
+    self, Container, ContainerConfig, ContainerId, ContainerState, ContainerStatus, Error, PodSandboxId,
 };
 
 /// Bytes of output that are kept for the only one who gives a container input.
 const BACKLOG: u32 = 64 << 10;
 
 /// What the engine is told to make.
-pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> ContainerSpec {
+pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> Result<ContainerSpec, Error> {
     let ContainerConfig {
         pod,
         name,
@@ -38,13 +38,18 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> ContainerSpec
         security,
         read_only_rootfs,
         host_pid,
+        processes_of,
         ports,
         log_path,
         log_max_size,
     } = config;
     // Without it: the sandbox's, where the pod shares one.
-    let pid = if host_pid { NamespaceMode::Host } else { NamespaceMode::Default };
-    ContainerSpec {
+    let pid = match processes_of {
+        Some(other) => NamespaceMode::Container(convert::to_container_id(&other)?),
+        None if host_pid => NamespaceMode::Host,
+        None => NamespaceMode::Default,
+    };
+    Ok(ContainerSpec {
         name: Some(labels::container_name(&pod, &name, attempt)),
         labels: labels::of_container(&pod, &name, attempt),
         sandbox: Some(sandbox),
@@ -75,7 +80,7 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> ContainerSpec
         exposed_ports: ports.into_iter().map(convert::port).collect(),
         log: Some(LogOptions { path: Some(log_path), max_size: Some(log_max_size), ..LogOptions::default() }),
         ..ContainerSpec::default()
-    }
+    })
 }
 
 fn mount(mount: runtime::Mount) -> Mount {
@@ -189,7 +194,7 @@ mod tests {
     }
 
     fn made(config: ContainerConfig) -> ContainerSpec {
-        spec(config, SandboxId::parse(&"b".repeat(64)).expect("an id"))
+        spec(config, SandboxId::parse(&"b".repeat(64)).expect("an id")).expect("a spec")
     }
 
     #[test]
@@ -205,6 +210,16 @@ mod tests {
     #[test]
     fn an_image_s_health_check_is_not_run_in_a_pod() {
         assert_eq!(made(config()).healthcheck.map(|check| check.test), Some(HealthTest::Disabled));
+    }
+
+    #[test]
+    fn one_that_looks_into_another_is_among_its_processes() {
+        let other = "c".repeat(64);
+        let processes_of = Some(ContainerId(other.clone()));
+        let found = made(ContainerConfig { processes_of, host_pid: true, ..config() }).namespaces.pid;
+        assert_eq!(found, NamespaceMode::Container(engine::ContainerId::parse(&other).expect("an id")));
+        assert_eq!(made(ContainerConfig { host_pid: true, ..config() }).namespaces.pid, NamespaceMode::Host);
+        assert_eq!(made(config()).namespaces.pid, NamespaceMode::Default);
     }
 
     #[test]
