@@ -27,15 +27,12 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
-<<<<<<< HEAD
 #[path = "api/encryption.rs"]
 mod encryption;
-#[path = "api/every_kind.rs"]
-mod every_kind;
-=======
 #[path = "api/ephemeral.rs"]
 mod ephemeral;
->>>>>>> k1
+#[path = "api/every_kind.rs"]
+mod every_kind;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

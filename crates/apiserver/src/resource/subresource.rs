@@ -77,18 +77,17 @@ impl Subresource {
         Self::of(name, verbs, Does::Own(Arc::new(handler)))
     }
 
-<<<<<<< HEAD
     /// A part of the object, which is read with the whole of it and changed as its status is; what of it may
     /// change says [`Strategy::part_update`](super::Strategy::part_update), and what must hold
     /// [`Rules::part`](model::validate::Rules::part).
     pub fn part(name: &str) -> Self {
         Self::of(name, &PART, Does::Status)
-=======
+    }
+
     /// A subresource that reads the object and changes a piece of it: `put` puts what may change of a new form
     /// into the object as it is, and `rules` must hold of the change.
     pub fn piece(name: &str, put: fn(&Object, &mut Object), rules: impl Rules) -> Self {
         Self::of(name, &PART, Does::Piece(Arc::new(Piece { put, rules: Box::new(rules) })))
->>>>>>> k1
     }
 
     fn of(name: &str, verbs: &[Verb], does: Does) -> Self {

@@ -16,13 +16,8 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-<<<<<<< HEAD
-use crate::request::WriteOptions;
-use crate::resource::{Graceful, Resource, wants_differ};
-=======
 use crate::request::{Verb, WriteOptions};
 use crate::resource::{Graceful, Piece, Resource, wants_differ};
->>>>>>> k1
 use crate::storage::{self, Raced};
 
 /// How often a change is tried again after others were faster.
@@ -235,25 +230,18 @@ async fn prepare(
 
 /// The new form with what this part may not change as it was.
 fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
-<<<<<<< HEAD
     let resource = &*call.resource;
-=======
-    let resource = &call.resource;
->>>>>>> k1
     keep_identity(&mut new, old);
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
-<<<<<<< HEAD
         Part::Status => {
             return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
-=======
-        Part::Status => return resource.strategy.status_update(new, old),
+        }
         Part::Piece => {
             return phases::piece(call).map_or_else(|| old.clone(), |piece| with_piece(piece, new, old));
->>>>>>> k1
         }
         Part::Whole | Part::Scale | Part::Own => {}
     }

@@ -25,11 +25,8 @@ use crate::admission::{Along, MOST_ALONG, Operation, Write};
 use crate::allocation::TAKEN_AT_ONCE;
 use crate::call::Call;
 use crate::error::{Error, Result};
-<<<<<<< HEAD
-use crate::turns::Turn;
-=======
 use crate::resource::{Does, Piece};
->>>>>>> k1
+use crate::turns::Turn;
 
 /// The write as others see it.
 pub(super) fn write<'a>(
@@ -68,15 +65,9 @@ pub(super) async fn mutate(
     }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
-<<<<<<< HEAD
         (None, _) => strategy.admit_create(&write.context, object).await?,
         (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
-        (Some(_), Part::Status | Part::Own) => return Ok(()),
-=======
-        (None, _) => strategy.admit_create(&write.context, object).await,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await,
-        (Some(_), Part::Status | Part::Piece | Part::Own) => Ok(()),
->>>>>>> k1
+        (Some(_), Part::Status | Part::Piece | Part::Own) => return Ok(()),
     }
     // An object that begins with an empty status has the zeros of one, too.
     default(call, object);
@@ -98,15 +89,12 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-<<<<<<< HEAD
         (Some(old), Part::Status) => {
             model::validate::update_part(rules, write.subresource, object, old, scope)
-=======
-        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        }
         (Some(old), Part::Piece) => {
             let errors = |piece: &Piece| model::validate::update(&*piece.rules, object, old, scope);
             piece(call).map(errors).unwrap_or_default()
->>>>>>> k1
         }
         (Some(_), Part::Own) => Vec::new(),
     };
