@@ -22,7 +22,6 @@ use model::{Encoded, Object};
 use serde_json::json;
 use store::{Compare, KeyRange, Op, Put, Txn};
 
-use crate::admission::MOST_ALONG;
 use crate::cache;
 use crate::resource::{Resource, partition};
 use crate::state::State;
@@ -58,8 +57,8 @@ pub(crate) struct Holder {
 const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
 const PORTS: &str = "nodeports.gantry.dev/nodeports";
 /// How many things an object can take in one write. Each is a condition and a step of the transaction that
-/// the object is stored in; the object is one, its namespace another condition, and others may change along.
-pub(crate) const TAKEN_AT_ONCE: usize = store::OPERATION_LIMIT - 2 - MOST_ALONG;
+/// the object is stored in; the object is one, and its namespace another condition.
+pub(crate) const TAKEN_AT_ONCE: usize = store::OPERATION_LIMIT - 2;
 /// How many entries are written at once while repairing.
 const AT_ONCE: usize = 64;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
-use model::{GroupResource, GroupVersionKind, Object, Status};
+use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 
 use crate::admission::Along;
 use crate::authentication::token::{self, Bound};
@@ -198,6 +198,36 @@ impl Call {
             response.headers_mut().insert(header::CONTENT_TYPE, media_type);
         }
         response
+    }
+
+    /// The same request for an object of another resource of the same namespace: of the core group's `v1`.
+    pub fn about(&self, plural: &str, name: &str) -> Result<Self> {
+        let found = self.state.table.get("", "v1", plural);
+        let resource = found.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+        let mut call = self.of_object(&self.target.namespace, name);
+        plural.clone_into(&mut call.target.resource);
+        call.resource = resource;
+        Ok(call)
+    }
+
+    /// Whether the store takes writes, or why not.
+    pub async fn is_store_well(&self) -> Result<(), String> {
+        crate::paths::writable(&self.state).await
+    }
+
+    /// The answer with one object that is not stored.
+    pub fn answer_one(&self, object: &Object, warnings: &[String]) -> Response<Body> {
+        self.answer_object(StatusCode::OK, object, warnings)
+    }
+
+    /// The answer with a list of objects that are not stored.
+    pub fn answer_list(&self, objects: &[Object], warnings: &[String]) -> Response<Body> {
+        let partition = self.partition();
+        let stored = objects.iter().map(|object| {
+            let name = crate::state::object_name(object.namespace().unwrap_or_default(), object.name());
+            Arc::new(partition.stored(name, Encoded::encode(object), 0))
+        });
+        with_warnings(verbs::respond(self, stored.collect(), 0), warnings)
     }
 
     /// The objects of this resource.

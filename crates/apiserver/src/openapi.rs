@@ -37,6 +37,8 @@ pub struct Entry {
     pub plural: String,
     /// Whether its objects live in namespaces.
     pub namespaced: bool,
+    /// What can be done to its objects; everything where that is empty.
+    pub verbs: Vec<&'static str>,
     /// What is below its objects.
     pub subresources: Vec<SubresourceEntry>,
     /// What the fields are for, in words.

@@ -11,7 +11,7 @@ use model::Status;
 use serde_json::{Value, json};
 
 pub(crate) use discovery::Discovery;
-pub(crate) use health::Readiness;
+pub(crate) use health::{Readiness, writable};
 
 use crate::body::Body;
 use crate::call::json_response;

@@ -26,7 +26,6 @@ use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 
 use crate::openapi::{Describe, describe};
-use crate::request::Verb;
 use crate::table::{Column, Columns};
 
 pub use context::{Allocation, Context};
@@ -90,12 +89,12 @@ pub struct Resource {
     pub columns: Columns,
     /// Fields that objects can be selected by, besides name and namespace.
     pub selectable: Vec<Selectable>,
-    /// What a node's agent may do to the objects.
-    pub for_nodes: Vec<Verb>,
     /// What needs the request or other objects.
     pub strategy: Arc<dyn Strategy>,
     /// Objects that must always be there.
     pub permanent: Option<fn(&Installation) -> Vec<Permanent>>,
+    /// What is done instead where no objects are stored.
+    pub unstored: Option<Unstored>,
     pub(crate) storage: Storage,
 }
 
@@ -103,7 +102,14 @@ pub struct Resource {
 /// where it is changed.
 pub type Warnings = fn(&Object, Option<&Object>) -> Vec<String>;
 
-/// The verbs that every resource has.
+/// What a resource does of which no objects are stored.
+#[derive(Clone)]
+pub struct Unstored {
+    pub(crate) verbs: Vec<Verb>,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// The verbs that every resource has of which objects are stored.
 pub(crate) const VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -132,9 +138,9 @@ impl Resource {
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
-            for_nodes: Vec::new(),
             strategy: Arc::new(Plain),
             permanent: None,
+            unstored: None,
             storage: Storage::of(partition(&kind.group, plural)),
         }
     }
@@ -239,13 +245,6 @@ impl Resource {
         self
     }
 
-    /// A node's agent may do these things to the objects.
-    #[must_use]
-    pub fn nodes_may(mut self, verbs: &[Verb]) -> Self {
-        self.for_nodes.extend_from_slice(verbs);
-        self
-    }
-
     /// With this subresource.
     #[must_use]
     pub fn subresource(mut self, subresource: Subresource) -> Self {
@@ -259,6 +258,21 @@ impl Resource {
     pub fn permanent(mut self, objects: fn(&Installation) -> Vec<Permanent>) -> Self {
         self.permanent = Some(objects);
         self
+    }
+
+    /// No objects are stored: these verbs are all there are, and `handler` does what they ask.
+    #[must_use]
+    pub fn unstored(mut self, verbs: &[Verb], handler: impl Handler) -> Self {
+        self.unstored = Some(Unstored { verbs: verbs.to_vec(), handler: Arc::new(handler) });
+        self
+    }
+
+    /// What can be done to the objects, in the order in which discovery shows it.
+    pub(crate) fn verbs(&self) -> Vec<&'static str> {
+        match &self.unstored {
+            None => VERBS.to_vec(),
+            Some(unstored) => unstored.verbs.iter().map(|verb| verb.as_str()).collect(),
+        }
     }
 
     /// Group, version and kind.

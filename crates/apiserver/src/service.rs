@@ -268,6 +268,9 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
         return Err(Status::no_such_resource().into());
     }
     let allowed = if target.subresource.is_empty() {
+        if resource.unstored.as_ref().is_some_and(|unstored| !unstored.verbs.contains(&target.verb)) {
+            return Err(Status::method_not_allowed().into());
+        }
         match target.verb {
             Verb::Create => target.name.is_empty(),
             Verb::Update | Verb::Patch => !target.name.is_empty(),
@@ -281,6 +284,9 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
 }
 
 async fn dispatch(call: Call) -> Result<Response<Body>> {
+    if let Some(unstored) = call.resource.unstored.as_ref().filter(|_| call.target.subresource.is_empty()) {
+        return unstored.handler.clone().answer(call).await;
+    }
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
         None | Some(Does::Status) => verbs::handle(call).await,
         Some(Does::Scale) => Box::pin(scale::handle(&call)).await,

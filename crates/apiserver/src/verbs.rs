@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::request::Verb;
 
 pub(crate) use delete::{delete_along, delete_object};
-pub(crate) use list::wait_until_visible;
+pub(crate) use list::{respond_whole as respond, wait_until_visible};
 pub use modify::Modified;
 pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;

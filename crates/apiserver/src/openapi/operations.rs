@@ -69,6 +69,17 @@ pub(super) fn places(base: &str, entry: &Entry) -> Vec<Place> {
             operations: vec![everywhere],
         });
     }
+    // Of what is not stored only some can be done.
+    let can = |operation: &Operation| match operation.action {
+        _ if entry.verbs.is_empty() => true,
+        "post" => entry.verbs.contains(&"create"),
+        "put" => entry.verbs.contains(&"update"),
+        action => entry.verbs.contains(&action),
+    };
+    for place in &mut places {
+        place.operations.retain(can);
+    }
+    places.retain(|place| !place.operations.is_empty());
     for subresource in &entry.subresources {
         let kind = subresource.kind.clone().unwrap_or_else(|| entry.kind.clone());
         let operations = subresource.verbs.iter().filter_map(|verb| {

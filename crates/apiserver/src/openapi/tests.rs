@@ -20,6 +20,7 @@ fn entry(group: &str, kind: &str, plural: &str) -> Entry {
     ];
     let description = Some(describe::<k8s_openapi::api::core::v1::Pod> as Describe);
     Entry {
+        verbs: Vec::new(),
         kind,
         plural: plural.into(),
         namespaced: true,

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::call::json_response;
 use crate::error::{Error, Result};
 use crate::negotiate::accepted;
-use crate::resource::{Entries, VERBS};
+use crate::resource::Entries;
 use crate::review::REVIEWS;
 use crate::state::State;
 
@@ -154,7 +154,7 @@ fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
             plural: resource.plural.clone(),
             singular: resource.singular.clone(),
             namespaced: resource.namespaced,
-            verbs: VERBS.to_vec(),
+            verbs: resource.verbs(),
             short_names: resource.short_names.clone(),
             categories: resource.categories.clone(),
             subresources: subresources.collect(),

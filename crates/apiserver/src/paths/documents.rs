@@ -81,6 +81,7 @@ fn entry(resource: &Resource) -> Entry {
         kind: resource.gvk(),
         plural: resource.plural.clone(),
         namespaced: resource.namespaced,
+        verbs: resource.verbs(),
         subresources: subresources.collect(),
         description: resource.description,
         schema: resource.schema.clone(),

@@ -99,7 +99,8 @@ pub(super) async fn answer(state: &State, segments: &[&str], query: &Query) -> R
     text(StatusCode::OK, "ok".to_owned())
 }
 
-async fn writable(state: &State) -> Writable {
+/// Whether the store takes writes.
+pub(crate) async fn writable(state: &State) -> Writable {
     let store = state.store.clone();
     let ask = async move {
         match store.status().await {

@@ -90,6 +90,11 @@ pub(crate) async fn wait_until_visible(state: &State, version: u64) -> Result<()
     state.cache.wait_for(version).await.map_err(|current| Error::too_large_version(version, current))
 }
 
+/// The answer with a list that is whole.
+pub(crate) fn respond_whole(call: &Call, objects: Vec<Arc<Stored>>, revision: u64) -> Response<Body> {
+    respond(call, objects, revision, None)
+}
+
 /// The answer with a list of objects.
 pub(super) fn respond(
     call: &Call,

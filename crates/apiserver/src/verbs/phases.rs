@@ -22,6 +22,7 @@ use model::{Object, Status};
 
 use super::Part;
 use crate::admission::{Along, MOST_ALONG, Operation, Write};
+use crate::allocation::TAKEN_AT_ONCE;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::turns::Turn;
@@ -144,8 +145,14 @@ pub(super) async fn accompany(call: &Call, write: &Write<'_>, object: &Object) -
     for other in others() {
         along.extend(other.along(write, object)?);
     }
-    if along.len() > MOST_ALONG {
-        let why = format!("more than {MOST_ALONG} other objects would have to change along with it");
+    // What it takes that nobody else may have is in the same transaction.
+    let takes = call.resource.strategy.claims(object).len();
+    if along.len() > MOST_ALONG || along.len() + takes > TAKEN_AT_ONCE {
+        let why = format!(
+            "too much would have to change along with it: {} other objects, where there is room for {}",
+            along.len(),
+            MOST_ALONG.min(TAKEN_AT_ONCE.saturating_sub(takes))
+        );
         return Err(write.context.forbidden(object, why));
     }
     Ok(Accompanied { along, _turn: Some(turn) })

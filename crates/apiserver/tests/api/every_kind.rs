@@ -98,7 +98,9 @@ impl Kind<'_> {
             assert_eq!(told["metadata"]["labels"]["apply"], "yes", "a status is all that is changed");
             assert_eq!(self.json("GET", &path, "", &Value::Null).await, told);
         }
-        self.json("DELETE", &self.path(), "", &Value::Null).await;
+        // Jobs and ReplicationControllers leave their pods behind where nothing is said.
+        let path = format!("{}?propagationPolicy=Background", self.path());
+        self.json("DELETE", &path, "", &Value::Null).await;
         let (modified, deleted) = (format!("MODIFIED {}", self.name()), format!("DELETED {}", self.name()));
         let (code, ..) = self.send("GET", &self.path(), JSON, "", Bytes::new()).await;
         if code == 200 {
@@ -223,7 +225,7 @@ async fn told(watch: &mut Watch) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_does_what_all_do() {
     let cluster = Cluster::start().await;
-    for resource in kinds::all() {
+    for resource in kinds::all().into_iter().filter(|kind| kind.unstored.is_none()) {
         let object = minimal::object(&resource);
         let root = if resource.group.is_empty() { "/api" } else { "/apis" };
         let scope = if resource.namespaced { "/namespaces/default" } else { "" };

@@ -41,7 +41,13 @@ impl Admission for ResourceQuota {
     }
 
     fn takes_turns(&self, write: &Write<'_>) -> bool {
-        is_charged(write) && write.context.count(&quotas(), write.context.namespace()) > 0
+        let resource = write.context.resource();
+        let kind = Kind::of(&resource.group, &resource.plural);
+        let counts = |quota: &Object| {
+            let hard = quota.get(&["status", "hard"]).and_then(Value::as_object);
+            hard.is_some_and(|hard| hard.keys().any(|name| kind.counts(name)))
+        };
+        is_charged(write) && write.context.list(&quotas(), write.context.namespace()).iter().any(counts)
     }
 
     fn along(&self, write: &Write<'_>, object: &Object) -> Result<Vec<Along>> {

@@ -102,6 +102,18 @@ async fn claims_and_volumes_are_held_and_grow_where_their_class_lets_them() {
         cluster.made("/api/v1/persistentvolumes", json!({"metadata": {"name": "v"}, "spec": volume})).await;
     assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
     assert_eq!(made["status"]["phase"], "Pending");
+    // A status says since when it is what it is, and a time that its writer gives stays.
+    let status = "/api/v1/persistentvolumes/v/status";
+    for (patch, told) in [
+        (json!({"phase": "Available", "lastPhaseTransitionTime": "2001-02-03T04:05:06Z"}), true),
+        (json!({"message": "as before"}), true),
+        (json!({"phase": "Bound"}), false),
+    ] {
+        let changed = cluster.send("PATCH", status, json!({"status": patch})).await;
+        let since = &changed.body["status"]["lastPhaseTransitionTime"];
+        assert_eq!(since == "2001-02-03T04:05:06Z", told, "{changed:?}");
+        assert!(since.is_string(), "{changed:?}");
+    }
 
     let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
     assert_eq!(cluster.send("PATCH", &format!("{claims}/c/status"), bound).await.code, 200);

@@ -113,3 +113,41 @@ async fn controllers_scale_and_templates_count_their_changes() {
     let made = cluster.made(claims, json!({"metadata": {"name": "c"}, "spec": spec})).await;
     assert_eq!((&made["spec"]["dataSourceRef"], &made["status"]["phase"]), (&source, &json!("Pending")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_does_what_it_says_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
+    cluster.made("/api/v1/namespaces/default/pods", pod).await;
+    let bindings = "/api/v1/namespaces/default/bindings";
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let answer = cluster.send("POST", bindings, binding.clone()).await;
+    assert_eq!((answer.code, &answer.body["status"]), (201, &json!("Success")), "{answer:?}");
+    let pod = cluster.get("/api/v1/namespaces/default/pods/p").await;
+    assert_eq!(pod["spec"]["nodeName"], "n");
+    assert_eq!(cluster.send("POST", bindings, binding).await.code, 409, "it is bound");
+    assert_eq!(cluster.send("GET", bindings, Value::Null).await.code, 405);
+
+    let statuses = "/api/v1/componentstatuses";
+    let listed = cluster.send("GET", statuses, Value::Null).await;
+    assert!(listed.warnings[0].contains("v1 ComponentStatus is deprecated in v1.19+"), "{listed:?}");
+    let store = &listed.body["items"][0];
+    assert_eq!(
+        store["conditions"],
+        json!([{"type": "Healthy", "status": "True", "message": "ok"}]),
+        "{listed:?}"
+    );
+    assert_eq!(cluster.get(&format!("{statuses}/etcd-0")).await["kind"], "ComponentStatus");
+    assert_eq!(cluster.send("GET", &format!("{statuses}/other"), Value::Null).await.code, 404);
+    assert_eq!(cluster.send("POST", statuses, json!({"metadata": {"name": "x"}})).await.code, 405);
+
+    let core = cluster.get("/api/v1").await;
+    let verbs = |name: &str| {
+        let all = core["resources"].as_array().expect("a list");
+        all.iter().find(|one| one["name"] == name).expect("it is served")["verbs"].clone()
+    };
+    assert_eq!((verbs("bindings"), verbs("componentstatuses")), (json!(["create"]), json!(["get", "list"])));
+    let document = cluster.get("/openapi/v3/api/v1").await;
+    let path = &document["paths"]["/api/v1/componentstatuses"];
+    assert!(path.get("get").is_some() && path.get("post").is_none(), "{path}");
+}

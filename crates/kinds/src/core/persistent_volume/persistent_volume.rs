@@ -48,6 +48,20 @@ impl Strategy for PersistentVolumes {
         object.set(&["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
         at_once(Ok(()))
     }
+
+    fn part_update(&self, context: &Context<'_>, _: &str, new: Object, old: &Object) -> Object {
+        const SINCE: [&str; 2] = ["status", "lastPhaseTransitionTime"];
+        let mut new = self.status_update(new, old);
+        let phase = ["status", "phase"];
+        if new.get(&phase) == old.get(&phase) {
+            return new;
+        }
+        // A time that the writer gives is not changed, unless it is the old one.
+        if new.get(&SINCE).is_none() || new.get(&SINCE) == old.get(&SINCE) {
+            new.set(&SINCE, model::time::format(context.now()));
+        }
+        new
+    }
 }
 
 fn defaults(fields: &mut Fields) {

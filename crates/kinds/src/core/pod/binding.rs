@@ -5,7 +5,7 @@ use http::Response;
 use model::{GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
 
-pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
+pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
     let options = call.write_options()?;
     let binding = call.decode_as(&GroupVersionKind::new("", "v1", "Binding"))?;
     let node = binding.get_str(&["target", "name"]).unwrap_or_default().to_owned();
