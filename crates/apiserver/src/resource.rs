@@ -90,8 +90,6 @@ pub struct Resource {
     pub columns: Columns,
     /// Fields that objects can be selected by, besides name and namespace.
     pub selectable: Vec<Selectable>,
-    /// What a node's agent may do to the objects.
-    pub for_nodes: Vec<Verb>,
     /// What needs the request or other objects.
     pub strategy: Arc<dyn Strategy>,
     /// Objects that must always be there.
@@ -141,7 +139,6 @@ impl Resource {
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
-            for_nodes: Vec::new(),
             strategy: Arc::new(Plain),
             permanent: None,
             unstored: None,
@@ -246,13 +243,6 @@ impl Resource {
     #[must_use]
     pub fn selectable(mut self, fields: impl IntoIterator<Item = Selectable>) -> Self {
         self.selectable.extend(fields);
-        self
-    }
-
-    /// A node's agent may do these things to the objects.
-    #[must_use]
-    pub fn nodes_may(mut self, verbs: &[Verb]) -> Self {
-        self.for_nodes.extend_from_slice(verbs);
         self
     }
 

@@ -6,6 +6,7 @@ mod support;
 use apiserver::pki::check_certificates;
 use client::{Api, DeleteOptions};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use serde_json::{Value, json};
 use support::{Cluster, object};
 use testkit::wait_until_async;
@@ -74,4 +75,35 @@ async fn what_was_approved_is_signed_by_who_it_is_for() {
     let others = api.get("others").await.expect("it is there");
     assert!(certificate(&others).is_none() && told(&others, "Failed").is_none(), "{others:?}");
     api.delete("client", &DeleteOptions::default()).await.expect("delete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nodes_ask_for_is_approved_where_whoever_asks_may() {
+    let cluster = Cluster::start().await;
+    let role: ClusterRole = object(json!({
+        "metadata": {"name": "asks"},
+        "rules": [{"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests"], "verbs": ["*"]}],
+    }));
+    Api::all(&cluster.steady).create(&role).await.expect("a role");
+    let nodes = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
+    for (name, role, users) in [("asks", "asks", &["boot", "eve"][..]), ("nodes", nodes, &["boot"])] {
+        let kind = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+        let users: Vec<_> = users.iter().map(|user| kind("User", user)).collect();
+        let binding: ClusterRoleBinding = object(json!({
+            "metadata": {"name": name},
+            "roleRef": kind("ClusterRole", role),
+            "subjects": users,
+        }));
+        Api::all(&cluster.steady).create(&binding).await.expect("a binding");
+    }
+    for user in ["eve", "boot"] {
+        let api = Api::<CertificateSigningRequest>::all(&cluster.of(user));
+        make(&api, user, json!({"signerName": "kubernetes.io/kube-apiserver-client-kubelet"})).await;
+    }
+    let api = Api::<CertificateSigningRequest>::all(&cluster.steady);
+    let signed = until(&api, "boot", |request| certificate(request).is_some()).await;
+    let why = "Auto approving kubelet client certificate after SubjectAccessReview.";
+    assert_eq!(told(&signed, "Approved").as_deref(), Some(why));
+    let other = api.get("eve").await.expect("it is there");
+    assert!(other.status.is_none_or(|status| status.conditions.is_none_or(|told| told.is_empty())));
 }

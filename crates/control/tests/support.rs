@@ -70,6 +70,12 @@ impl Cluster {
         cluster
     }
 
+    /// A client of somebody else.
+    pub fn of(&self, user: &str) -> Client {
+        let identity = Identity::new(user, [apiserver::AUTHENTICATED]);
+        Client::new(Late { identity, ..self.late.clone() })
+    }
+
     /// Starts controllers that know nothing yet.
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());

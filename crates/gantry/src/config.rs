@@ -227,6 +227,8 @@ pub(crate) struct Config {
     pub(crate) reserves: node::Reserves,
     /// Kernel parameters that pods may set besides the safe ones.
     pub(crate) allowed_sysctls: node::AllowedSysctls,
+    /// The file of users' tokens, if there is one.
+    pub(crate) token_file: Option<PathBuf>,
     /// The log filter.
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
@@ -280,6 +282,10 @@ impl Config {
                 kube: read.told("kube-reserved")?,
             },
             allowed_sysctls: read.told("allowed-unsafe-sysctls")?,
+            token_file: match read.raw("token-auth-file").0.as_str() {
+                "" => None,
+                _ => Some(read.directory("token-auth-file")?),
+            },
             log: read.raw("log").0,
             origins: Vec::new(),
         };

@@ -291,12 +291,21 @@ fn api_config(
         cluster_domain: config.cluster_domain.clone(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
+        fixed_tokens: fixed_tokens(config)?,
         authorization: kinds::authorization(),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))
     })
+}
+
+/// The tokens of users that a file names.
+fn fixed_tokens(config: &Config) -> anyhow::Result<apiserver::FixedTokens> {
+    let Some(path) = &config.token_file else { return Ok(apiserver::FixedTokens::default()) };
+    let text = in_place(|| std::fs::read_to_string(path));
+    let text = text.with_context(|| format!("read the tokens in {}", path.display()))?;
+    apiserver::FixedTokens::parse(&text).with_context(|| format!("read the tokens in {}", path.display()))
 }
 
 fn node_config(config: &Config) -> node::Config {

@@ -119,10 +119,25 @@ async fn all_that_the_file_says_is_served() {
     let count = cluster.ok("GET", &format!("{collection}/web/count"), "", Value::Null).await;
     assert_eq!(count["letters"], 2);
 
-    // What nodes may do.
-    let node = Identity::node("n1");
-    assert_eq!(cluster.as_identity("GET", &format!("{collection}/web"), &node).await, 200);
-    assert_eq!(cluster.as_identity("DELETE", &format!("{collection}/web"), &node).await, 403);
+    // Who may, roles say.
+    let (jane, json_type) = (Identity::new("jane", ["x"]), "application/json");
+    let path = format!("{collection}/web");
+    assert_eq!(cluster.as_identity("GET", &path, &jane).await, 403);
+    let (roles, group) = ("/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io");
+    let plural = collection.rsplit('/').next().expect("a plural");
+    let role = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": "reader"},
+        "rules": [{"apiGroups": ["*"], "resources": [plural], "verbs": ["get"]}],
+    });
+    cluster.ok("POST", &format!("{roles}/clusterroles"), json_type, role).await;
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"kind": "User", "name": "jane"}],
+    });
+    cluster.ok("POST", &format!("{roles}/clusterrolebindings"), json_type, binding).await;
+    assert_eq!(cluster.as_identity("GET", &path, &jane).await, 200);
+    assert_eq!(cluster.as_identity("DELETE", &path, &jane).await, 403);
 
     // What `kubectl explain` reads.
     let document = cluster.ok("GET", "/openapi/v3/apis/coordination.k8s.io/v1beta1", "", Value::Null).await;

@@ -19,6 +19,10 @@ const PROTOCOL: &[(&str, &str, &str)] = &[
     ("crates/apiserver/src/authentication/token.rs", "serviceaccounts", "a token names an account"),
     ("crates/apiserver/src/authentication/token.rs", "pods", "a token may be bound to a pod"),
     ("crates/apiserver/src/authentication/token.rs", "secrets", "a token may be bound to a secret"),
+    ("crates/apiserver/src/authentication/token.rs", "nodes", "a token may be bound to a node"),
+    ("crates/apiserver/src/authentication/bootstrap.rs", "secrets", "a bootstrap token is a secret"),
+    ("crates/apiserver/src/impersonation.rs", "serviceaccounts", "an account can be impersonated"),
+    ("crates/apiserver/src/impersonation.rs", "nodes", "a node can be impersonated"),
     ("crates/model/src/validate/metadata.rs", "Event", "events own nothing"),
 ];
 

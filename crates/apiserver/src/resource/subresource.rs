@@ -25,8 +25,6 @@ pub struct Subresource {
     pub description: Option<Describe>,
     /// Its verbs, in the order in which discovery shows them.
     pub verbs: Vec<Verb>,
-    /// What a node's agent may do.
-    pub for_nodes: Vec<Verb>,
     /// Whether it is a conversation, which lasts, not one answer.
     pub is_stream: bool,
     pub(crate) does: Does,
@@ -81,7 +79,6 @@ impl Subresource {
             kind: None,
             description: None,
             verbs: verbs.to_vec(),
-            for_nodes: Vec::new(),
             is_stream: false,
             does,
         }
@@ -108,13 +105,6 @@ impl Subresource {
         self.is_stream = true;
         self
     }
-
-    /// A node's agent may do this.
-    #[must_use]
-    pub fn nodes_may(mut self, verbs: &[Verb]) -> Self {
-        self.for_nodes.extend_from_slice(verbs);
-        self
-    }
 }
 
 impl Resource {
@@ -122,13 +112,6 @@ impl Resource {
     #[must_use]
     pub fn status(self) -> Self {
         self.subresource(Subresource::of("status", &PART, Does::Status))
-    }
-
-    /// With a status that a node's agent may change.
-    #[must_use]
-    pub fn status_by_nodes(self) -> Self {
-        let status = Subresource::of("status", &PART, Does::Status);
-        self.subresource(status.nodes_may(&Verb::READ).nodes_may(&[Verb::Create, Verb::Update, Verb::Patch]))
     }
 
     /// With a number of replicas, which can be read and changed as a `Scale`.

@@ -170,6 +170,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "token-auth-file",
+        value_name: "PATH",
+        help: "Tokens of users of the Kubernetes API, one a line: `token,user,uid,\"group,group\"`; read at the start",
+        default: Default::Text(""),
+    },
+    Key {
         name: "log",
         value_name: "FILTER",
         help: "What the daemon logs, for example `info` or `info,net=debug`",

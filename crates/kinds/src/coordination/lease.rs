@@ -5,7 +5,6 @@
 //! or an old leader would be leader again.
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
 use base::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -25,8 +24,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object))
         .made_by_update()
         .columns(COLUMNS, cells)
-        .nodes_may(&Verb::READ)
-        .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete])
         .passing(is_heartbeat)
 }
 

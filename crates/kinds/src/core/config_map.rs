@@ -1,7 +1,6 @@
 //! ConfigMaps.
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
 use apiserver::table::{AGE, Column, NAME, age, text};
 use base::Timestamp;
@@ -18,7 +17,6 @@ pub(crate) fn resource() -> Resource {
         .short(&["cm"])
         .rules(Functions::of(object).change(change))
         .columns(COLUMNS, cells)
-        .nodes_may(&Verb::READ)
         .permanent(permanent)
 }
 

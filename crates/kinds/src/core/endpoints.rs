@@ -1,7 +1,6 @@
 //! Endpoints: what controllers write about services, in the old form.
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
 use apiserver::table::{AGE, Column, NAME, NONE, age, text};
 use base::Timestamp;
@@ -25,7 +24,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object))
         .made_by_update()
         .columns(COLUMNS, cells)
-        .nodes_may(&Verb::READ)
         .permanent(permanent)
 }
 

@@ -1,7 +1,6 @@
 //! Events in the form of the core group, which is the one that is stored.
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use k8s_openapi::api::core::v1::Event;
 use model::validate::Functions;
 
@@ -14,7 +13,6 @@ pub(crate) fn resource() -> Resource {
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))
-        .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .kept_for(LIFETIME)
         .stored_as(conversion())
 }

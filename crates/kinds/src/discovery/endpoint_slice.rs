@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
 use apiserver::table::{AGE, Column, NAME, age, text};
 use base::Timestamp;
@@ -26,7 +25,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).change(change))
         .columns(COLUMNS, cells)
-        .nodes_may(&Verb::READ)
         .permanent(permanent)
 }
 

@@ -1,7 +1,6 @@
 //! Events in the form of events.k8s.io. They are stored as those of the core group.
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use k8s_openapi::api::events::v1::Event;
 use model::validate::Functions;
 
@@ -13,7 +12,6 @@ pub(crate) fn resource() -> Resource {
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))
-        .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .kept_for(LIFETIME)
         .stored_as(conversion())
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
 use base::Timestamp;
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -16,10 +15,7 @@ use serde_json::{Value, json};
 use crate::pod_spec::{resources, rules};
 
 pub(crate) fn resource() -> Resource {
-    Resource::of::<RuntimeClass>()
-        .rules(Functions::of(object).change(change))
-        .nodes_may(&Verb::READ)
-        .columns(COLUMNS, cells)
+    Resource::of::<RuntimeClass>().rules(Functions::of(object).change(change)).columns(COLUMNS, cells)
 }
 
 const COLUMNS: &[Column] = &[NAME, text("Handler", "What the node calls it."), AGE];

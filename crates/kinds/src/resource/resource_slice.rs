@@ -1,6 +1,5 @@
 //! ResourceSlices: the devices that a driver has in a pool.
 
-use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
 use apiserver::{Admitting, Context, Resource, Strategy, at_once};
 use base::Timestamp;
@@ -19,7 +18,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object).change(device::slice::change))
         .without_effect("no device is given to pods")
         .selectable(["spec.nodeName", "spec.driver"].map(Selectable::text))
-        .nodes_may(&Verb::READ)
         .columns(COLUMNS, cells)
         .strategy(Slices)
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use apiserver::Resource;
-use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, integer};
 use base::Timestamp;
 use k8s_openapi::api::storage::v1::CSINode;
@@ -18,7 +17,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).change(change))
         .without_effect("no volume is made or mounted by a driver")
-        .nodes_may(&Verb::READ)
         .columns(COLUMNS, cells)
 }
 

@@ -23,7 +23,6 @@ pub(crate) fn resource() -> Resource {
         .columns(COLUMNS, cells)
         .selectable([Selectable::by("lease", |object| lease(object).into())])
         .subresource(Subresource::new("count", &[Verb::Get], count))
-        .nodes_may(&Verb::READ)
         .permanent(|_| {
             vec![Permanent::Made(json!({
                 "metadata": {"name": "always", "namespace": "kube-system"},

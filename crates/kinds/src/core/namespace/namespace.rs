@@ -30,7 +30,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object).name(dns1123_label).status(status))
         .columns(COLUMNS, cells)
         .selectable([Selectable::text("status.phase")])
-        .nodes_may(&Verb::READ)
         .permanent(|_| {
             PERMANENT.iter().map(|name| Permanent::Made(json!({"metadata": {"name": name}}))).collect()
         })

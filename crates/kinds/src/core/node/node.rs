@@ -3,7 +3,6 @@
 mod columns;
 mod rules;
 
-use apiserver::request::Verb;
 use apiserver::{Resource, Strategy};
 use k8s_openapi::api::core::v1::Node;
 use model::default::{Fields, inside};
@@ -15,13 +14,11 @@ use crate::amounts::round_up;
 pub(crate) fn resource() -> Resource {
     Resource::of::<Node>()
         .short(&["no"])
-        .status_by_nodes()
+        .status()
         .defaults(defaults)
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .columns(columns::COLUMNS, columns::cells)
         .selectable([Selectable::flag("spec.unschedulable")])
-        .nodes_may(&Verb::READ)
-        .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .strategy(Nodes)
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn resource() -> Resource {
     let mut resource = Resource::of::<Pod>()
         .short(&["po"])
         .category("all")
-        .status_by_nodes()
+        .status()
         .subresource(
             Subresource::new("attach", &both, streams::attach).kind(options("PodAttachOptions")).stream(),
         )
@@ -69,8 +69,6 @@ pub(crate) fn resource() -> Resource {
         )
         .warnings(of_pod)
         .selectable(selectable())
-        .nodes_may(&Verb::READ)
-        .nodes_may(&[Verb::Create, Verb::Delete])
         .strategy(Pods);
     resource.columns = Columns::new(columns::COLUMNS, columns::cells).conditions(columns::conditions);
     resource

@@ -2,7 +2,6 @@
 
 mod rules;
 
-use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
 use apiserver::{Admitting, Context, Resource, Strategy, at_once};
 use base::Timestamp;
@@ -23,7 +22,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).change(rules::change))
         .columns(COLUMNS, cells)
         .selectable([Selectable::text("type")])
-        .nodes_may(&Verb::READ)
         .strategy(Secrets)
 }
 

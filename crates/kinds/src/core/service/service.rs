@@ -9,7 +9,6 @@ mod warnings;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
 use apiserver::{
     Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, Subresource, at_once,
@@ -40,7 +39,6 @@ pub(crate) fn resource() -> Resource {
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(["spec.clusterIP", "spec.type"].map(Selectable::text))
-        .nodes_may(&Verb::READ)
         .permanent(permanent)
         .strategy(Services)
 }

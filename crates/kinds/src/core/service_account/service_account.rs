@@ -13,11 +13,7 @@ use serde_json::Value;
 
 pub(crate) fn resource() -> Resource {
     let token = Subresource::new("token", &[Verb::Create], token::handle).taking::<TokenRequest>();
-    Resource::of::<ServiceAccount>()
-        .short(&["sa"])
-        .columns(COLUMNS, cells)
-        .nodes_may(&Verb::READ)
-        .subresource(token.nodes_may(&[Verb::Create]))
+    Resource::of::<ServiceAccount>().short(&["sa"]).columns(COLUMNS, cells).subresource(token)
 }
 
 const COLUMNS: &[Column] = &[NAME, integer("Secrets", "How many secrets it may use."), AGE];
