@@ -7,6 +7,11 @@ pub fn protobuf(body: &[u8]) -> Option<Value> {
     crate::protobuf::document(body).ok()
 }
 
+/// A document as a body of protobuf, where its kind has that form.
+pub fn as_protobuf(document: &Value) -> Option<Vec<u8>> {
+    crate::protobuf::encode::document(document)
+}
+
 /// The document in a body of YAML.
 pub fn yaml(body: &[u8]) -> Option<Value> {
     crate::decode::fuzz_yaml(body)

@@ -1,4 +1,4 @@
-//! Bodies of protobuf, as kubectl sends them.
+//! Bodies of protobuf, as kubectl sends them, and as they are given back.
 
 use crate::{Shape, Target};
 
@@ -17,6 +17,12 @@ fn read(body: &[u8]) -> bool {
     // Whatever comes of it is a document that JSON can say.
     let text = serde_json::to_vec(&document).expect("a document prints");
     assert!(text.len() < (64 << 10) + body.len() * 64, "{} bytes became {}", body.len(), text.len());
+    // Said in protobuf once more it is a document, which is said in the same bytes.
+    if let Some(again) = apiserver::fuzzing::as_protobuf(&document) {
+        assert!(again.len() < (4 << 10) + text.len() * 4, "{} bytes became {}", text.len(), again.len());
+        let document = apiserver::fuzzing::protobuf(&again).expect("what is written can be read");
+        assert_eq!(apiserver::fuzzing::as_protobuf(&document).as_ref(), Some(&again));
+    }
     true
 }
 
