@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::request::{Verb, WriteOptions};
+use crate::request::WriteOptions;
 use crate::resource::{Graceful, Piece, Resource, wants_differ};
 use crate::storage::{self, Raced};
 
