@@ -26,6 +26,7 @@ use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 
 use crate::openapi::{Describe, describe};
+use crate::request::Verb;
 use crate::table::{Column, Columns};
 
 pub use context::{Allocation, Context};
