@@ -23,6 +23,8 @@ const PROTOCOL: &[(&str, &str, &str)] = &[
     ("crates/apiserver/src/authentication/bootstrap.rs", "secrets", "a bootstrap token is a secret"),
     ("crates/apiserver/src/impersonation.rs", "serviceaccounts", "an account can be impersonated"),
     ("crates/apiserver/src/impersonation.rs", "nodes", "a node can be impersonated"),
+    ("crates/apiserver/src/allocation.rs", "IPAddress", "an address that is taken is told as one"),
+    ("crates/apiserver/src/protobuf/encode.rs", "Namespace", "the metadata of all kinds has one type"),
     ("crates/model/src/validate/metadata.rs", "Event", "events own nothing"),
 ];
 
