@@ -138,6 +138,11 @@ impl Cache {
         }
     }
 
+    /// The partition of that name, if there is one.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<Partition>> {
+        self.partitions.read().get(name).cloned()
+    }
+
     /// The partition of a stored resource, for example `core/pods`; made if it is new.
     pub(crate) fn partition(&self, name: &str) -> Arc<Partition> {
         if let Some(partition) = self.partitions.read().get(name) {

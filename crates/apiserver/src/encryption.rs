@@ -125,6 +125,14 @@ impl Seal for Encryption {
         self.rules.iter().flat_map(|rule| &rule.resources).map(Pattern::keys).collect()
     }
 
+    fn form(&self) -> Bytes {
+        let forms = self.rules.iter().map(|rule| {
+            let writes = rule.providers.first().map(Provider::form).unwrap_or_default();
+            format!("{:?} {writes}\n", rule.resources)
+        });
+        Bytes::from(forms.collect::<String>())
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         self.rule(key).is_some()
     }

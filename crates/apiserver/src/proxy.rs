@@ -325,7 +325,9 @@ fn moved(prefix: &str, query: Option<&str>) -> Result<Response<Body>> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    let location = HeaderValue::from_str(&format!("{prefix}/{query}")).map_err(malformed)?;
+    // With two slashes at its beginning it would name a host.
+    let prefix = prefix.trim_start_matches('/');
+    let location = HeaderValue::from_str(&format!("/{prefix}/{query}")).map_err(malformed)?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }

@@ -260,11 +260,8 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
     if !target.subresource.is_empty() && !resource.has_subresource(&target.subresource) {
         return Err(Status::no_such_resource().into());
     }
-    if !target.name.is_empty()
-        && resource.namespaced
-        && target.namespace.is_empty()
-        && target.verb != Verb::Watch
-    {
+    // Of the form of before too (`/watch/`): a name alone names nothing, and who asks for all asks without one.
+    if !target.name.is_empty() && resource.namespaced && target.namespace.is_empty() {
         return Err(Status::no_such_resource().into());
     }
     let allowed = if target.subresource.is_empty() {

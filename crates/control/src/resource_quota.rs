@@ -39,7 +39,9 @@ pub(crate) async fn run(context: Context) {
 /// Whether there may be more left after a change: something has gone, or asks for less.
 fn gives_back(kind: &ResourceKind, change: &Change<Partial>) -> bool {
     let shrinks = kind.group.is_empty() && matches!(&*kind.plural, "services" | "persistentvolumeclaims");
-    change.is_deletion() || shrinks && change.old().is_some()
+    // Events are counted by nobody, and go by themselves all the time.
+    let is_deletion = change.is_deletion() && kind.plural != "events";
+    is_deletion || shrinks && change.old().is_some()
 }
 
 struct Reconciler {
@@ -60,7 +62,12 @@ impl Due {
         let Some(namespace) = namespace else { return Vec::new() };
         let keys: Vec<ObjectKey> =
             self.quotas.list_namespace(namespace).iter().map(|quota| quota.key()).collect();
-        self.counted.lock().retain(|key, _| !keys.contains(key));
+        if !keys.is_empty() {
+            let mut counted = self.counted.lock();
+            for key in &keys {
+                counted.remove(key);
+            }
+        }
         keys
     }
 }

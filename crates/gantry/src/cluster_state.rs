@@ -1,6 +1,7 @@
 //! Where the cluster's state is: in the root, or in etcd.
 
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::config::{Config, Etcd as Elsewhere};
 /// How long etcd is to keep what is superseded, as kube-apiserver has it.
 const HISTORY: Duration = Duration::from_secs(300);
 
-/// Opens the store that the configuration names; Secrets are encrypted in it.
+/// Opens the store that the configuration names. Secrets are encrypted in it, in etcd where a configuration says so.
 pub(crate) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -26,22 +27,35 @@ pub(crate) async fn open(
     let store = open_plain(config, clock).await?;
     let (path, own) = match &config.encryption {
         Some(path) => (path.clone(), false),
+        // Each server would have a key of its own, and read no other's Secrets.
+        None if store.is_shared() => return Ok(store),
         None => (config.root.join("encryption").join("config.yaml"), true),
     };
     let shown = path.display().to_string();
     let encryption = Threads::new(1).run(move || encryption(&path, own, random)).await;
     let encryption = encryption.with_context(|| format!("use the encryption configuration {shown}"))?;
     let sealed = Sealed::new(store, Arc::new(encryption));
-    let renewed = sealed.renew().await.with_context(|| format!("encrypt the store as {shown} says"))?;
-    if renewed > 0 {
-        tracing::info!(objects = renewed, configuration = shown, "encrypted objects anew");
+    match sealed.renew().await {
+        Ok(0) => {}
+        Ok(objects) => tracing::info!(objects, configuration = shown, "encrypted objects anew"),
+        // Else nothing could be deleted that makes space. The next start goes on.
+        Err(error @ store::Error::DiskFull { .. }) => {
+            tracing::warn!(%error, configuration = shown, "objects may be on disk in another form than this says");
+        }
+        Err(error) => return Err(error).with_context(|| format!("encrypt the store as {shown} says")),
+    }
+    let before = config.root.join("store").join("log.format-1");
+    if before.exists() {
+        tracing::warn!(path = %before.display(), "the log of an earlier version has Secrets in clear: remove it");
     }
     Ok(Arc::new(sealed))
 }
 
 /// Reads the encryption configuration; makes the installation's own, with a new key, where there is none.
 fn encryption(path: &Path, own: bool, random: Arc<dyn Random>) -> anyhow::Result<Encryption> {
-    if own && !path.exists() {
+    // A link that leads nowhere, to keys that are not mounted for example, is no reason to make others.
+    let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if own && is_absent {
         let directory = path.parent().context("it is in a directory")?;
         DirBuilder::new().recursive(true).mode(0o700).create(directory).context("make its directory")?;
         let text = Encryption::new_configuration(&*random);

@@ -9,22 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::{
     Compare, Error, Event, EventKind, KeyRange, KeyValue, LeaseId, Op, OpResult, Put, Range, RangeResult,
     Revision, Status, Store, StoreExt, Txn, TxnResult, Watch, Watcher,
 };
 
-/// What says that values are being brought into another form: until it is gone, there may be some on disk
-/// in the form before.
-const RENEWING: &str = "sealed/renewing";
+/// The form that all values are kept in: where it is another than today's, there may be some on disk in that.
+const FORM: &str = "sealed/form";
+/// How many values are written anew at once.
+const AT_ONCE: usize = 64;
 
 /// How values are kept so that others cannot read them.
 pub trait Seal: std::fmt::Debug + Send + Sync + 'static {
     /// The keys whose values it is for.
     fn keys(&self) -> Vec<KeyRange>;
+
+    /// Names the form that values are written in today, and which values those are.
+    fn form(&self) -> Bytes;
 
     /// Whether it is for the value of this key.
     fn covers(&self, key: &[u8]) -> bool;
@@ -62,35 +66,43 @@ impl Sealed {
         Self { inner, seal }
     }
 
-    /// Brings what is kept into today's form, and sees to it that nothing is left on disk of how it was
-    /// before; gives how many values there were. A crash in between is made up for by the next call.
+    /// Brings what is kept into today's form, and sees to it that nothing is left on disk of how values were kept
+    /// in any other, be it of what has been deleted since; gives how many values there were. A crash in between is
+    /// made up for by the next call. What would be too large in today's form stays as it is.
     pub async fn renew(&self) -> Result<usize, Error> {
-        let mut renewed = 0;
-        let mut unfinished = self.inner.get(RENEWING).await?.is_some();
+        let form = self.seal.form();
+        let known = self.inner.get(FORM).await?.is_some_and(|known| known.value == form);
+        let mut stale = Vec::new();
         for keys in self.seal.keys() {
-            let kept = self.inner.range(Range::new(keys)).await?;
-            for kv in kept.items {
+            for kv in self.inner.range(Range::new(keys)).await?.items {
                 let opened = self.opened(&kv)?;
-                if opened.is_current {
-                    continue;
+                if !opened.is_current {
+                    stale.push((kv, opened.value));
                 }
-                if !unfinished {
-                    self.inner.put(RENEWING, "").await?;
-                    unfinished = true;
-                }
-                let mut put = Put::new(kv.key.clone(), self.seal.seal(&kv.key, &opened.value));
-                put.lease = kv.lease;
-                // Whoever was faster has written it in today's form.
-                let unchanged = Compare::mod_revision(kv.key.clone(), kv.mod_revision);
-                let done = self.inner.txn(Txn::new().when(unchanged).then(Op::Put(put))).await?;
-                renewed += usize::from(done.succeeded);
             }
         }
-        if unfinished {
+        let renewed = stale.len();
+        let writes = stale.into_iter().map(|(kv, value)| self.renew_one(kv, value));
+        futures::stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        if renewed > 0 || !known {
             self.inner.purge().await?;
-            self.inner.delete(RENEWING).await?;
+            self.inner.put(FORM, form).await?;
         }
         Ok(renewed)
+    }
+
+    async fn renew_one(&self, kv: Arc<KeyValue>, value: Bytes) -> Result<(), Error> {
+        let mut put = Put::new(kv.key.clone(), self.seal.seal(&kv.key, &value));
+        put.lease = kv.lease;
+        // Whoever was faster has written it in today's form.
+        let unchanged = Compare::mod_revision(kv.key.clone(), kv.mod_revision);
+        match self.inner.txn(Txn::new().when(unchanged).then(Op::Put(put))).await {
+            Err(error @ Error::TooLarge { .. }) => {
+                tracing::warn!(key = kv.key_str(), %error, "a value stays in the form that it is kept in");
+                Ok(())
+            }
+            done => done.map(drop),
+        }
     }
 
     fn opened(&self, kv: &KeyValue) -> Result<Opened, Error> {

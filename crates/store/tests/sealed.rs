@@ -43,6 +43,10 @@ impl Seal for Masked {
         vec![KeyRange::prefix(if self.mark.is_some() { "secret/" } else { "" })]
     }
 
+    fn form(&self) -> Bytes {
+        Bytes::from(format!("{:?}", self.mark))
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         self.mark.is_none() || key.starts_with(b"secret/")
     }
@@ -102,7 +106,9 @@ async fn nothing_is_left_on_disk_of_what_was_kept_in_another_form() {
     let store = sealed(1);
     let revision = store.revision().await.expect("revision");
     assert_eq!(store.renew().await.expect("renew"), 2);
+    let then = store.revision().await.expect("revision");
     assert_eq!(store.renew().await.expect("renew"), 0, "what is in today's form is left alone");
+    assert_eq!(store.revision().await.expect("revision"), then, "and so is the store");
     assert!(!is_found(dir.path(), &format!("{WORD} secret")), "nothing of it is left");
     assert!(is_found(dir.path(), &format!("{WORD} open/a")), "the others are not sealed");
     assert_eq!(value(&store, "secret/a").await, format!("{WORD} secret/a, again"));
@@ -134,14 +140,15 @@ async fn a_crash_between_writing_anew_and_wiping_is_made_up_for() {
     let plain = open(dir.path());
     plain.put("secret/a", "once upon a time").await.expect("put");
     let seal = Masked { mark: Some(1) };
-    // As renewing leaves it half done.
-    plain.put("sealed/renewing", "").await.expect("put");
+    // As renewing leaves it half done, and what was deleted before anybody sealed anything.
+    plain.put("secret/gone", "never to be found").await.expect("put");
+    plain.delete("secret/gone").await.expect("delete");
     plain.put("secret/a", seal.seal(b"secret/a", b"once upon a time")).await.expect("put");
     assert!(is_found(dir.path(), "once upon a time"));
     let store = Sealed::new(Arc::new(plain), Arc::new(seal));
     assert_eq!(store.renew().await.expect("renew"), 0);
     assert!(!is_found(dir.path(), "once upon a time"));
-    assert!(store.get("sealed/renewing").await.expect("read").is_none());
+    assert!(!is_found(dir.path(), "never to be found"));
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ fn what_would_be_left_out_is_refused_by_the_node_with_its_reason() {
         ),
         ("foreign", String::new(), r#""os": {"name": "windows"},"#, "PodOSNotSupported"),
     ];
+    // It is known, but there is one runtime only.
+    let class = r#"{"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}"#;
+    space.apply(class);
     for (name, container, pod, reason) in &refused {
         space.apply(&manifest(name, container, pod));
         space.wait_for(

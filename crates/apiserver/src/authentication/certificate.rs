@@ -8,7 +8,8 @@ use crate::identity::Identity;
 pub(crate) fn identity(der: &[u8]) -> Option<Identity> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let user = subject.iter_common_name().next()?.as_str().ok()?;
+    // Where there are several, the last: others, whoever looks at a request for it among them, take that too.
+    let user = subject.iter_common_name().last()?.as_str().ok()?;
     if user.is_empty() {
         return None;
     }

@@ -78,6 +78,16 @@ impl Provider {
         }
     }
 
+    /// The form in which it writes, without what is secret.
+    pub(super) fn form(&self) -> String {
+        let key = match self {
+            Self::Identity => "",
+            Self::AesGcm(keys) => &keys[0].name,
+            Self::SecretBox(keys) => &keys[0].name,
+        };
+        format!("{}:{key}", self.name())
+    }
+
     /// The value as it is kept.
     pub(super) fn seal(&self, random: &dyn Random, key: &[u8], value: &[u8]) -> Bytes {
         let kept = |name: &str, nonce: &[u8], sealed: Vec<u8>| {

@@ -39,6 +39,9 @@ pub enum RequestError {
     /// It cannot be read.
     #[error("x509: malformed certificate request")]
     Malformed,
+    /// It names more than one user.
+    #[error("x509: certificate request with more than one common name")]
+    CommonNames,
     /// It was not signed by the key that it is for.
     #[error("x509: certificate request signature could not be verified")]
     Signature,
@@ -79,6 +82,10 @@ impl CertificateRequest {
             let info = &request.certification_request_info;
             (&info.subject, &info.subject_pki)
         };
+        // Who approves sees one name, and who is shown the certificate may take another.
+        if subject.iter_common_name().count() > 1 {
+            return Err(RequestError::CommonNames);
+        }
         let text = |value: Option<&str>| value.map(str::to_owned);
         let mut read = Self {
             common_name: subject

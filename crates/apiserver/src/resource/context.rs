@@ -104,7 +104,9 @@ impl<'a> Context<'a> {
 
     /// How many objects of another resource are in a namespace: quicker than to look at them.
     pub fn count(&self, resource: &GroupResource, namespace: &str) -> usize {
-        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        // Whoever asks may name what nobody serves.
+        let partition = self.state.cache.known(&partition(&resource.group, &resource.resource));
+        let Some(partition) = partition else { return 0 };
         partition.snapshot(self.state.cache.revision(), &format!("{namespace}/")).0.len()
     }
 

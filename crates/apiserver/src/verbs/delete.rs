@@ -57,7 +57,12 @@ pub(crate) async fn delete_along(
     along: impl Fn(&Object, &mut Object) -> Result<Vec<Along>>,
 ) -> Result<Deleted> {
     let dry_run = options.is_dry_run();
-    for _ in 0..TRIES {
+    // Who was not the fastest waits for the others, which may be many: those who evict share a budget.
+    let mut turn = None;
+    for attempt in 0..TRIES {
+        if attempt > 0 && turn.is_none() {
+            turn = Some(call.state.turns.take(call.namespace()).await?);
+        }
         let live = call.live()?;
         let old = call.served(live.clone()).await?.object();
         check_preconditions(call, options, &old)?;

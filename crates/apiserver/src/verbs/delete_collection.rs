@@ -19,7 +19,8 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let (all, revision) = call.partition().snapshot(call.state.cache.revision(), selection.names());
     let found = selection.find(call, all, 0).await?;
     for stored in &found.objects {
-        let (namespace, name) = stored.name.split_once('/').unwrap_or(("", &stored.name));
+        let split = if call.resource.namespaced { stored.name.split_once('/') } else { None };
+        let (namespace, name) = split.unwrap_or(("", &stored.name));
         let one = call.of_object(namespace, name);
         match delete_object(&one, &options).await {
             Err(error) if !error.status().is_not_found() => return Err(error),

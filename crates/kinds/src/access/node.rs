@@ -208,7 +208,7 @@ impl Nodes {
         match (asked.subresource, asked.verb) {
             ("", "get") => own(),
             ("", "list" | "watch") if selects(asked, "spec.nodeName", node) => Ok(()),
-            ("", "list" | "watch") if !asked.name.is_empty() => own(),
+            ("", "list" | "watch") if !asked.name.is_empty() && !asked.namespace.is_empty() => own(),
             ("", "list" | "watch") => {
                 Err("can only list/watch pods with spec.nodeName field selector".to_owned())
             }

@@ -76,6 +76,9 @@ fn covers_path(rule: &str, path: &str) -> bool {
     rule == path || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
 }
 
+/// A rule that would come to more parts than this is not taken apart: somebody's rule has all of it, or nobody's.
+const MOST_PARTS: usize = 10_000;
+
 /// What of `wanted` is in none of `held`, in the smallest parts that there are.
 pub(super) fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
     let parts = wanted.iter().flat_map(parts);
@@ -84,6 +87,12 @@ pub(super) fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyR
 
 /// A rule in parts that each have one verb of one resource with one name, or of one path.
 fn parts(rule: &PolicyRule) -> Vec<PolicyRule> {
+    let of_resources = [&rule.api_groups, &rule.resources].map(Vec::len).into_iter().product::<usize>();
+    let of_resources = of_resources.saturating_mul(rule.resource_names.len().max(1));
+    let count = of_resources.saturating_add(rule.non_resource_urls.len()).saturating_mul(rule.verbs.len());
+    if count > MOST_PARTS {
+        return vec![rule.clone()];
+    }
     let mut parts = Vec::new();
     let one = |text: &String| vec![text.clone()];
     for group in &rule.api_groups {

@@ -51,8 +51,8 @@ const CERTIFICATE: &[&str] = &["status", "certificate"];
 pub(super) struct Requests;
 
 impl Rules for Requests {
-    fn name(&self, _: &str) -> Vec<String> {
-        Vec::new()
+    fn name(&self, name: &str) -> Vec<String> {
+        model::names::path_segment(name)
     }
 
     fn object(&self, object: &Object, errors: &mut Errors) {
