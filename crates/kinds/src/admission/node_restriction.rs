@@ -95,7 +95,7 @@ fn own(node: &str, object: Option<&Object>, why: &str) -> Judged {
     if object.is_some_and(|object| object.name() == node) { Ok(()) } else { Err(why.to_owned()) }
 }
 
-fn of_node<'a>(object: Option<&'a Object>) -> &'a str {
+fn of_node(object: Option<&Object>) -> &str {
     object.and_then(|pod| pod.get_str(&["spec", "nodeName"])).unwrap_or_default()
 }
 
