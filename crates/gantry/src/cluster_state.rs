@@ -45,8 +45,9 @@ pub(crate) async fn open(
         Err(error) => return Err(error).with_context(|| format!("encrypt the store as {shown} says")),
     }
     let before = config.root.join("store").join("log.format-1");
-    if before.exists() {
-        tracing::warn!(path = %before.display(), "the log of an earlier version has Secrets in clear: remove it");
+    let shown = before.display().to_string();
+    if Threads::new(1).run(move || before.exists()).await {
+        tracing::warn!(path = shown, "the log of an earlier version has Secrets in clear: remove it");
     }
     Ok(Arc::new(sealed))
 }

@@ -79,7 +79,7 @@ impl Subresource {
 
     /// A part of the object, which is read with the whole of it and changed as its status is; what of it may
     /// change says [`Strategy::part_update`](super::Strategy::part_update), and what must hold
-    /// [`Rules::part`](model::validate::Rules::part).
+    /// [`Rules::part`].
     pub fn part(name: &str) -> Self {
         Self::of(name, &PART, Does::Status)
     }

@@ -1,5 +1,5 @@
 //! LimitRanges: what a pod, a container or a claim of a namespace may and must ask for. Whether it does is
-//! asked in [`crate::admission::limit_ranger`].
+//! asked in `admission/limit_ranger.rs`.
 
 use std::collections::{BTreeSet, HashSet};
 

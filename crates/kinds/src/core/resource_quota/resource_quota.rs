@@ -1,5 +1,5 @@
 //! ResourceQuotas: how much a namespace may have of something. Whether there is enough left is asked in
-//! [`crate::admission::resource_quota`]; what is used is counted by a controller.
+//! `admission/resource_quota.rs`; what is used is counted by a controller.
 
 mod rules;
 
