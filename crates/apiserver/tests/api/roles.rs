@@ -391,3 +391,43 @@ async fn questions_about_rights_are_answered() {
     assert_eq!(of_node["status"]["incomplete"], true);
     assert_eq!(ask(&jane(), "selfsubjectrulesreviews", json!({})).await.0, 400);
 }
+
+#[tokio::test]
+async fn a_watch_of_the_old_form_shows_no_more_than_the_name_that_it_may() {
+    let cluster = Cluster::start().await;
+    grant(
+        &cluster,
+        "jane",
+        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["watch"], "resourceNames": ["own"]}]),
+    )
+    .await;
+    let node = Identity::node("n1");
+    for (who, path) in [
+        (&jane(), "/api/v1/watch/secrets/own"),
+        (&jane(), "/api/v1/watch/secrets/default%2Fown"),
+        (&node, "/api/v1/watch/pods/default%2Fown"),
+    ] {
+        let (code, answer) = cluster.send_by(who, "GET", path, "").await;
+        assert!(code == 403 || code == 404, "{path}: {code} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_names_very_much_costs_no_more_than_another() {
+    let cluster = Cluster::start().await;
+    grant(
+        &cluster,
+        "jane",
+        json!([{"apiGroups": [GROUP], "resources": ["roles"], "verbs": ["create"]}, {"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}]),
+    )
+    .await;
+    let many = |first: &str| (0..2000).map(|number| format!("{first}{number}")).collect::<Vec<_>>();
+    let everything = json!([{"verbs": many("v"), "apiGroups": many("g"), "resources": many("r")}]);
+    let (code, why) = send(&cluster, &jane(), "POST", ROLES, &role("Role", "vast", everything)).await;
+    assert_eq!(code, 403, "{why}");
+    // Who has all of it may.
+    let held =
+        json!([{"verbs": many("v"), "apiGroups": [""], "resources": ["pods"], "resourceNames": many("n")}]);
+    let (code, why) = send(&cluster, &jane(), "POST", ROLES, &role("Role", "long", held)).await;
+    assert_eq!(code, 201, "{why}");
+}
