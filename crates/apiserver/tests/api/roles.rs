@@ -232,7 +232,18 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
     let uid = async |name: &str| cluster.get(&format!("{PODS}/{name}")).await.1["metadata"]["uid"].clone();
     let bound = |name: &str, uid: Value| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
     let own = request(bound("mine", uid("mine").await));
-    assert_eq!(put("POST", tokens, own).await.0, 201);
+    assert_eq!(put("POST", tokens, own.clone()).await.0, 201);
+    // For nobody but those for whom its pods have one.
+    let (mut elsewhere, mut several) = (own.clone(), own);
+    elsewhere["spec"]["audiences"] = json!(["vault"]);
+    several["spec"]["audiences"] = json!(["vault", "other"]);
+    for (request, why) in [
+        (elsewhere, "audience \"vault\" not found in pod spec volume"),
+        (several, "node may only request 0 or 1 audiences"),
+    ] {
+        let (code, message) = put("POST", tokens, request).await;
+        assert!(code == 403 && message.ends_with(why), "{code} {message}");
+    }
     for (reference, why) in [
         (Value::Null, "node requested token not bound to a pod"),
         (bound("mine", Value::Null), "node requested token with a pod binding without a uid"),

@@ -347,7 +347,24 @@ pub(crate) fn may_have_token(context: &Context<'_>, account: &Object, request: &
     if of_node(Some(&pod)) != node {
         return refuse("node requested token bound to a pod scheduled on a different node");
     }
+    let audiences = request.get_list(&["spec", "audiences"]);
+    if audiences.len() > 1 {
+        return refuse("node may only request 0 or 1 audiences");
+    }
+    // None is the server itself, in the request as in the pod.
+    let audience = audiences.first().and_then(Value::as_str).unwrap_or_default();
+    if !names_audience(&pod, audience) {
+        return refuse(&format!("audience {} not found in pod spec volume", quote(audience)));
+    }
     Ok(())
+}
+
+/// Whether a volume of a pod has a token for this audience.
+fn names_audience(pod: &Object, audience: &str) -> bool {
+    let volumes = pod.get_list(&["spec", "volumes"]).iter();
+    let sources = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    let mut tokens = sources.filter_map(|source| source.get("serviceAccountToken"));
+    tokens.any(|token| text(token, "audience") == audience)
 }
 
 #[cfg(test)]
