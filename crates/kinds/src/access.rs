@@ -2,7 +2,7 @@
 //!
 //! Several authorizers are asked in order; the first that allows decides. Each keeps an index of the objects
 //! that it decides by, and looks before each decision whether there is news of them, so that no decision is
-//! behind a write that has been acknowledged.
+//! behind a write that this server has acknowledged; what another server on the same store has is a moment away.
 
 mod bootstrap;
 mod followed;

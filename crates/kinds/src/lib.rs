@@ -8,6 +8,7 @@
 
 mod access;
 mod admission;
+mod admission_policy;
 mod amounts;
 mod autoscaler;
 mod claims;

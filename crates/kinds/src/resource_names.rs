@@ -97,27 +97,28 @@ pub(crate) fn of_quota(name: &str, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-/// An amount of the resource of that name.
+/// An amount of the resource of that name: never less than nothing, and whole where there are no parts of it.
 pub(crate) fn amount(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
     let Some(quantity) = Quantity::from_json(amount) else { return };
     not_negative(amount, path, errors);
     if (COUNTED.contains(&name) || is_extended(name)) && !quantity.is_whole() {
-        errors.push(FieldError::invalid(path, amount.clone(), "must be an integer"));
+        errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
     }
 }
 
 /// An amount that may be nothing.
 pub(crate) fn not_negative(amount: &Value, path: &Path<'_>, errors: &mut Errors) {
-    if Quantity::from_json(amount).is_some_and(Quantity::is_negative) {
-        errors.push(FieldError::invalid(path, amount.clone(), "must be greater than or equal to 0"));
+    if let Some(quantity) = Quantity::from_json(amount).filter(|quantity| quantity.is_negative()) {
+        errors.push(FieldError::invalid(path, quantity.to_string(), "must be greater than or equal to 0"));
     }
 }
 
-/// An amount of which there must be some.
+/// An amount of which there must be some; gives whether there is.
 pub(crate) fn positive(amount: &Value, path: &Path<'_>, errors: &mut Errors) -> bool {
-    let is_one = Quantity::from_json(amount).is_some_and(|one| one > Quantity::ZERO);
-    if !is_one {
-        errors.push(FieldError::invalid(path, amount.clone(), "must be greater than zero"));
+    let quantity = Quantity::from_json(amount).unwrap_or(Quantity::ZERO);
+    let is_some = quantity > Quantity::ZERO;
+    if !is_some {
+        errors.push(FieldError::invalid(path, quantity.to_string(), "must be greater than zero"));
     }
-    is_one
+    is_some
 }

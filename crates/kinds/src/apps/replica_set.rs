@@ -1,7 +1,6 @@
 //! ReplicaSets.
 
 use apiserver::Resource;
-use apiserver::table::{AGE, Column, NAME, age, integer};
 use base::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use model::Object;
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use crate::pod_spec::defaults::template_of;
 use crate::pod_spec::warnings::of_workload;
-use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
+use crate::workload::columns::{REPLICAS, replicas, template};
 use crate::workload::{Workload, rules};
 
 pub(crate) fn resource() -> Resource {
@@ -29,21 +28,10 @@ pub(crate) fn resource() -> Resource {
                 .status(|object, _, errors| rules::status(object, errors)),
         )
         .warnings(of_workload)
-        .columns(COLUMNS, cells)
+        .columns(REPLICAS, cells)
         .selectable([Selectable::number("status.replicas")])
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
-
-const COLUMNS: &[Column] = &[
-    NAME,
-    integer("Desired", "How many pods are wanted."),
-    integer("Current", "How many pods there are."),
-    integer("Ready", "How many pods are ready."),
-    AGE,
-    CONTAINERS,
-    IMAGES,
-    SELECTOR,
-];
 
 fn defaults(fields: &mut Fields) {
     let spec = inside(fields, "spec");
@@ -64,14 +52,7 @@ fn object(object: &Object, errors: &mut Errors) {
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
-    let status = |name: &str| object.get_i64(&["status", name]).unwrap_or_default();
-    let mut cells = vec![
-        object.name().into(),
-        object.get_i64(&["spec", "replicas"]).unwrap_or_default().into(),
-        status("replicas").into(),
-        status("readyReplicas").into(),
-        age(object, now),
-    ];
+    let mut cells = replicas(object, now);
     cells.extend(template(object));
     cells
 }

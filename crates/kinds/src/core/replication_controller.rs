@@ -1,7 +1,7 @@
 //! ReplicationControllers: what ReplicaSets came from, with a selector of labels alone.
 
 use apiserver::Resource;
-use apiserver::table::{AGE, Column, NAME, age, integer, pairs};
+use apiserver::table::pairs;
 use base::Timestamp;
 use k8s_openapi::api::core::v1::ReplicationController;
 use model::Object;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::pod_spec;
 use crate::pod_spec::defaults::template_of;
 use crate::pod_spec::warnings::of_template;
-use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
+use crate::workload::columns::{REPLICAS, replicas, template};
 use crate::workload::{Workload, rules};
 
 pub(crate) fn resource() -> Resource {
@@ -27,22 +27,11 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).status(|object, _, errors| rules::status(object, errors)))
         .warnings(|object, old| of_template(object, old, &["spec", "template"]))
-        .columns(COLUMNS, cells)
+        .columns(REPLICAS, cells)
         .selectable([Selectable::number("status.replicas")])
         .orphans("")
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
-
-const COLUMNS: &[Column] = &[
-    NAME,
-    integer("Desired", "How many pods are wanted."),
-    integer("Current", "How many pods there are."),
-    integer("Ready", "How many pods are ready."),
-    AGE,
-    CONTAINERS,
-    IMAGES,
-    SELECTOR,
-];
 
 fn defaults(fields: &mut Fields) {
     let spec = inside(fields, "spec");
@@ -123,14 +112,7 @@ fn shared_disks(pod: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
-    let status = |name: &str| object.get_i64(&["status", name]).unwrap_or_default();
-    let mut cells = vec![
-        object.name().into(),
-        object.get_i64(&["spec", "replicas"]).unwrap_or_default().into(),
-        status("replicas").into(),
-        status("readyReplicas").into(),
-        age(object, now),
-    ];
+    let mut cells = replicas(object, now);
     let [containers, images, _] = template(object);
     cells.extend([containers, images, pairs(object.get(&["spec", "selector"])).into()]);
     cells

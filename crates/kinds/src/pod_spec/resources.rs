@@ -10,6 +10,7 @@ use model::names;
 use model::validate::{Errors, entries, invalid, list, text};
 
 use super::volume::set;
+use crate::resource_names::{self, HUGE_PAGES, any, may_overcommit, of_container};
 
 /// Whose resources they are: a container may have others than a pod as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,45 +20,6 @@ pub(crate) enum Of {
     /// A pod as a whole.
     Pod,
 }
-
-/// Names of resources that stand without a domain, besides huge pages.
-const STANDARD: [&str; 22] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-    "requests.hugepages-",
-    "hugepages-",
-];
-/// Those of which there are no parts.
-const COUNTED: [&str; 9] = [
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-const HUGE_PAGES: &str = "hugepages-";
 
 /// Requests and limits, with the claims that there are in the pod.
 pub(crate) fn requirements(
@@ -95,10 +57,10 @@ pub(crate) fn requirements(
             _ => {}
         }
     }
-    let any = |of: fn(&str) -> bool| {
+    let has = |of: fn(&str) -> bool| {
         ["limits", "requests"].into_iter().flat_map(|side| entries(resources, side)).any(|(name, _)| of(name))
     };
-    if any(|name| name.starts_with(HUGE_PAGES)) && !any(|name| matches!(name, "cpu" | "memory")) {
+    if has(|name| name.starts_with(HUGE_PAGES)) && !has(|name| matches!(name, "cpu" | "memory")) {
         errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
     }
     used_claims(resources, claims, &path.child("claims"), errors);
@@ -266,7 +228,7 @@ fn used_claims(resources: &Value, claims: &BTreeSet<&str>, path: &Path<'_>, erro
 
 fn resource(name: &str, amount: &Value, of: Of, path: &Path<'_>, errors: &mut Errors) {
     resource_name(name, of, path, errors);
-    self::amount(name, amount, path, errors);
+    resource_names::amount(name, amount, path, errors);
     if let (Some(size), Some(amount)) = (name.strip_prefix(HUGE_PAGES), Quantity::from_json(amount))
         && !is_multiple(amount, size)
     {
@@ -275,70 +237,16 @@ fn resource(name: &str, amount: &Value, of: Of, path: &Path<'_>, errors: &mut Er
     }
 }
 
-/// An amount of the resource `name`: never less than nothing, and whole where there are no parts of it.
-pub(crate) fn amount(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let Some(quantity) = Quantity::from_json(amount) else { return };
-    if quantity.is_negative() {
-        let message = "must be greater than or equal to 0";
-        errors.push(FieldError::invalid(path, quantity.to_string(), message));
-    }
-    let is_counted = COUNTED.contains(&name) || is_extended(name);
-    if is_counted && quantity.millis() % 1000 != 0 {
-        errors.push(FieldError::invalid(path, quantity.to_string(), "must be an integer"));
-    }
-}
-
 fn resource_name(name: &str, of: Of, path: &Path<'_>, errors: &mut Errors) {
-    let before = errors.len();
-    invalid(errors, path, name, names::qualified(name));
-    if errors.len() > before && of == Of::Pod {
-        return;
-    }
-    let is_bare = !name.contains('/');
-    let is_standard = STANDARD.contains(&name) || name.starts_with(HUGE_PAGES);
-    if errors.len() == before && is_bare && !is_standard {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource type or fully qualified"));
-        if of == Of::Pod {
-            return;
-        }
-    }
     match of {
+        Of::Container => of_container(name, path, errors),
         Of::Pod => {
-            if !(matches!(name, "cpu" | "memory") || name.starts_with(HUGE_PAGES)) {
+            let is_one = matches!(name, "cpu" | "memory") || name.starts_with(HUGE_PAGES);
+            if any(name, path, errors) && !is_one {
                 errors.push(FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
             }
         }
-        Of::Container if is_bare => {
-            let of_containers = matches!(name, "cpu" | "memory" | "ephemeral-storage");
-            if !of_containers && !name.starts_with(HUGE_PAGES) {
-                errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
-            }
-        }
-        Of::Container => {
-            if !is_native(name) && !is_extended(name) {
-                let message = "doesn't follow extended resource name standard";
-                errors.push(FieldError::invalid(path, name, message));
-            }
-        }
     }
-}
-
-/// Whether it is Kubernetes' own.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether it is what a node offers besides.
-fn is_extended(name: &str) -> bool {
-    // It is counted in quotas by that name.
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified(&format!("requests.{name}")).is_empty()
-}
-
-/// Whether more of it may be used than was asked for. Extended resources and huge pages may not.
-fn may_overcommit(name: &str) -> bool {
-    is_native(name) && !name.starts_with(HUGE_PAGES)
 }
 
 /// Whether so much is in whole pages.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use model::validate::{Errors, not_negative, number, one_of, text};
 
-use crate::workload::rules as workload;
+use crate::workload::{rules as workload, share};
 use model::Object;
 use model::field::{FieldError, Path};
 
@@ -60,47 +60,17 @@ fn strategy(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.push(FieldError::required(&path, "this should be defaulted and never be nil"));
         }
         ("RollingUpdate", Some(rolling)) => {
-            let unavailable = amount(rolling, "maxUnavailable", &path, errors);
-            let surge = amount(rolling, "maxSurge", &path, errors);
-            if unavailable == Some(0) && surge == Some(0) {
-                let value = rolling.get("maxUnavailable").cloned().unwrap_or(Value::Null);
+            let (unavailable, surge) = (path.child("maxUnavailable"), path.child("maxSurge"));
+            let amount = |name: &str| rolling.get(name).unwrap_or(&Value::Null);
+            share::positive(amount("maxUnavailable"), &unavailable, errors);
+            share::positive(amount("maxSurge"), &surge, errors);
+            let is_nothing = |name: &str| share::is_nothing(rolling.get(name));
+            if is_nothing("maxUnavailable") && is_nothing("maxSurge") {
                 let message = "may not be 0 when `maxSurge` is 0";
-                errors.push(FieldError::invalid(&path.child("maxUnavailable"), value, message));
+                errors.push(FieldError::invalid(&unavailable, amount("maxUnavailable").clone(), message));
             }
-            if unavailable > Some(100) && rolling["maxUnavailable"].is_string() {
-                let value = rolling["maxUnavailable"].clone();
-                errors.push(FieldError::invalid(
-                    &path.child("maxUnavailable"),
-                    value,
-                    "must not be greater than 100%",
-                ));
-            }
+            share::at_most_all(amount("maxUnavailable"), &unavailable, errors);
         }
         _ => {}
-    }
-}
-
-/// A number of pods or a percentage of them.
-fn amount(rolling: &Value, name: &str, path: &Path<'_>, errors: &mut Errors) -> Option<i64> {
-    let path = path.child(name);
-    match rolling.get(name)? {
-        Value::String(text) => {
-            let percent = text
-                .strip_suffix('%')
-                .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
-            if percent.is_none() {
-                let message = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  \
-                               or '93%', regex used for validation is '[0-9]+%')";
-                errors.push(FieldError::invalid(&path, text.as_str(), message));
-            }
-            percent?.parse().ok()
-        }
-        number => {
-            let number = number.as_i64()?;
-            if number < 0 {
-                errors.push(FieldError::invalid(&path, number, "must be greater than or equal to 0"));
-            }
-            Some(number)
-        }
     }
 }

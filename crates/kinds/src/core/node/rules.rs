@@ -9,7 +9,7 @@ use model::field::{FieldError, Path};
 use model::names;
 use model::validate::{Errors, entries, invalid, list, range, text};
 
-use crate::pod_spec::resources::amount;
+use crate::resource_names::amount;
 use crate::pod_spec::rules::taint_effect;
 
 /// Rules of any node.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::claims::{OLD_CLASS, class_and_mode, class_name, modes};
 use crate::difference::difference;
+use crate::pod_spec::volume::set;
 use crate::resource_names::{not_negative, positive};
 
 pub(super) fn object(object: &Object, errors: &mut Errors) {
@@ -18,7 +19,7 @@ pub(super) fn object(object: &Object, errors: &mut Errors) {
 /// What a claim asks for.
 pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     modes(spec, "at least 1 access mode is required", path, errors);
-    if let Some(selector) = spec.get("selector") {
+    if let Some(selector) = set(spec, "selector") {
         metadata::selector(selector, &path.child("selector"), errors);
     }
     let resources = path.child("resources");
@@ -29,11 +30,11 @@ pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     class_and_mode(spec, path, errors);
     for name in ["dataSource", "dataSourceRef"] {
-        if let Some(source) = spec.get(name) {
+        if let Some(source) = set(spec, name) {
             data_source(source, &path.child(name), errors);
         }
     }
-    if let (Some(source), Some(other)) = (spec.get("dataSource"), spec.get("dataSourceRef")) {
+    if let (Some(source), Some(other)) = (set(spec, "dataSource"), set(spec, "dataSourceRef")) {
         let place = path.child("dataSource").to_string();
         let same = |field: &str| source.get(field) == other.get(field);
         if !text(other, "namespace").is_empty() {

@@ -8,6 +8,7 @@ use model::field::{FieldError, Path, quote};
 use model::validate::{Errors, Functions, text};
 
 use super::{rules, update};
+use crate::difference::difference;
 use crate::pod_spec::security::annotations::MIRROR;
 
 const CONTAINERS: [&str; 2] = ["spec", "ephemeralContainers"];
@@ -41,7 +42,7 @@ fn change(object: &Object, old: &Object, errors: &mut Errors) {
         let message = match new.get(text(before, "name")) {
             None => format!("existing ephemeral containers {name} may not be removed\n"),
             Some(after) if *after != before => {
-                let difference = update::difference(after, before);
+                let difference = difference(after, before);
                 format!("existing ephemeral containers {name} may not be changed\n{difference}")
             }
             Some(_) => continue,

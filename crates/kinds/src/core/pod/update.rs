@@ -8,6 +8,7 @@ use model::Object;
 use model::field::{FieldError, Path};
 use model::validate::{Errors, entries, list, number, text};
 
+use crate::difference::difference;
 use crate::pod_spec::security::annotations::{APPARMOR, MIRROR};
 
 const EXPLANATION: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -205,21 +206,4 @@ fn node_affinity(new: Option<&Value>, old: Option<&Value>, path: &Path<'_>, erro
             errors.push(FieldError::invalid(&path.index(index), new.clone(), message));
         }
     }
-}
-
-/// The fields that differ, one a line.
-pub(super) fn difference(new: &Value, old: &Value) -> String {
-    let empty = Map::new();
-    let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
-    let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
-    let print = |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), Value::to_string);
-    let mut lines = String::new();
-    for name in names.filter(|name| old.get(*name) != new.get(*name)) {
-        lines.push_str(&format!(
-            "-\t{name}: {}\n+\t{name}: {}\n",
-            print(old.get(name)),
-            print(new.get(name))
-        ));
-    }
-    lines
 }
