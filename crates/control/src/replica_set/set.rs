@@ -68,6 +68,27 @@ fn seconds(seconds: Option<i32>) -> Duration {
     Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
 }
 
+/// What both kinds have under the same names, in types of their own.
+macro_rules! alike {
+    () => {
+        fn template(&self) -> Option<&PodTemplateSpec> {
+            self.spec.as_ref()?.template.as_ref()
+        }
+
+        fn least_ready(&self) -> Duration {
+            seconds(self.spec.as_ref().and_then(|spec| spec.min_ready_seconds))
+        }
+
+        fn failure(&self) -> Option<Failure> {
+            let conditions = self.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let mut failures = conditions.filter(|condition| condition.type_ == FAILURE);
+            let condition = failures.next()?;
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            Some(Failure { reason: text(&condition.reason), message: text(&condition.message) })
+        }
+    };
+}
+
 impl Set for ReplicaSet {
     const CONTROLLER: &'static str = "replicaset";
 
@@ -79,13 +100,7 @@ impl Set for ReplicaSet {
         crate::selector(&self.spec.as_ref()?.selector)
     }
 
-    fn template(&self) -> Option<&PodTemplateSpec> {
-        self.spec.as_ref()?.template.as_ref()
-    }
-
-    fn least_ready(&self) -> Duration {
-        seconds(self.spec.as_ref().and_then(|spec| spec.min_ready_seconds))
-    }
+    alike!();
 
     fn counts(&self) -> Counts {
         let Some(status) = &self.status else { return Counts::default() };
@@ -97,14 +112,6 @@ impl Set for ReplicaSet {
             terminating: Some(status.terminating_replicas.unwrap_or_default()),
             observed_generation: status.observed_generation,
         }
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        let conditions = self.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let mut failures = conditions.filter(|condition| condition.type_ == FAILURE);
-        let condition = failures.next()?;
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        Some(Failure { reason: text(&condition.reason), message: text(&condition.message) })
     }
 
     fn set_status(&mut self, counts: Counts, failure: Option<Failure>, now: Time) {
@@ -144,13 +151,7 @@ impl Set for ReplicationController {
         Some(LabelSelector::from_labels(labels)).filter(|selector| !selector.is_everything())
     }
 
-    fn template(&self) -> Option<&PodTemplateSpec> {
-        self.spec.as_ref()?.template.as_ref()
-    }
-
-    fn least_ready(&self) -> Duration {
-        seconds(self.spec.as_ref().and_then(|spec| spec.min_ready_seconds))
-    }
+    alike!();
 
     fn counts(&self) -> Counts {
         let Some(status) = &self.status else { return Counts::default() };
@@ -162,14 +163,6 @@ impl Set for ReplicationController {
             terminating: None,
             observed_generation: status.observed_generation,
         }
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        let conditions = self.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let mut failures = conditions.filter(|condition| condition.type_ == FAILURE);
-        let condition = failures.next()?;
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        Some(Failure { reason: text(&condition.reason), message: text(&condition.message) })
     }
 
     fn set_status(&mut self, counts: Counts, failure: Option<Failure>, now: Time) {
