@@ -9,8 +9,8 @@ use model::field::{FieldError, Path};
 use model::names;
 use model::validate::{Errors, entries, invalid, list, range, text};
 
-use crate::resource_names::amount;
 use crate::pod_spec::rules::taint_effect;
+use crate::resource_names::amount;
 
 /// Rules of any node.
 pub(super) fn object(object: &Object, errors: &mut Errors) {
