@@ -39,7 +39,7 @@ pub use table::Table;
 pub(crate) use conversion::Served;
 pub(crate) use storage::{Storage, partition};
 pub(crate) use strategy::wants_differ;
-pub(crate) use subresource::{Does, Piece};
+pub(crate) use subresource::Does;
 pub(crate) use table::Entries;
 
 /// One entry of the table.

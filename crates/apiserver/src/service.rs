@@ -285,7 +285,7 @@ async fn dispatch(call: Call) -> Result<Response<Body>> {
         return unstored.handler.clone().answer(call).await;
     }
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
-        None | Some(Does::Status | Does::Piece(_)) => verbs::handle(call).await,
+        None | Some(Does::Part) => verbs::handle(call).await,
         Some(Does::Scale) => Box::pin(scale::handle(&call)).await,
         Some(Does::Own(handler)) => handler.clone().answer(call).await,
     }

@@ -18,7 +18,6 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::error::Result;
 use crate::request::Verb;
-use crate::resource::Does;
 
 pub(crate) use delete::{delete_along, delete_object};
 pub(crate) use list::{respond_whole as respond, wait_until_visible};
@@ -27,13 +26,9 @@ pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;
 pub(crate) use watch::Room;
 
-/// Does to the resource itself, or to its status or another piece, what the request asks.
+/// Does to the resource itself, or to its status or another part, what the request asks.
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
-    let part = match call.resource.find_subresource(&call.target.subresource).map(|found| &found.does) {
-        None => Part::Whole,
-        Some(Does::Piece(_)) => Part::Piece,
-        Some(_) => Part::Status,
-    };
+    let part = if call.target.subresource.is_empty() { Part::Whole } else { Part::Named };
     match call.target.verb {
         Verb::Get => get::handle(&call).await,
         Verb::List => list::handle(&call).await,

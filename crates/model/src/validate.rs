@@ -134,26 +134,28 @@ pub fn create(rules: &dyn Rules, object: &Object, scope: Scope) -> Vec<FieldErro
     errors
 }
 
-/// What is wrong with an object that is to replace `old`. What was wrong with that already, by rules that came
-/// after it, and has not changed holds up nothing else.
+/// What is wrong with an object that is to replace `old`; see [`replacement`].
 pub fn update(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
     own_finalizers(rules, object, &mut errors);
-    let before = errors.len();
-    rules.object(object, &mut errors);
-    if errors.len() > before {
-        let mut known = Vec::new();
-        rules.object(old, &mut known);
-        let mut at = 0;
-        errors.retain(|error| {
-            at += 1;
-            at <= before || !known.contains(error)
-        });
-    }
+    replacement(rules, object, old, &mut errors);
     rules.change(object, old, &mut errors);
     errors
+}
+
+/// What is wrong with an object as it is, by [`Rules::object`], where it is to replace `old`. What was wrong with
+/// that already, by rules that came after it, and has not changed holds up nothing else.
+pub fn replacement(rules: &(impl Rules + ?Sized), object: &Object, old: &Object, errors: &mut Errors) {
+    let mut found = Vec::new();
+    rules.object(object, &mut found);
+    if !found.is_empty() {
+        let mut known = Vec::new();
+        rules.object(old, &mut known);
+        found.retain(|error| !known.contains(error));
+    }
+    errors.append(&mut found);
 }
 
 /// What is wrong with an object that is to replace `old` through its `status` subresource.

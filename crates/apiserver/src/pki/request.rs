@@ -158,3 +158,48 @@ fn title(kind: &SectionKind) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use rcgen::{CertificateParams, KeyPair, SigningKey as _};
+
+    use super::super::signing::{common_name, element, sequence, tagged};
+    use super::*;
+
+    /// A request whose subject has these parts, signed by its key. The library keeps one name of each kind, so
+    /// the subject of one of its own is exchanged.
+    fn request(subject: &[Vec<u8>]) -> String {
+        let key = KeyPair::generate().expect("a key");
+        let made = CertificateParams::default().serialize_request(&key).expect("a request");
+        let (_, content, _) = element(made.der()).expect("DER");
+        let (_, information, rest) = element(content).expect("DER");
+        let (algorithm, _, _) = element(rest).expect("DER");
+        let (version, _, rest) = element(information).expect("DER");
+        let (_, _, after) = element(rest).expect("DER");
+        let information = sequence(&[version, &sequence(&subject.concat()), after].concat());
+        let signature = key.sign(&information).expect("a signature");
+        let bits = tagged(0x03, &[&[0], &signature[..]].concat());
+        let der = sequence(&[&information, algorithm, &bits].concat());
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
+    }
+
+    #[test]
+    fn a_request_names_one_user_at_most() {
+        // Two names may also be one part, a set.
+        let (a, b) = (common_name("a"), common_name("b"));
+        let set = tagged(0x31, &[&a[2..], &b[2..]].concat());
+        for (subject, expected) in [
+            (vec![], Ok("")),
+            (vec![a.clone()], Ok("a")),
+            (vec![a.clone(), b.clone()], Err(RequestError::CommonNames)),
+            (vec![a.clone(), a], Err(RequestError::CommonNames)),
+            (vec![set], Err(RequestError::CommonNames)),
+        ] {
+            let read = CertificateRequest::parse(request(&subject).as_bytes());
+            let name = read.as_ref().map(|read| read.common_name.as_str());
+            assert_eq!(name, expected.as_ref().copied(), "{subject:?}");
+        }
+    }
+}

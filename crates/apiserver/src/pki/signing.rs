@@ -14,6 +14,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::authority::new_serial;
 use super::{Authority, CertificateRequest};
 
+/// What the parts of a name are called (X.520): organisation and common name.
+const ORGANIZATION: [u8; 5] = [0x06, 3, 0x55, 4, 10];
+const COMMON_NAME: [u8; 5] = [0x06, 3, 0x55, 4, 3];
 /// A certificate begins so long before it is made, for those whose clocks are late.
 const SLACK: Duration = Duration::from_secs(300);
 
@@ -82,15 +85,8 @@ impl Authority {
         name: &str,
         organizations: &[&str],
     ) -> Result<String, SignError> {
-        /// What the parts of a name are called (X.520): organisation and common name.
-        const ORGANIZATION: [u8; 5] = [0x06, 3, 0x55, 4, 10];
-        const COMMON_NAME: [u8; 5] = [0x06, 3, 0x55, 4, 3];
-        let part = |kind: &[u8], text: &str| {
-            let text = tagged(0x0c, text.as_bytes());
-            tagged(0x31, &sequence(&[kind, &text].concat()))
-        };
-        let organizations = organizations.iter().map(|organization| part(&ORGANIZATION, organization));
-        let parts: Vec<u8> = organizations.chain([part(&COMMON_NAME, name)]).flatten().collect();
+        let organizations = organizations.iter().map(|organization| attribute(&ORGANIZATION, organization));
+        let parts: Vec<u8> = organizations.chain([common_name(name)]).flatten().collect();
         Ok(pem(&exchange(certificate, &sequence(&parts), None, self.issuer.key())?))
     }
 
@@ -178,8 +174,18 @@ fn exchange(
     Ok(sequence(&[&to_be_signed, algorithm, &bits].concat()))
 }
 
+/// A common name, as a part of a subject.
+pub(super) fn common_name(name: &str) -> Vec<u8> {
+    attribute(&COMMON_NAME, name)
+}
+
+fn attribute(kind: &[u8], text: &str) -> Vec<u8> {
+    let text = tagged(0x0c, text.as_bytes());
+    tagged(0x31, &sequence(&[kind, &text].concat()))
+}
+
 /// The first element of DER: as a whole, its content, and what comes after it.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(super) fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = *der.get(1)?;
     let (head, length) = if first < 0x80 {
         (2, usize::from(first))
@@ -195,11 +201,11 @@ fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((whole, &whole[head..], rest))
 }
 
-fn sequence(content: &[u8]) -> Vec<u8> {
+pub(super) fn sequence(content: &[u8]) -> Vec<u8> {
     tagged(0x30, content)
 }
 
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     let length = content.len();
     if length < 0x80 {
@@ -299,6 +305,18 @@ mod tests {
         let (_, certificate) = X509Certificate::from_der(&der).expect("it can be read");
         let (_, issuer) = X509Certificate::from_der(authority.certificate()).expect("it can be read");
         certificate.verify_signature(Some(issuer.public_key())).expect("the authority signed it");
+    }
+
+    #[test]
+    fn who_has_two_names_is_the_last() {
+        let (_directory, authority) = authority();
+        let identity = crate::Identity::new("eve", [""; 0]);
+        let issued = authority.issue_client(&identity, Duration::from_secs(3600)).expect("issued");
+        let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM");
+        let subject = sequence(&[common_name("bob"), common_name("eve")].concat());
+        let certificate = exchange(&der, &subject, None, authority.issuer.key()).expect("exchanged");
+        let told = crate::authentication::certificate::identity(&certificate).expect("somebody");
+        assert_eq!(told.user, "eve");
     }
 
     #[test]

@@ -70,14 +70,16 @@ pub trait Strategy: Send + Sync + 'static {
         &[&["spec"]]
     }
 
-    /// Takes from `new` only what the status subresource may change; the rest is from `old`.
-    fn status_update(&self, new: Object, old: &Object) -> Object {
-        status_and_metadata(new, old, self.kept_by_status())
+    /// As [`Strategy::kept_by_status`], for any subresource that is a part of the object, by its name. What is
+    /// kept becomes no field of whoever sends it.
+    fn kept_by_part(&self, _part: &str) -> &'static [&'static [&'static str]] {
+        self.kept_by_status()
     }
 
-    /// As [`Strategy::status_update`], for any subresource that is a part of the object, by its name.
-    fn part_update(&self, _context: &Context<'_>, _part: &str, new: Object, old: &Object) -> Object {
-        self.status_update(new, old)
+    /// Takes from `new` only what a subresource that is a part of the object may change, by its name; the rest
+    /// is from `old`. What `new` says of who manages which fields is always taken.
+    fn part_update(&self, _context: &Context<'_>, part: &str, new: Object, old: &Object) -> Object {
+        status_and_metadata(new, old, self.kept_by_part(part))
     }
 
     /// How long an object may take to end after it was deleted, and what changes when that begins.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use http::Response;
 use k8s_openapi::schemars::JsonSchema;
-use model::validate::Rules;
-use model::{GroupVersionKind, Object};
+use model::GroupVersionKind;
 
 use super::Resource;
 use crate::body::Body;
@@ -34,22 +33,12 @@ pub struct Subresource {
 /// What a subresource does.
 #[derive(Clone)]
 pub(crate) enum Does {
-    /// Reads and changes the status of the object, or another part that is not its sender's to want.
-    Status,
+    /// Reads the object and changes a part of it, such as its status.
+    Part,
     /// Reads and changes the number of replicas.
     Scale,
-    /// Reads the object and changes a piece of it.
-    Piece(Arc<Piece>),
     /// What it says itself.
     Own(Arc<dyn Handler>),
-}
-
-/// A piece of an object that is changed by a path of its own.
-pub(crate) struct Piece {
-    /// Puts what may change of the first into the second, which is the object as it is.
-    pub(crate) put: fn(&Object, &mut Object),
-    /// What must hold of such a change.
-    pub(crate) rules: Box<dyn Rules>,
 }
 
 /// Answers requests to a subresource. Functions that take a [`Call`] do.
@@ -77,17 +66,12 @@ impl Subresource {
         Self::of(name, verbs, Does::Own(Arc::new(handler)))
     }
 
-    /// A part of the object, which is read with the whole of it and changed as its status is; what of it may
-    /// change says [`Strategy::part_update`](super::Strategy::part_update), and what must hold
-    /// [`Rules::part`].
+    /// A part of the object, which is read with the whole of it and changed by a path of its own. What it may
+    /// change says [`Strategy::part_update`](super::Strategy::part_update), which fields it makes nobody's
+    /// [`Strategy::kept_by_part`](super::Strategy::kept_by_part), and what must hold
+    /// [`Rules::part`](model::validate::Rules::part), each by the part's name.
     pub fn part(name: &str) -> Self {
-        Self::of(name, &PART, Does::Status)
-    }
-
-    /// A subresource that reads the object and changes a piece of it: `put` puts what may change of a new form
-    /// into the object as it is, and `rules` must hold of the change.
-    pub fn piece(name: &str, put: fn(&Object, &mut Object), rules: impl Rules) -> Self {
-        Self::of(name, &PART, Does::Piece(Arc::new(Piece { put, rules: Box::new(rules) })))
+        Self::of(name, &PART, Does::Part)
     }
 
     fn of(name: &str, verbs: &[Verb], does: Does) -> Self {
@@ -128,7 +112,7 @@ impl Resource {
     /// With a status, which is changed by a path of its own.
     #[must_use]
     pub fn status(self) -> Self {
-        self.subresource(Subresource::of("status", &PART, Does::Status))
+        self.subresource(Subresource::part("status"))
     }
 
     /// With a number of replicas, which can be read and changed as a `Scale`.

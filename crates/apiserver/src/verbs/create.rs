@@ -137,7 +137,7 @@ async fn admit_and_store(
         let manager = Manager {
             name: &options.field_manager,
             subresource: "",
-            ignored: super::modify::ignored_fields(&call.resource, Part::Whole),
+            ignored: super::modify::ignored_fields(call, Part::Whole),
             now: call.now,
         };
         object = managed::note(call, None, object, manager).await?;

@@ -17,7 +17,7 @@ use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::WriteOptions;
-use crate::resource::{Graceful, Piece, Resource, wants_differ};
+use crate::resource::{Graceful, Resource, wants_differ};
 use crate::storage::{self, Raced};
 
 /// How often a change is tried again after others were faster.
@@ -40,12 +40,10 @@ const KEPT: [&str; 8] = [
 pub(crate) enum Part {
     /// What is wanted, and metadata.
     Whole,
-    /// Its status, or another part with a subresource of its own.
-    Status,
+    /// Its status, or another part of the name that the subresource has.
+    Named,
     /// The number of replicas.
     Scale,
-    /// What a subresource says is its piece, for which it has rules of its own.
-    Piece,
     /// What a subresource changes that knows itself what it may.
     Own,
 }
@@ -141,10 +139,10 @@ pub(super) async fn modify_by<C: Change>(
 }
 
 /// Fields that a part gives nobody as theirs, since its endpoint does not write them.
-pub(super) fn ignored_fields(resource: &Resource, part: Part) -> &'static [&'static [&'static str]] {
+pub(super) fn ignored_fields(call: &Call, part: Part) -> &'static [&'static [&'static str]] {
     match part {
-        Part::Whole | Part::Scale if resource.has_subresource("status") => &[&["status"]],
-        Part::Status => resource.strategy.kept_by_status(),
+        Part::Whole | Part::Scale if call.resource.has_subresource("status") => &[&["status"]],
+        Part::Named => call.resource.strategy.kept_by_part(&call.target.subresource),
         _ => &[],
     }
 }
@@ -162,7 +160,7 @@ async fn attempt(
     let manager = Manager {
         name: &options.field_manager,
         subresource: &call.target.subresource,
-        ignored: ignored_fields(&call.resource, part),
+        ignored: ignored_fields(call, part),
         now: call.now,
     };
     let new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
@@ -237,27 +235,12 @@ fn restored(call: &Call, part: Part, mut new: Object, old: &Object) -> Object {
             Some(status) => new.set(&["status"], status.clone()),
             None => drop(new.fields_mut().shift_remove("status")),
         },
-        Part::Status => {
+        Part::Named => {
             return resource.strategy.part_update(&call.context(), &call.target.subresource, new, old);
-        }
-        Part::Piece => {
-            return phases::piece(call).map_or_else(|| old.clone(), |piece| with_piece(piece, new, old));
         }
         Part::Whole | Part::Scale | Part::Own => {}
     }
     new
-}
-
-/// `old` with the piece of `new`; what `new` says of managers is kept.
-fn with_piece(piece: &Piece, mut new: Object, old: &Object) -> Object {
-    const MANAGERS: &str = "managedFields";
-    let mut updated = old.clone();
-    (piece.put)(&new, &mut updated);
-    match new.metadata_mut().shift_remove(MANAGERS) {
-        Some(managers) => drop(updated.metadata_mut().insert(MANAGERS.to_owned(), managers)),
-        None => drop(updated.metadata_mut().shift_remove(MANAGERS)),
-    }
-    updated
 }
 
 /// What an object is, without the rest of it: what [`keep_identity`] keeps.

@@ -125,7 +125,7 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
     let manager = Manager {
         name: &options.field_manager,
         subresource: &call.target.subresource,
-        ignored: ignored_fields(&call.resource, part),
+        ignored: ignored_fields(call, part),
         now: call.now,
     };
     let configuration = Configuration { call, schema, applied: &applied, manager, force: options.force };

@@ -25,7 +25,6 @@ use crate::admission::{Along, MOST_ALONG, Operation, Write};
 use crate::allocation::TAKEN_AT_ONCE;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::resource::{Does, Piece};
 use crate::turns::Turn;
 
 /// The write as others see it.
@@ -67,7 +66,7 @@ pub(super) async fn mutate(
     match (write.old, part) {
         (None, _) => strategy.admit_create(&write.context, object).await?,
         (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
-        (Some(_), Part::Status | Part::Piece | Part::Own) => return Ok(()),
+        (Some(_), Part::Named | Part::Own) => return Ok(()),
     }
     // An object that begins with an empty status has the zeros of one, too.
     default(call, object);
@@ -89,12 +88,8 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     let mut errors: Vec<FieldError> = match (write.old, part) {
         (None, _) => model::validate::create(rules, object, scope),
         (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
-        (Some(old), Part::Status) => {
+        (Some(old), Part::Named) => {
             model::validate::update_part(rules, write.subresource, object, old, scope)
-        }
-        (Some(old), Part::Piece) => {
-            let errors = |piece: &Piece| model::validate::update(&*piece.rules, object, old, scope);
-            piece(call).map(errors).unwrap_or_default()
         }
         (Some(_), Part::Own) => Vec::new(),
     };
@@ -105,14 +100,6 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
         return Ok(());
     }
     Err(Status::invalid(&resource.group_kind(), object.name(), &errors).into())
-}
-
-/// The piece that the request is for.
-pub(super) fn piece(call: &Call) -> Option<&Piece> {
-    match &call.resource.find_subresource(&call.target.subresource)?.does {
-        Does::Piece(piece) => Some(piece),
-        _ => None,
-    }
 }
 
 /// What is odd about an object that may be written all the same.

@@ -3,6 +3,7 @@
 mod rules;
 mod source;
 
+use apiserver::resource::status_and_metadata;
 use apiserver::table::{AGE, Column, NAME, age, text, wide};
 use apiserver::{Admitting, Context, Resource, Strategy, at_once};
 use base::Timestamp;
@@ -49,9 +50,9 @@ impl Strategy for PersistentVolumes {
         at_once(Ok(()))
     }
 
-    fn part_update(&self, context: &Context<'_>, _: &str, new: Object, old: &Object) -> Object {
+    fn part_update(&self, context: &Context<'_>, part: &str, new: Object, old: &Object) -> Object {
         const SINCE: [&str; 2] = ["status", "lastPhaseTransitionTime"];
-        let mut new = self.status_update(new, old);
+        let mut new = status_and_metadata(new, old, self.kept_by_part(part));
         let phase = ["status", "phase"];
         if new.get(&phase) == old.get(&phase) {
             return new;

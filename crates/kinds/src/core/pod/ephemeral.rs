@@ -2,31 +2,33 @@
 
 use std::collections::HashMap;
 
-use apiserver::Subresource;
 use model::Object;
 use model::field::{FieldError, Path, quote};
-use model::validate::{Errors, Functions, text};
+use model::validate::{Errors, text};
 
-use super::{rules, update};
 use crate::difference::difference;
 use crate::pod_spec::security::annotations::MIRROR;
 
+/// The subresource that adds them.
+pub(super) const PART: &str = "ephemeralcontainers";
+
 const CONTAINERS: [&str; 2] = ["spec", "ephemeralContainers"];
 
-pub(super) fn subresource() -> Subresource {
-    Subresource::piece("ephemeralcontainers", put, Functions::of(rules::object).change(change))
-}
-
-fn put(new: &Object, object: &mut Object) {
-    match new.get(&CONTAINERS) {
-        Some(containers) => object.set(&CONTAINERS, containers.clone()),
-        None => drop(object.remove(&CONTAINERS)),
+/// `old` with the containers of `new`, and with what that says of who manages which fields.
+pub(super) fn update(new: &Object, old: &Object) -> Object {
+    let mut updated = old.clone();
+    for path in [CONTAINERS, ["metadata", "managedFields"]] {
+        match new.get(&path) {
+            Some(value) => updated.set(&path, value.clone()),
+            None => drop(updated.remove(&path)),
+        }
     }
+    updated
 }
 
 /// They may be added; those that are there stay as they are.
-fn change(object: &Object, old: &Object, errors: &mut Errors) {
-    update::annotations(object, old, errors);
+pub(super) fn change(object: &Object, old: &Object, errors: &mut Errors) {
+    changes::annotations(object, old, errors);
     if old.annotations().contains_key(MIRROR) {
         // So Kubernetes calls the place.
         let message = "static pods do not support ephemeral containers";

@@ -25,7 +25,6 @@ use apiserver::{Admitting, Context, Graceful, Resource, Strategy, Subresource, a
 use k8s_openapi::api::core::v1::{Binding, Pod};
 use k8s_openapi::api::policy::v1::Eviction;
 use model::select::Selectable;
-use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
 
@@ -51,7 +50,7 @@ pub(crate) fn resource() -> Resource {
         )
         .subresource(Subresource::new("binding", &[Verb::Create], binding::handle).taking::<Binding>())
         .subresource(Subresource::new("eviction", &[Verb::Create], eviction::handle).taking::<Eviction>())
-        .subresource(ephemeral::subresource())
+        .subresource(Subresource::part(ephemeral::PART))
         .subresource(Subresource::new("exec", &both, streams::exec).kind(options("PodExecOptions")).stream())
         .subresource(Subresource::new("log", &[Verb::Get], log::handle).stream())
         .subresource(
@@ -63,12 +62,7 @@ pub(crate) fn resource() -> Resource {
             Subresource::new("proxy", &VERBS, proxy::handle).kind(options("PodProxyOptions")).stream(),
         )
         .defaults(defaults::object)
-        .rules(
-            Functions::of(rules::object)
-                .creation(rules::creation)
-                .change(update::change)
-                .status(status::change),
-        )
+        .rules(rules::Pods)
         .warnings(of_pod)
         .selectable(selectable())
         .strategy(Pods);
@@ -121,8 +115,16 @@ impl Strategy for Pods {
         &[&["spec"], &["metadata", "ownerReferences"]]
     }
 
-    fn status_update(&self, new: Object, old: &Object) -> Object {
-        let mut updated = status_and_metadata(new, old, self.kept_by_status());
+    fn kept_by_part(&self, part: &str) -> &'static [&'static [&'static str]] {
+        // Whoever adds containers sets nothing else.
+        if part == ephemeral::PART { &[] } else { self.kept_by_status() }
+    }
+
+    fn part_update(&self, _: &Context<'_>, part: &str, new: Object, old: &Object) -> Object {
+        if part == ephemeral::PART {
+            return ephemeral::update(&new, old);
+        }
+        let mut updated = status_and_metadata(new, old, self.kept_by_part(part));
         // What class a pod has was settled when it was made.
         if let Some(class) = old.get(&["status", "qosClass"]) {
             updated.set(&["status", "qosClass"], class.clone());

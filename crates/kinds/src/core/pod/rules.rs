@@ -2,16 +2,47 @@
 
 use model::Object;
 use model::field::{FieldError, Path};
-use model::validate::{Errors, list, text};
+use model::validate::{Errors, Rules, list, replacement, text};
 use serde_json::Value;
 
+use super::{ephemeral, status, update};
 use crate::pod_spec::container::images;
 use crate::pod_spec::rules::{Whole, spec};
 use crate::pod_spec::security::annotations;
 use crate::pod_spec::volume;
 
+/// The rules.
+pub(super) struct Pods;
+
+impl Rules for Pods {
+    fn object(&self, pod: &Object, errors: &mut Errors) {
+        object(pod, errors);
+    }
+
+    fn creation(&self, pod: &Object, errors: &mut Errors) {
+        creation(pod, errors);
+    }
+
+    fn change(&self, pod: &Object, old: &Object, errors: &mut Errors) {
+        update::change(pod, old, errors);
+    }
+
+    fn status(&self, pod: &Object, old: &Object, errors: &mut Errors) {
+        status::change(pod, old, errors);
+    }
+
+    fn part(&self, part: &str, pod: &Object, old: &Object, errors: &mut Errors) {
+        if part == ephemeral::PART {
+            replacement(self, pod, old, errors);
+            ephemeral::change(pod, old, errors);
+        } else {
+            self.status(pod, old, errors);
+        }
+    }
+}
+
 /// Rules of any pod.
-pub(super) fn object(object: &Object, errors: &mut Errors) {
+fn object(object: &Object, errors: &mut Errors) {
     let empty = Value::Null;
     let of_pod = object.get(&["spec"]).unwrap_or(&empty);
     let (metadata, path) = (Path::root("metadata"), Path::root("spec"));
@@ -24,7 +55,7 @@ pub(super) fn object(object: &Object, errors: &mut Errors) {
 }
 
 /// Rules of new pods.
-pub(super) fn creation(object: &Object, errors: &mut Errors) {
+fn creation(object: &Object, errors: &mut Errors) {
     let empty = Value::Null;
     let of_pod = object.get(&["spec"]).unwrap_or(&empty);
     let path = Path::root("spec");
