@@ -24,6 +24,7 @@ use crate::protobuf::encode;
 use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
+use crate::turns::Turn;
 use crate::verbs::{self, Modified, Part};
 
 /// One request to a resource, as those who answer it see it.
@@ -46,6 +47,8 @@ pub struct Call {
     pub(crate) upgrade: Option<Takeover>,
     /// The caller is in this process, and takes objects instead of text.
     pub(crate) share: bool,
+    /// The turn of its namespace, once it was taken for more than the last step of a write.
+    pub(crate) turn: tokio::sync::OnceCell<Turn>,
     pub(crate) now: Timestamp,
 }
 
@@ -65,6 +68,7 @@ impl Call {
             resource: &self.resource,
             namespace: self.namespace(),
             identity: &self.identity,
+            turn: &self.turn,
             now: self.now,
         }
     }
@@ -238,7 +242,17 @@ impl Call {
     /// The object that the path names, as it is stored.
     pub(crate) fn live(&self) -> Result<Arc<Stored>> {
         let name = crate::state::object_name(self.namespace(), &self.target.name);
-        self.partition().get(&name).ok_or_else(|| self.not_found())
+        let partition = self.partition();
+        partition.get(&name).ok_or_else(|| {
+            if !partition.is_unreadable(&name) {
+                return self.not_found();
+            }
+            let why = format!(
+                "the {} {:?} is stored in a form that this server cannot read",
+                self.resource.kind, self.target.name
+            );
+            Status::internal(why).into()
+        })
     }
 
     /// A stored object in the version that the path names.
@@ -270,6 +284,7 @@ impl Call {
             view: self.view,
             upgrade: None,
             share: false,
+            turn: tokio::sync::OnceCell::new(),
             now: self.now,
         }
     }

@@ -217,6 +217,7 @@ async fn resource(
         view,
         upgrade,
         share: parts.extensions.remove::<Share>().is_some(),
+        turn: tokio::sync::OnceCell::new(),
         now: state.clock.now(),
         target,
     };

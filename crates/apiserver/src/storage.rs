@@ -55,7 +55,8 @@ pub(crate) async fn create(
             return Ok(written);
         }
         let key = object_name(object.namespace().unwrap_or_default(), object.name());
-        if state.cache.partition(&resource.storage.partition).get(&key).is_some() {
+        let partition = state.cache.partition(&resource.storage.partition);
+        if partition.get(&key).is_some() || partition.is_unreadable(&key) {
             return Err(Status::already_exists(&resource.group_resource(), object.name()).into());
         }
         match namespace.as_deref().and_then(|before| changed_only(state, before)) {

@@ -26,6 +26,7 @@ pub(crate) struct Turns {
 }
 
 /// The right to write, as long as it is held.
+#[derive(Debug)]
 pub(crate) struct Turn(#[allow(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
 
 impl Turns {

@@ -1,13 +1,15 @@
 //! Disruption budgets: how many of their pods may be evicted now. The eviction of a pod asks the status that is
 //! written here, and notes in it which pod it takes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, ObjectKey, Outlines, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, Error, Informer, ObjectKey, Outlines, Reconcile, Resource as _, Store,
+};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model::OwnerReference;
@@ -31,16 +33,6 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         };
         budgets.iter().filter(|budget| selects(budget)).map(|budget| budget.key()).collect()
     };
-    // How many there should be of somebody's pods concerns all budgets of the namespace.
-    macro_rules! scaled {
-        ($kind:ty) => {{
-            let known = budgets.store();
-            move |scaled: &$kind| -> Vec<ObjectKey> {
-                let budgets = known.list_namespace(scaled.namespace().unwrap_or_default());
-                budgets.iter().map(|budget| budget.key()).collect()
-            }
-        }};
-    }
     let sets = context.informers.of::<ReplicaSet>();
     let deployments = context.informers.of::<Deployment>();
     let stateful_sets = context.informers.of::<StatefulSet>();
@@ -58,14 +50,50 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         recorder,
         context: context.clone(),
     };
-    Controller::new("disruption", &budgets)
-        .watches(&all_pods, of_pod)
-        .watches(&sets, scaled!(ReplicaSet))
-        .watches(&deployments, scaled!(Deployment))
-        .watches(&stateful_sets, scaled!(StatefulSet))
-        .watches(&controllers, scaled!(ReplicationController))
-        .run_by(reconciler, context.stop)
-        .await;
+    let controller = Controller::new("disruption", &budgets).watches(&all_pods, of_pod);
+    let known = budgets.store();
+    let controller = follow(controller, &sets, &known, |set| {
+        (set.metadata.generation, set.spec.as_ref().and_then(|spec| spec.template.as_ref()))
+    });
+    let controller = follow(controller, &deployments, &known, |deployment| {
+        (deployment.metadata.generation, deployment.spec.as_ref().map(|spec| &spec.template))
+    });
+    let controller = follow(controller, &stateful_sets, &known, |set| {
+        (set.metadata.generation, set.spec.as_ref().map(|spec| &spec.template))
+    });
+    let controller = follow(controller, &controllers, &known, |set| {
+        (set.metadata.generation, set.spec.as_ref().and_then(|spec| spec.template.as_ref()))
+    });
+    controller.run_by(reconciler, context.stop).await;
+}
+
+/// Also reconciles budgets to whose pods it matters how many of them there should be, when that changes for those who
+/// make such pods. `told` gives the generation of one, and what its pods are made from.
+fn follow<K: client::Resource>(
+    controller: Controller,
+    informer: &Informer<K>,
+    budgets: &Store<PodDisruptionBudget>,
+    told: fn(&K) -> (Option<i64>, Option<&PodTemplateSpec>),
+) -> Controller {
+    let (queue, budgets) = (controller.queue(), budgets.clone());
+    informer.on_change(move |change| {
+        let new = change.object();
+        let wanted =
+            |maker: &K| (told(maker).0, maker.uid().to_owned(), maker.controller().map(|owner| owner.uid));
+        // Of what changes, most is the status.
+        if change.old().is_some_and(|old| wanted(old) == wanted(new)) {
+            return;
+        }
+        let budgets = budgets.list_namespace(new.namespace().unwrap_or_default());
+        if budgets.is_empty() {
+            return;
+        }
+        for maker in change.old().into_iter().chain([new]) {
+            let labels = told(maker).1.and_then(|template| template.metadata.as_ref()?.labels.as_ref());
+            plan::concerned(&budgets, labels).into_iter().for_each(|key| queue.add(key));
+        }
+    });
+    controller.reads(informer)
 }
 
 struct Reconciler {
@@ -92,8 +120,8 @@ impl Reconcile for Reconciler {
         let Some(budget) = self.budgets.get(key) else { return Ok(Action::Done) };
         let selected = plan::selector(&budget).map(|selector| self.pods.select(&key.namespace, &selector));
         let selected = selected.unwrap_or_default();
-        let owners: HashMap<String, Option<Scale>> =
-            selected.iter().map(|pod| (pod.key.name.clone(), self.scale_of(&pod.key))).collect();
+        let asks = plan::asks_for_scales(&budget);
+        let mut scales = plan::KnownScales::default();
         let seen: Vec<Seen> = selected
             .iter()
             .map(|pod| Seen {
@@ -101,7 +129,11 @@ impl Reconcile for Reconciler {
                 is_ready: pod.outline.is_ready,
                 is_ending: pod.outline.is_ending,
                 is_terminal: pod.outline.is_terminal(),
-                scale: owners.get(&pod.key.name).cloned().flatten(),
+                scale: self
+                    .pods
+                    .controller_of(&pod.key)
+                    .filter(|_| asks)
+                    .and_then(|owner| scales.of(&owner, || self.scale_of(&pod.key, &owner))),
             })
             .collect();
         if seen.is_empty() {
@@ -148,10 +180,9 @@ impl Reconciler {
         }
     }
 
-    /// Who makes a pod, and how many of it; none where nobody does.
-    fn scale_of(&self, key: &ObjectKey) -> Option<Scale> {
-        let pod = self.whole.get(key)?;
-        let owner = pod.controller()?;
+    /// How many the owner of a pod makes, which has this uid; none where it is the owner no more.
+    fn scale_of(&self, key: &ObjectKey, uid: &str) -> Option<Scale> {
+        let owner = self.whole.get(key)?.controller().filter(|owner| owner.uid == uid)?;
         Some(self.scales.of(&key.namespace, &owner))
     }
 }

@@ -12,6 +12,8 @@ use crate::{Context, pods};
 
 const OF_CLAIMS: &str = "kubernetes.io/pvc-protection";
 const OF_VOLUMES: &str = "kubernetes.io/pv-protection";
+/// The index of pods by the claims that they keep.
+const BY_CLAIM: &str = "keeps-claim";
 
 /// Runs the controller of claims.
 pub(crate) async fn claims(context: Context) {
@@ -21,10 +23,15 @@ pub(crate) async fn claims(context: Context) {
         let namespace = pod.namespace().unwrap_or_default();
         used_by(pod).into_iter().map(|claim| ObjectKey::new(namespace, claim)).collect()
     };
-    let (store, client) = (claims.store(), context.client.clone());
+    all_pods.index(BY_CLAIM, |pod| {
+        let namespace = pod.namespace().unwrap_or_default();
+        let kept = if keeps_claims(pod) { used_by(pod) } else { Vec::new() };
+        kept.into_iter().map(|claim| ObjectKey::new(namespace, claim).to_string()).collect()
+    });
+    let (store, pods, client) = (claims.store(), all_pods.store(), context.client.clone());
     let reconcile = move |key: ObjectKey| {
-        let (store, client) = (store.clone(), client.clone());
-        async move { claim(&store, &client, &key).await }
+        let (store, pods, client) = (store.clone(), pods.clone(), client.clone());
+        async move { claim(&store, &pods, &client, &key).await }
     };
     let controller = Controller::new("pvc-protection", &claims).watches(&all_pods, of_pod);
     controller.run(reconcile, context.stop).await;
@@ -48,27 +55,31 @@ pub(crate) async fn volumes(context: Context) {
 
 async fn claim(
     store: &Store<PersistentVolumeClaim>,
+    pods: &Store<Pod>,
     client: &client::Client,
     key: &ObjectKey,
 ) -> Result<Action, Error> {
     let Some(claim) = store.get(key) else { return Ok(Action::Done) };
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client, &key.namespace);
-    let in_use = if claim.metadata.deletion_timestamp.is_some() {
-        // Asked of the API: a pod that the copy does not show yet may have begun to use it.
+    let is_going = claim.metadata.deletion_timestamp.is_some();
+    let in_use = !is_going || pods.has_in_index(BY_CLAIM, &key.to_string());
+    let is_held = claim.metadata.finalizers.iter().flatten().any(|known| known == OF_CLAIMS);
+    if !in_use && is_held {
+        // It is let go of: a pod that the copy does not show yet may have begun to use it.
         let pods: Api<Pod> = Api::namespaced(client, &key.namespace);
         let pods = pods.list_all(&ListOptions::default()).await?.items;
-        pods.iter().any(|pod| uses(pod, &key.name))
-    } else {
-        true
-    };
+        if pods.iter().any(|pod| keeps_claims(pod) && used_by(pod).contains(&key.name)) {
+            // The copy will show it, and bring us back when it goes.
+            return Ok(Action::Done);
+        }
+    }
     protect(&api, &*claim, OF_CLAIMS, in_use).await
 }
 
-/// Whether a pod keeps a claim: one that nobody has taken does not, nor one that has ended.
-fn uses(pod: &Pod, claim: &str) -> bool {
-    let is_taken =
-        pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty());
-    is_taken && !pods::is_terminal(pod) && used_by(pod).iter().any(|used| used == claim)
+/// Whether a pod keeps its claims: one that nobody has taken does not, nor one that has ended.
+fn keeps_claims(pod: &Pod) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.is_some_and(|name| !name.is_empty()) && !pods::is_terminal(pod)
 }
 
 /// The claims that a pod names, and those that are made for it.

@@ -16,11 +16,15 @@ use crate::{Context, pods};
 /// How often it is counted anyway: a pod whose node is lost ends by the clock alone.
 const PERIOD: Duration = Duration::from_secs(300);
 
+/// When what is bounded anew is counted once more: whoever began to make something before they could know of it has
+/// made it by then, or given up.
+const SETTLED: Duration = Duration::from_secs(75);
+
 /// Runs the controller.
 pub(crate) async fn run(context: Context) {
     let quotas = context.informers.of::<ResourceQuota>();
     let all_pods = context.informers.of::<Pod>();
-    let due = Arc::new(Due { quotas: quotas.store(), counted: Mutex::default() });
+    let due = Arc::new(Due { quotas: quotas.store(), times: Mutex::default() });
     let noticed = Arc::clone(&due);
     let of_pod = move |pod: &Pod| {
         let is_ending = pods::is_terminal(pod) || pod.metadata.deletion_timestamp.is_some();
@@ -49,11 +53,19 @@ struct Reconciler {
     context: Context,
 }
 
-/// Which quotas have to be counted, and when each was last.
+/// Which quotas have to be counted, and when.
 struct Due {
     quotas: Store<ResourceQuota>,
-    /// Since the start; none where it has to be counted anew.
-    counted: Mutex<HashMap<ObjectKey, Duration>>,
+    times: Mutex<HashMap<ObjectKey, Times>>,
+}
+
+/// When a quota is to be counted, since the start.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    /// The next time; zero where that is now.
+    next: Duration,
+    /// Once more after it bounds what it did not before.
+    settled: Duration,
 }
 
 impl Due {
@@ -63,9 +75,9 @@ impl Due {
         let keys: Vec<ObjectKey> =
             self.quotas.list_namespace(namespace).iter().map(|quota| quota.key()).collect();
         if !keys.is_empty() {
-            let mut counted = self.counted.lock();
+            let mut times = self.times.lock();
             for key in &keys {
-                counted.remove(key);
+                times.entry(key.clone()).or_default().next = Duration::ZERO;
             }
         }
         keys
@@ -77,26 +89,29 @@ impl Reconcile for Reconciler {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(quota) = self.due.quotas.get(key) else {
-            self.due.counted.lock().remove(key);
+            self.due.times.lock().remove(key);
             return Ok(Action::Done);
         };
-        let now = self.context.clock.elapsed();
-        let counted = self.due.counted.lock().get(key).copied();
-        let left =
-            counted.and_then(|counted| (counted + PERIOD).checked_sub(now)).filter(|left| !left.is_zero());
-        if let Some(left) = left.filter(|_| is_told(&quota)) {
+        let (now, is_told) = (self.context.clock.elapsed(), is_told(&quota));
+        let known = self.due.times.lock().get(key).copied().unwrap_or_default();
+        let left = known.next.checked_sub(now).filter(|left| !left.is_zero());
+        if let Some(left) = left.filter(|_| is_told) {
             return Ok(Action::After(left));
         }
+        let settled = if is_told { known.settled } else { now + SETTLED };
+        let next = if settled > now { settled } else { now + PERIOD };
         // Before it is asked for: what goes meanwhile is asked for again.
-        self.due.counted.lock().insert(key.clone(), now);
+        self.due.times.lock().insert(key.clone(), Times { next, settled });
         let api: Api<ResourceQuota> = Api::namespaced(&self.context.client, &key.namespace);
+        // Whatever its revision: the server counts in a turn of its own, of the quota as it is then.
         let mut asks = ResourceQuota::clone(&quota);
+        asks.metadata.resource_version = None;
         asks.status = None;
         match api.update_status(&asks).await {
-            Ok(_) => Ok(Action::After(PERIOD)),
+            Ok(_) => Ok(Action::After(next - now)),
             Err(Error::NotFound(_)) => Ok(Action::Done),
             Err(error) => {
-                self.due.counted.lock().remove(key);
+                self.due.times.lock().entry(key.clone()).or_default().next = Duration::ZERO;
                 match error {
                     Error::Conflict(_) => Ok(Action::After(Duration::from_millis(20))),
                     other => Err(other),

@@ -101,6 +101,52 @@ async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_are_read_of_the_server_only_before_a_claim_is_let_go_of() {
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let cluster = Cluster::start().await;
+    let claims = Api::<PersistentVolumeClaim>::namespaced(&cluster.steady, "default");
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claim =
+        |name: &str| -> PersistentVolumeClaim { object(json!({"metadata": {"name": name}, "spec": spec})) };
+    let gone = |name: &'static str| {
+        let claims = &claims;
+        async move {
+            wait_until_async("the claim to go", || async {
+                if claims.find(name).await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
+            })
+            .await;
+        }
+    };
+    claims.create(&claim("used")).await.expect("create");
+    let pod: Pod = object(json!({"metadata": {"name": "p"}, "spec": {
+        "nodeName": "n", "containers": [{"name": "a", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "used"}}],
+    }}));
+    pods.create(&pod).await.expect("create");
+    // Whoever takes part in this one's end has seen the pod by then.
+    claims.create(&claim("first")).await.expect("create");
+    claims.delete("first", &DeleteOptions::default()).await.expect("delete");
+    gone("first").await;
+    let before = cluster.times_read(PODS);
+    assert!(before > 0, "it is counted where it is read");
+    claims.delete("used", &DeleteOptions::default()).await.expect("delete");
+    for round in 0..20 {
+        let label = Patch::Merge(json!({"metadata": {"labels": {"round": round.to_string()}}}));
+        claims.patch("used", &label, &PatchOptions::default()).await.expect("patch");
+        let phase = Patch::Merge(json!({"metadata": {"labels": {"round": round.to_string()}}}));
+        pods.patch("p", &phase, &PatchOptions::default()).await.expect("patch");
+    }
+    // It is held without asking; one that goes costs one question.
+    claims.create(&claim("last")).await.expect("create");
+    claims.delete("last", &DeleteOptions::default()).await.expect("delete");
+    gone("last").await;
+    assert!(cluster.times_read(PODS) <= before + 2, "{before}: {}", cluster.times_read(PODS));
+    pods.delete("p", &DeleteOptions::now()).await.expect("delete");
+    gone("used").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn claims_and_volumes_stay_as_long_as_they_are_in_use() {
     let cluster = Cluster::start().await;
     let claims = Api::<PersistentVolumeClaim>::namespaced(&cluster.steady, "default");

@@ -4,6 +4,10 @@
 //! back, be it read, told by a watch or as the value before, is opened. What is to be kept so, and how, a
 //! [`Seal`] says. What was kept before in another way is read as well, and [`Sealed::renew`] brings it into
 //! today's form, so that nothing is left on disk of how it was.
+//!
+//! Where others write into the same store there may be values that cannot be read here: their key is another's. Whoever
+//! asks for one of them alone is told so. One among many fails none of the others: it has an empty value, in reads of
+//! more than one key as in watches and in what a transaction came to, and the log says why.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +122,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// What a transaction came to. It is done, so that nothing of it is an error any more.
+    /// What a transaction came to: it is done, so that nothing of it is an error any more.
     fn open_result(&self, result: &mut OpResult) {
         let open = |kv: &mut Arc<KeyValue>| open_if_possible(&*self.seal, kv);
         match result {
@@ -141,23 +145,32 @@ pub(crate) fn open_event(seal: &dyn Seal, mut event: Event) -> Event {
     event
 }
 
-/// Opens a value; leaves it as it is kept where it cannot be read, and nobody is there who could be told, or
-/// others were held up.
+/// Opens a value; leaves it empty where it cannot be read, and nobody is there who could be told, or others were held
+/// up.
 fn open_if_possible(seal: &dyn Seal, kv: &mut Arc<KeyValue>) {
     if !seal.covers(&kv.key) {
         return;
     }
-    match seal.open(&kv.key, &kv.value) {
-        Ok(Opened { value, .. }) => *kv = Arc::new(KeyValue { value, ..KeyValue::clone(kv) }),
-        Err(error) => tracing::error!(key = kv.key_str(), %error, "a value in the store cannot be read"),
-    }
+    let value = match seal.open(&kv.key, &kv.value) {
+        Ok(Opened { value, .. }) => value,
+        Err(error) => {
+            tracing::error!(key = kv.key_str(), %error, "a value in the store cannot be read");
+            Bytes::new()
+        }
+    };
+    *kv = Arc::new(KeyValue { value, ..KeyValue::clone(kv) });
 }
 
 impl Store for Sealed {
     fn range(&self, request: Range) -> BoxFuture<'_, Result<RangeResult, Error>> {
         async move {
+            let is_one = request.keys.single().is_some();
             let mut found = self.inner.range(request).await?;
-            found.items.iter_mut().try_for_each(|kv| self.open(kv))?;
+            if is_one {
+                found.items.iter_mut().try_for_each(|kv| self.open(kv))?;
+            } else {
+                found.items.iter_mut().for_each(|kv| open_if_possible(&*self.seal, kv));
+            }
             Ok(found)
         }
         .boxed()

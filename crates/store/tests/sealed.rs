@@ -169,3 +169,58 @@ async fn a_watch_tells_what_was_set_and_what_was_there_before() {
     let expected = [("one", ""), ("two", "one"), ("", "two")];
     assert_eq!(told, expected.map(|(is, was)| (bytes(is.as_bytes()), bytes(was.as_bytes()))));
 }
+
+#[tokio::test]
+async fn a_value_of_which_another_has_the_key_fails_nobody_but_who_asks_for_it_alone() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let inner = Arc::new(open(dir.path()));
+    let of = |mark| Sealed::new(inner.clone(), Arc::new(Masked { mark: Some(mark) }));
+    let (ours, others) = (of(1), of(2));
+    let mut watcher = ours.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    for (store, key) in
+        [(&ours, "secret/a"), (&others, "secret/b"), (&ours, "secret/c"), (&others, "secret/c")]
+    {
+        store.put(key, format!("of {key}")).await.expect("put");
+    }
+    let texts = |items: &[Arc<store::KeyValue>]| -> Vec<String> {
+        let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
+        items.iter().map(|kv| format!("{}={}", kv.key_str(), text(&kv.value))).collect()
+    };
+    let all = Range::new(KeyRange::prefix("secret/"));
+    let found = ours.range(all.clone()).await.expect("one value fails none of the others");
+    assert_eq!(
+        (texts(&found.items), found.count),
+        (vec!["secret/a=of secret/a".into(), "secret/b=".into(), "secret/c=".into()], 3)
+    );
+    // Page by page, one of which has nothing that can be read.
+    let page = ours.range(all.clone().limit(1)).await.expect("read");
+    assert!(page.more);
+    let rest = Range::new(KeyRange::prefix("secret/").after("secret/a")).limit(1);
+    let page = ours.range(rest).await.expect("read");
+    assert_eq!((texts(&page.items), page.more), (vec!["secret/b=".into()], true));
+    let found = others.range(all).await.expect("read");
+    assert_eq!(texts(&found.items)[1], "secret/b=of secret/b");
+    let error = ours.get("secret/b").await.expect_err("this very one");
+    assert!(base::error::chain(&error).to_string().contains("the mark 2 is unknown"), "{error}");
+    ours.renew().await.expect_err("the start does not go on without the key");
+
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let WatchMessage::Event(event) = watcher.next().await.expect("an event") else { panic!("no event") };
+        told.extend(texts(&[event.kv]));
+    }
+    assert_eq!(told, ["secret/a=of secret/a", "secret/b=", "secret/c=of secret/c", "secret/c="]);
+    let put = store::Put::new("secret/b", "ours");
+    let done = ours.txn(
+        store::Txn::new()
+            .then(store::Op::Get(Range::new(KeyRange::key("secret/c"))))
+            .then(store::Op::Put(put)),
+    );
+    let done = done.await.expect("done");
+    assert!(
+        matches!(&done.results[0], store::OpResult::Range(range) if texts(&range.items) == ["secret/c="])
+    );
+    assert!(
+        matches!(&done.results[1], store::OpResult::Put { previous: Some(before), .. } if before.value.is_empty())
+    );
+}

@@ -64,9 +64,15 @@ pub(crate) struct ChangesError {
     pub(crate) oldest: u64,
 }
 
+/// The store's history does not say what was before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownBefore;
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Stored>>,
+    /// What is there and is no object that can be read, with its revision: shown to nobody.
+    unreadable: BTreeMap<Arc<str>, u64>,
     history: VecDeque<Arc<Change>>,
     /// The same changes by whom they concern.
     lanes: Lanes,
@@ -128,6 +134,11 @@ impl Partition {
     /// One object by `NAMESPACE/NAME` or `NAME`.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Stored>> {
         self.state.read().objects.get(name).cloned()
+    }
+
+    /// Whether the store has something of this name that cannot be read.
+    pub(crate) fn is_unreadable(&self, name: &str) -> bool {
+        self.state.read().unreadable.contains_key(name)
     }
 
     /// The objects whose names begin with `prefix`, in the order of their names, and the revision of
@@ -260,13 +271,21 @@ impl Partition {
 
     pub(super) fn replace(&self, found: impl Iterator<Item = Stored>, revision: u64) {
         // Made before others have to wait.
-        let objects = found.map(|stored| (stored.name.clone(), Arc::new(stored))).collect();
+        let (mut objects, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
+        for stored in found {
+            if stored.is_readable() {
+                objects.insert(stored.name.clone(), Arc::new(stored));
+            } else {
+                unreadable.insert(stored.name.clone(), stored.revision());
+            }
+        }
         let concerned = {
             let mut state = self.state.write();
             let in_memory =
                 state.history.iter().rev().map(|change| change.revision).find(|r| is_in_memory(*r));
             state.lost = state.lost.max(in_memory.unwrap_or_default());
             state.objects = objects;
+            state.unreadable = unreadable;
             state.history = VecDeque::new();
             state.history_bytes = 0;
             state.floor = revision;
@@ -330,22 +349,28 @@ impl Change {
         Self { revision: self.revision, deleted: self.deleted, stored, previous, at: self.at }
     }
 
-    /// A change as the store's history tells it; none where that does not say what was before.
+    /// A change as the store's history tells it; none of what nobody can read. An error where that does not say what
+    /// was before.
     ///
     /// `read` makes an object of what was stored.
-    pub(crate) fn past(event: &Event, read: impl Fn(&KeyValue) -> Stored) -> Option<Self> {
-        let revision = version_at(event.revision());
-        let previous = event.previous.as_deref().map(|kv| Arc::new(read(kv)));
-        let is_first = event.kind == EventKind::Put && event.kv.create_revision == event.revision();
-        if previous.is_none() && !is_first {
-            return None;
+    pub(crate) fn past(
+        event: &Event,
+        read: impl Fn(&KeyValue) -> Stored,
+    ) -> Result<Option<Self>, UnknownBefore> {
+        let (revision, is_put) = (version_at(event.revision()), event.kind == EventKind::Put);
+        let is_first = is_put && event.kv.create_revision == event.revision();
+        if event.previous.is_none() && !is_first {
+            return Err(UnknownBefore);
         }
-        let deleted = event.kind == EventKind::Delete;
-        let stored = match previous.as_ref().filter(|_| deleted) {
-            Some(previous) => Arc::new(previous.at(revision)),
-            None => Arc::new(read(&event.kv)),
+        let read = |kv: &KeyValue| Some(Arc::new(read(kv))).filter(|stored| stored.is_readable());
+        let previous = event.previous.as_deref().and_then(&read);
+        let (stored, deleted) = match (read(&event.kv).filter(|_| is_put), &previous) {
+            (Some(stored), _) => (stored, false),
+            // What can be read no more is gone for those who look.
+            (None, Some(previous)) => (Arc::new(previous.at(revision)), true),
+            (None, None) => return Ok(None),
         };
-        Some(Self { revision, deleted, stored, previous, at: Duration::ZERO })
+        Ok(Some(Self { revision, deleted, stored, previous, at: Duration::ZERO }))
     }
 
     /// What it holds that nothing else does, about.
@@ -367,9 +392,19 @@ impl State {
     ) {
         let known = self.objects.get(name);
         // After loading anew, changes that the loading has already shown come again.
-        if known.is_some_and(|s| s.revision() >= revision) {
+        if known.is_some_and(|s| s.revision() >= revision)
+            || self.unreadable.get(name).is_some_and(|at| *at >= revision)
+        {
             return;
         }
+        self.unreadable.remove(name);
+        let put = put.filter(|stored| {
+            if !stored.is_readable() {
+                tracing::error!(name, "stored object cannot be read");
+                self.unreadable.insert(stored.name.clone(), revision);
+            }
+            stored.is_readable()
+        });
         let (stored, previous, deleted) = match put {
             Some(stored) => {
                 let previous = self.objects.insert(stored.name.clone(), stored.clone());

@@ -39,6 +39,12 @@ impl Stored {
         &self.encoded
     }
 
+    /// Whether its text is an object's at all. What is not was written by somebody else, or is kept in a form for which
+    /// this server has no key: nobody is shown it.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.encoded.text().first() == Some(&b'{')
+    }
+
     /// Whether its text begins like this: with its kind and version.
     pub(super) fn is_of(&self, head: &str) -> bool {
         self.encoded.text().starts_with(head.as_bytes())

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::request::NAMESPACES;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
+use crate::turns::Turn;
 
 /// One request, as strategies see it: other objects, what is allocated, the time, randomness.
 pub struct Context<'a> {
@@ -25,6 +26,7 @@ pub struct Context<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
     pub(crate) identity: &'a Identity,
+    pub(crate) turn: &'a tokio::sync::OnceCell<Turn>,
     pub(crate) now: Timestamp,
 }
 
@@ -108,6 +110,14 @@ impl<'a> Context<'a> {
         let partition = self.state.cache.known(&partition(&resource.group, &resource.resource));
         let Some(partition) = partition else { return 0 };
         partition.snapshot(self.state.cache.revision(), &format!("{namespace}/")).0.len()
+    }
+
+    /// Waits for the turn of the namespace, and keeps it until the request is done: until then nobody else stores
+    /// here, in this server, what is written in turns ([`Admission::takes_turns`]). Not for what is so itself.
+    ///
+    /// [`Admission::takes_turns`]: crate::Admission::takes_turns
+    pub async fn take_turn(&self) -> Result<()> {
+        self.turn.get_or_try_init(|| self.state.turns.take(self.namespace)).await.map(drop)
     }
 
     /// Waits until memory shows of all other objects what there was when `object` was stored, which comes from

@@ -182,3 +182,69 @@ fn a_configuration_is_for_the_resources_that_it_names_and_no_others() {
         assert!(!encryption.covers(b"sealed/renewing"));
     }
 }
+
+/// Another server has another key, which nobody should do.
+#[tokio::test]
+async fn a_secret_of_which_another_server_has_the_key_is_in_no_list_and_told_of_by_its_name() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let inner = Arc::new(open_store(&root).await);
+    let of = |name: &str, byte: u8| {
+        let text = configuration("secrets", &[&keys("aesgcm", &[(name, byte)])]);
+        Arc::new(Sealed::new(inner.clone(), Arc::new(encryption(&text))))
+    };
+    let (ours, others) = (of("a", 1), of("b", 2));
+    let cluster = Cluster::over(root, ours.clone()).await;
+    let first = cluster.ok("POST", SECRETS, &secret("first")).await;
+    let mut watch = cluster.watch(&format!("{SECRETS}?watch=1&resourceVersion=0")).await;
+    assert_eq!(watch.next().await, "ADDED first");
+
+    let key = |name: &str| format!("/registry/core/secrets/default/{name}");
+    let text = |name: &str| {
+        format!(
+            r#"{{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"default"}}}}"#
+        )
+    };
+    others.put(&key("hidden"), text("hidden")).await.expect("put");
+    others.put(&key("first"), text("first")).await.expect("put");
+    // It can be read no more: for those who look it is gone.
+    let gone = watch.next_event().await.expect("an event");
+    assert_eq!((&gone["type"], &gone["object"]["data"]), (&"DELETED".into(), &first["data"]), "{gone}");
+    let check = async |cluster: &Cluster, expected: &[&str]| {
+        let (code, list) = cluster.get(SECRETS).await;
+        let names: Vec<&str> = list["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter_map(|item| item["metadata"]["name"].as_str())
+            .collect();
+        assert_eq!((code, &names[..]), (200, expected), "{list}");
+        let (code, told) = cluster.get(&format!("{SECRETS}/hidden")).await;
+        assert_eq!((code, &told["reason"]), (500, &"InternalError".into()), "{told}");
+        assert!(
+            told["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("`/registry/core/secrets/default/hidden` cannot be read")),
+            "{told}"
+        );
+        assert_eq!(cluster.send("POST", SECRETS, &secret("hidden")).await.0, 409);
+        assert_eq!(cluster.send("DELETE", &format!("{SECRETS}/hidden"), &json!({})).await.0, 500);
+    };
+    check(&cluster, &[]).await;
+    // The others go on.
+    cluster.ok("POST", SECRETS, &secret("second")).await;
+    assert_eq!(watch.next().await, "ADDED second");
+    check(&cluster, &["second"]).await;
+
+    // Who reads everything anew finds the same.
+    let other_root = tempfile::tempdir().expect("temporary directory");
+    cluster.copy_keys(other_root.path());
+    let again = Cluster::over(other_root, ours.clone()).await;
+    check(&again, &["second"]).await;
+    // With the key it is there.
+    ours.put(&key("first"), text("first")).await.expect("put");
+    assert_eq!(watch.next().await, "ADDED first");
+    others.delete(&key("hidden")).await.expect("delete");
+    ours.put(&key("last"), text("last")).await.expect("put");
+    assert_eq!(watch.next().await, "ADDED last");
+    assert_eq!(cluster.get(&format!("{SECRETS}/hidden")).await.0, 404);
+}

@@ -59,6 +59,11 @@ impl<K: Resource, T: Outline<K>> Outlines<K, T> {
         self.store.outlined_by_controller(uid)
     }
 
+    /// The uid of an object's managing owner.
+    pub fn controller_of(&self, key: &ObjectKey) -> Option<Arc<str>> {
+        self.store.controller_of(key)
+    }
+
     /// Those of one namespace that a selector selects, by name; of all if the namespace is empty.
     pub fn select(&self, namespace: &str, selector: &LabelSelector) -> Vec<Outlined<T>> {
         self.store.outlined_by_selector(namespace, selector)

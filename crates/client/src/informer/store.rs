@@ -133,6 +133,14 @@ impl<K: Resource> Store<K> {
         })
     }
 
+    /// Whether there is an object for which the index `name` gives `value`: none is looked at for it.
+    pub fn has_in_index(&self, name: &str, value: &str) -> bool {
+        let state = self.shared.state.read();
+        let index = state.indexes.iter().find(|index| index.name == name);
+        debug_assert!(index.is_some(), "there is no index {name}");
+        index.is_some_and(|index| index.get(value).next().is_some())
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.shared.state.read().objects.len()
@@ -209,6 +217,13 @@ impl<K: Resource> Store<K> {
         let entries =
             names.flat_map(|index| index.get(uid)).filter_map(|name| state.objects.get_key_value(name));
         state.outlined(entries)
+    }
+
+    /// The uid of an object's managing owner, without looking at the object.
+    pub(super) fn controller_of(&self, key: &ObjectKey) -> Option<Arc<str>> {
+        let state = self.shared.state.read();
+        let entry = state.objects.get(&*name_of(key))?;
+        entry.values.iter().find(|(index, _)| *index == 0).map(|(_, uid)| uid.clone())
     }
 
     pub(super) fn outlined_by_selector<T: Send + Sync + 'static>(

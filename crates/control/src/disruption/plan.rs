@@ -1,8 +1,10 @@
 //! The thinking half of the disruption controller: pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use client::{ObjectKey, Resource as _};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -49,6 +51,42 @@ pub(super) struct Expected {
 /// The pods that a budget is about; none without a selector.
 pub(super) fn selector(budget: &PodDisruptionBudget) -> Option<LabelSelector> {
     crate::selector(budget.spec.as_ref()?.selector.as_ref()?)
+}
+
+/// Whether it matters to a budget how many pods those make who make its pods.
+pub(super) fn asks_for_scales(budget: &PodDisruptionBudget) -> bool {
+    budget.spec.as_ref().is_some_and(|spec| {
+        let least = spec.min_available.as_ref();
+        spec.max_unavailable.is_some() || least.is_some_and(|least| matches!(least, IntOrString::String(_)))
+    })
+}
+
+/// The budgets to which it matters how many pods with these labels somebody makes.
+pub(super) fn concerned(
+    budgets: &[Arc<PodDisruptionBudget>],
+    labels: Option<&BTreeMap<String, String>>,
+) -> Vec<ObjectKey> {
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    let selects =
+        |budget: &PodDisruptionBudget| selector(budget).is_some_and(|selector| selector.match_values(label));
+    let concerned = budgets.iter().filter(|budget| asks_for_scales(budget) && selects(budget));
+    concerned.map(|budget| budget.key()).collect()
+}
+
+/// How many pods those make who have been asked already, by their uids: each is asked once, whatever its pods.
+#[derive(Default)]
+pub(super) struct KnownScales(HashMap<Arc<str>, Scale>);
+
+impl KnownScales {
+    /// How many the one with this uid makes; `ask` finds out.
+    pub(super) fn of(&mut self, owner: &Arc<str>, ask: impl FnOnce() -> Option<Scale>) -> Option<Scale> {
+        if let Some(known) = self.0.get(owner) {
+            return Some(known.clone());
+        }
+        let scale = ask()?;
+        self.0.insert(owner.clone(), scale.clone());
+        Some(scale)
+    }
 }
 
 fn count(number: usize) -> i32 {
@@ -253,6 +291,42 @@ mod tests {
         check(json!({"maxUnavailable": "30%"}), "a:ready:r/10 b:ready:s/1", "11 2 7 0");
         check(json!({"maxUnavailable": "100%"}), "a:ready:r/2 b:ready:r/2", "2 2 0 2");
         check(json!({"maxUnavailable": 1}), "a:ready", "0 1 0 0");
+    }
+
+    #[test]
+    fn only_budgets_that_ask_how_many_there_should_be_hear_of_it_and_each_owner_is_asked_once() {
+        let budget = |name: &str, mut spec: Value, app: &str| -> Arc<PodDisruptionBudget> {
+            spec["selector"] = json!({"matchLabels": {"app": app}});
+            let budget = json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec});
+            Arc::new(serde_json::from_value(budget).expect("a budget"))
+        };
+        let budgets = [
+            budget("number", json!({"minAvailable": 1}), "web"),
+            budget("share", json!({"minAvailable": "50%"}), "web"),
+            budget("most", json!({"maxUnavailable": 1}), "web"),
+            budget("other", json!({"maxUnavailable": 1}), "db"),
+        ];
+        let told = |labels: Option<BTreeMap<String, String>>| -> String {
+            let keys: Vec<String> =
+                concerned(&budgets, labels.as_ref()).into_iter().map(|key| key.name).collect();
+            keys.join(" ")
+        };
+        let labels = |app: &str| Some(BTreeMap::from([("app".to_owned(), app.to_owned())]));
+        assert_eq!(told(labels("web")), "share most");
+        assert_eq!(told(labels("db")), "other");
+        assert_eq!(told(labels("none")), "");
+        assert_eq!(told(None), "");
+
+        let (mut known, mut asked) = (KnownScales::default(), 0);
+        for number in 0..100 {
+            let owner: Arc<str> = if number % 2 == 0 { "even".into() } else { "odd".into() };
+            let scale = known.of(&owner, || {
+                asked += 1;
+                Some(Scale::Of { uid: owner.to_string(), replicas: 50 })
+            });
+            assert!(matches!(scale, Some(Scale::Of { uid, .. }) if uid == *owner));
+        }
+        assert_eq!(asked, 2, "each of the two once, not each pod");
     }
 
     #[test]

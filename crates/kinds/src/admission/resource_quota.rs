@@ -2,8 +2,10 @@
 //!
 //! What an object takes is written into the quotas in the transaction that it is stored in, so that all who make
 //! something at once never get more than there is. What comes back is counted: a status of a quota that does not say
-//! what is used is one that asks for that, and a controller asks whenever something has gone. As long as nobody takes
-//! anything meanwhile, which the revision of the quota tells, the count is right.
+//! what is used is one that asks for that, and a controller asks whenever something has gone. It is counted in a turn of
+//! the namespace, so that those who make something do not keep it from coming to an end. As long as nobody takes anything
+//! meanwhile, which the revision of the quota tells, the count is right: what is made before a quota knows of it changes
+//! that, too.
 
 mod matching;
 mod usage;
@@ -33,6 +35,8 @@ impl Admission for ResourceQuota {
             return at_once(Ok(()));
         }
         after_asking(async move {
+            // Where the quota was changed while this one waited, it is counted anew, and the turn is still its own.
+            write.context.take_turn().await?;
             // Others' objects may be shown later than the quota, which was charged with them.
             write.context.sees(write.old.unwrap_or(object)).await?;
             count(write, object);
@@ -44,8 +48,10 @@ impl Admission for ResourceQuota {
         let resource = write.context.resource();
         let kind = Kind::of(&resource.group, &resource.plural);
         let counts = |quota: &Object| {
-            let hard = quota.get(&["status", "hard"]).and_then(Value::as_object);
-            hard.is_some_and(|hard| hard.keys().any(|name| kind.counts(name)))
+            ["spec", "status"].into_iter().any(|part| {
+                let hard = quota.get(&[part, "hard"]).and_then(Value::as_object);
+                hard.is_some_and(|hard| hard.keys().any(|name| kind.counts(name)))
+            })
         };
         is_charged(write) && write.context.list(&quotas(), write.context.namespace()).iter().any(counts)
     }
@@ -54,9 +60,13 @@ impl Admission for ResourceQuota {
         let all = write.context.list(&quotas(), write.context.namespace());
         let mut along = Vec::new();
         for quota in all {
-            if let Some(charged) = charge(write, &quota, object)? {
-                along.push(Along { resource: quotas(), old: quota, new: charged });
-            }
+            let new = match charge(write, &quota, object)? {
+                Some(charged) => charged,
+                // It is not counted yet: whoever counts now, and has not seen this object, is not to have it right.
+                None if will_count(write, &quota, object) => quota.clone(),
+                None => continue,
+            };
+            along.push(Along { resource: quotas(), old: quota, new });
         }
         Ok(along)
     }
@@ -88,6 +98,18 @@ fn is_charged(write: &Write<'_>) -> bool {
 /// Events come by the thousand, and go by themselves.
 fn is_ignored(group: &str, plural: &str) -> bool {
     matches!((group, plural), ("" | "events.k8s.io", "events"))
+}
+
+/// Whether a quota bounds something that the object may take, of which its status does not tell yet.
+fn will_count(write: &Write<'_>, quota: &Object, object: &Object) -> bool {
+    let resource = write.context.resource();
+    let kind = Kind::of(&resource.group, &resource.plural);
+    let told = quota.get(&["status", "hard"]).and_then(Value::as_object);
+    let is_news = |name: &str| told.is_none_or(|told| !told.contains_key(name));
+    let hard = quota.get(&["spec", "hard"]).and_then(Value::as_object);
+    let names = hard.into_iter().flat_map(Map::keys).map(String::as_str);
+    let news: Vec<&str> = names.filter(|name| kind.counts(name) && is_news(name)).collect();
+    matches(quota, kind, &news, object)
 }
 
 /// The quota with what the object takes; none where that is nothing that it counts.

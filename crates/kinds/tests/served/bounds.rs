@@ -105,6 +105,40 @@ async fn of_what_is_bounded_there_is_never_more_however_many_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_right_whatever_is_made_meanwhile() {
+    let cluster = Cluster::start().await;
+    let (path, maps) = (format!("{QUOTAS}/new"), "/api/v1/namespaces/default/configmaps");
+    let status = format!("{path}/status");
+    let mut seen =
+        cluster.made(QUOTAS, json!({"metadata": {"name": "new"}, "spec": {"hard": {"pods": "90"}}})).await;
+    // Whoever counts of the quota as it was then may not have seen the pod, though the quota charges nobody yet.
+    cluster.made(PODS, pod("first", json!({}))).await;
+    seen["status"] = json!({});
+    assert_eq!(cluster.send("PUT", &status, seen).await.code, 409);
+    assert_eq!(count(&cluster, "new").await, json!({"pods": "1"}));
+    // The same of a name that it bounds anew.
+    let more = json!({"spec": {"hard": {"count/configmaps": "90"}}});
+    let mut seen = cluster.send("PATCH", &path, more).await.body;
+    cluster.made(maps, json!({"metadata": {"name": "first"}})).await;
+    seen["status"] = json!({});
+    assert_eq!(cluster.send("PUT", &status, seen).await.code, 409);
+    // What it does not count is nothing to it.
+    let mut seen = cluster.get(&path).await;
+    cluster.made("/api/v1/namespaces/default/secrets", json!({"metadata": {"name": "s"}})).await;
+    seen["status"] = json!({});
+    assert_eq!(cluster.send("PUT", &status, seen.clone()).await.code, 200);
+
+    // Whoever has it counted of whatever revision comes to an end, however many make something.
+    seen["metadata"]["resourceVersion"] = Value::Null;
+    let made = join_all((0..40).map(|n| cluster.send("POST", PODS, pod(&format!("p{n}"), json!({})))));
+    let counted = join_all((0..20).map(|_| cluster.send("PUT", &status, seen.clone())));
+    let (made, counted) = tokio::join!(made, counted);
+    assert!(made.iter().all(|answer| answer.code == 201), "{made:?}");
+    assert!(counted.iter().all(|answer| answer.code == 200), "{counted:?}");
+    assert_eq!(used(&cluster, "new").await, json!({"pods": "41", "count/configmaps": "1"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quota_says_what_it_asks_for_and_counts_what_is_in_its_scopes() {
     let cluster = Cluster::start().await;
     cluster.made(QUOTAS, json!({"metadata": {"name": "new"}, "spec": {"hard": {"pods": "1"}}})).await;

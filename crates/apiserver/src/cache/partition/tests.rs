@@ -140,3 +140,52 @@ fn changes_are_kept_by_size_and_for_a_time() {
     assert!(all.changes(30_020, 10).is_ok_and(|changes| changes.is_empty()));
     assert_eq!(all.changes(30_019, 10).err().map(|e| e.oldest), Some(30_020));
 }
+
+#[test]
+fn what_cannot_be_read_is_neither_there_nor_told_of() {
+    let partition = Arc::new(Partition::new(Places::of([]), 0));
+    let all = partition.follow(Interest::All);
+    let put = |name: &str, text: &'static str, revision: u64| {
+        let text = Some(Bytes::from_static(text.as_bytes()));
+        partition.tell(&partition.apply(vec![(name, text)], revision, Duration::ZERO));
+    };
+    let shown = || {
+        let names: Vec<String> =
+            partition.snapshot(0, "").0.iter().map(|stored| stored.name.to_string()).collect();
+        format!("{} {}", names.join(","), partition.is_unreadable("a"))
+    };
+    put("a", "k8s:enc:aesgcm:v1:b:", 1);
+    assert_eq!((shown(), told(&all, 0)), (" true".to_owned(), vec![]));
+    put("a", "{}", 2);
+    assert_eq!(shown(), "a false");
+    put("a", "", 3);
+    assert_eq!((shown(), told(&all, 0)), (" true".to_owned(), vec![2, 3]));
+    assert!(all.changes(2, 9).expect("it is remembered")[0].deleted);
+    // What was known already comes again after a loading.
+    put("a", "{}", 3);
+    assert_eq!(shown(), " true");
+    let found = [("a", ""), ("b", "{}")];
+    let found = found.map(|(name, text)| partition.stored(name, Bytes::from_static(text.as_bytes()), 4));
+    partition.replace(found.into_iter(), 4);
+    assert_eq!(shown(), "b true");
+    partition.tell(&partition.apply(vec![("a", None)], 5, Duration::ZERO));
+    assert_eq!(shown(), "b false");
+
+    // The same from the store's history.
+    let kv = |text: &'static str, revision: u64| {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(text.as_bytes()));
+        Arc::new(KeyValue { key, value, create_revision: 1, mod_revision: revision, version: 1, lease: None })
+    };
+    let past = |kind: EventKind, is: &'static str, was: &'static str| {
+        let event = Event { kind, kv: kv(is, 2), previous: Some(kv(was, 1)) };
+        let read = |kv: &KeyValue| partition.stored("k", kv.value.clone(), version_at(kv.mod_revision));
+        let change = Change::past(&event, read).expect("it says what was before");
+        change.map(|change| (change.deleted, change.previous.is_some()))
+    };
+    assert_eq!(past(EventKind::Put, "{}", "{}"), Some((false, true)));
+    assert_eq!(past(EventKind::Put, "{}", ""), Some((false, false)));
+    assert_eq!(past(EventKind::Put, "", "{}"), Some((true, true)));
+    assert_eq!(past(EventKind::Put, "", ""), None);
+    assert_eq!(past(EventKind::Delete, "", "{}"), Some((true, true)));
+    assert_eq!(past(EventKind::Delete, "", ""), None);
+}

@@ -110,6 +110,9 @@ impl Past {
                 let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
                 let mut stored = Arc::new(self.state.cache.read(&partition, &of, name, kv));
                 self.after = Some(kv.key_str().to_owned());
+                if !stored.is_readable() {
+                    continue;
+                }
                 if self.resource.storage.served.is_some() && self.selection.names_it(&stored) {
                     // What memory has too may be converted already.
                     let shown = partition.get(name).filter(|shown| shown.revision() == stored.revision());

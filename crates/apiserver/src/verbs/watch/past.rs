@@ -96,11 +96,14 @@ impl Watcher {
                         }
                         (last, whole) = (version, self.lines.written.place());
                     }
-                    let change = self.read_event(&event, until)?;
-                    if self.call.resource.storage.served.is_none() {
-                        self.tell(&change);
-                    } else if !Box::pin(self.tell_served(&change, whole)).await {
-                        return Ok(());
+                    match self.read_event(&event, until)? {
+                        None => {}
+                        Some(change) if self.call.resource.storage.served.is_none() => self.tell(&change),
+                        Some(change) => {
+                            if !Box::pin(self.tell_served(&change, whole)).await {
+                                return Ok(());
+                            }
+                        }
                     }
                     tokio::task::coop::consume_budget().await;
                 }
@@ -169,13 +172,14 @@ impl Watcher {
         }
     }
 
-    fn read_event(&self, event: &Event, until: u64) -> Result<Change> {
+    /// What an event says; nothing of what cannot be read.
+    fn read_event(&self, event: &Event, until: u64) -> Result<Option<Change>> {
         let partition = self.call.resource.storage.partition.clone();
         let key = event.kv.key_str().strip_prefix(ROOT).and_then(|key| key.strip_prefix(&*partition));
         let name = key.and_then(|key| key.strip_prefix('/')).unwrap_or_default();
         let stored_in = self.call.partition();
         let read = |kv: &KeyValue| self.call.state.cache.read(&stored_in, &partition, name, kv);
-        Change::past(event, read).ok_or_else(|| expired(self.position, until))
+        Change::past(event, read).map_err(|_| expired(self.position, until))
     }
 }
 
