@@ -6,6 +6,7 @@ use model::Object;
 use model::field::{FieldError, Path, quote};
 use model::validate::{Errors, text};
 
+use super::update as changes;
 use crate::difference::difference;
 use crate::pod_spec::security::annotations::MIRROR;
 
