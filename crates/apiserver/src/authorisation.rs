@@ -4,7 +4,9 @@
 //! ([`Objects`]) and knows what they mean, which this crate does not. Without one, administrators may do
 //! everything and others nothing ([`Administrators`]).
 
+mod configuration;
 mod rules;
+mod webhook;
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -19,7 +21,9 @@ use crate::identity::Identity;
 use crate::objects::Objects;
 use crate::request::ResourceTarget;
 
+pub use configuration::{AuthorizationMode, ModesError};
 pub use rules::{KnownRules, PolicyRule};
+pub use webhook::{AccessWebhook, AccessWebhookOptions};
 
 /// What is to be authorised.
 #[derive(Clone, Copy, Debug)]

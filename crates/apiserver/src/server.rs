@@ -15,7 +15,7 @@ use offload::in_place;
 use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, ServiceAccountTokens};
 use crate::flight::Flight;
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -91,10 +91,19 @@ impl Server {
         let (authority, token_keys, serving) = in_place(|| -> Result<_, StartError> {
             let authority =
                 Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
-            let token_keys = TokenKeys::open(directory)?;
+            let ServiceAccountTokens { keys, signing_key, .. } = &config.tokens;
+            let token_keys = if keys.is_empty() && signing_key.is_none() {
+                TokenKeys::open(directory)?
+            } else {
+                TokenKeys::given(keys, signing_key.as_ref())?
+            };
             let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
             Ok((authority, token_keys, Arc::new(serving)))
         })?;
+        let issuers = match config.tokens.issuers.as_slice() {
+            [] => vec![format!("https://kubernetes.default.svc.{}", config.cluster_domain)],
+            issuers => issuers.to_vec(),
+        };
         let socket = TcpListener::bind(config.address)
             .await
             .map_err(|source| StartError::Listen { address: config.address, source })?;
@@ -110,9 +119,18 @@ impl Server {
             table,
             admission: config.admission.clone(),
             authority,
-            token_keys,
+            token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),
-            issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+            structured: config.structured.clone(),
+            token_webhook: config.token_webhook.clone(),
+            front_proxy: config.front_proxy.clone(),
+            audiences: if config.tokens.audiences.is_empty() {
+                issuers.clone()
+            } else {
+                config.tokens.audiences.clone()
+            },
+            issuers,
+            tokens: config.tokens.clone(),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
@@ -131,6 +149,7 @@ impl Server {
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
             discovery: crate::paths::Discovery::default(),
+            noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
         let follower = state.clone();
@@ -177,6 +196,11 @@ impl Server {
     /// The address that is listened on.
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
+    }
+
+    /// What tokens of service accounts are signed by.
+    pub fn token_keys(&self) -> Arc<TokenKeys> {
+        self.state.token_keys.clone()
     }
 
     /// The installation's certificate authority.

@@ -96,6 +96,9 @@ async fn route(
         Some(identity) => identity,
         None => {
             impersonation::refuse_unknown(request.headers())?;
+            if !state.structured.takes_anonymous(request.uri().path()) {
+                return Err(Status::unauthorized().into());
+            }
             Identity::anonymous()
         }
     };

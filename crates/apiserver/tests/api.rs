@@ -27,6 +27,8 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
+#[path = "api/elsewhere.rs"]
+mod elsewhere;
 #[path = "api/encryption.rs"]
 mod encryption;
 #[path = "api/ephemeral.rs"]
@@ -43,12 +45,16 @@ mod kubectl;
 mod managers;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/outside.rs"]
+mod outside;
 #[path = "api/proxy.rs"]
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
 #[path = "api/roles.rs"]
 mod roles;
+#[path = "api/service_account_keys.rs"]
+mod service_account_keys;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/shared.rs"]

@@ -32,7 +32,7 @@ mod workload;
 
 use apiserver::Resource;
 
-pub use access::authorization;
+pub use access::{authorization, authorization_by};
 pub use admission::admission;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
