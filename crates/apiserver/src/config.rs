@@ -10,6 +10,7 @@ use base::{Clock, Random};
 use crate::admission::Admission;
 use crate::authentication::fixed::FixedTokens;
 use crate::authorisation::{Administrators, Authorization};
+use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
 
 /// Everything that the server is told from outside.
@@ -41,6 +42,10 @@ pub struct Config {
     pub fixed_tokens: FixedTokens,
     /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
     pub authorization: Authorization,
+    /// How much is served at once.
+    pub limits: Limits,
+    /// Makes what reads who is served first; [`OneLevel`] unless it is said.
+    pub flow_control: FlowControls,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// The way to the nodes.
@@ -81,6 +86,8 @@ impl Config {
             upkeep: Duration::from_secs(60),
             fixed_tokens: FixedTokens::default(),
             authorization: Arc::new(|_| Arc::new(Administrators)),
+            limits: Limits::default(),
+            flow_control: Arc::new(|_| Arc::new(OneLevel)),
             admission: Vec::new(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),

@@ -6,7 +6,7 @@ mod health;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::Status;
 use serde_json::{Value, json};
 
@@ -46,6 +46,11 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
+        ["debug", "api_priority_and_fairness", table] => {
+            let details = query.filled("includeRequestDetails").is_some();
+            let table = state.fairness.table(table, details);
+            table.map(plain).ok_or_else(|| Status::no_such_resource().into())
+        }
         ["openid", "v1", "jwks"] => Ok(document(&state.token_keys.key_set())),
         [".well-known", "openid-configuration"] => Ok(document(&json!({
             "issuer": state.issuer,
@@ -59,6 +64,13 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         ]}))),
         _ => Err(Status::no_such_resource().into()),
     }
+}
+
+fn plain(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn document(value: &Value) -> Response<Body> {
