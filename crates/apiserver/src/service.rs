@@ -148,9 +148,8 @@ async fn route(
                 Ok(()) => resource(state, request, identity, target, found, query, place).await,
                 Err(error) => Err(error),
             };
-            let mut response = outcome.unwrap_or_else(|error| {
-                if protobuf { error.protobuf_response() } else { error.response() }
-            });
+            let mut response = outcome
+                .unwrap_or_else(|error| if protobuf { error.protobuf_response() } else { error.response() });
             admitted.mark(&mut response);
             Ok(response)
         }

@@ -374,8 +374,7 @@ impl Reader<'_> {
         let timeout = base::duration::parse(&self.raw("request-timeout").0)
             .map_err(|why| self.wrong("request-timeout", why.to_string()))?;
         let timeout = u64::try_from(timeout).ok().filter(|timeout| *timeout > 0);
-        let timeout =
-            timeout.ok_or_else(|| self.wrong("request-timeout", "must be longer than nothing"))?;
+        let timeout = timeout.ok_or_else(|| self.wrong("request-timeout", "must be longer than nothing"))?;
         let limits = apiserver::fairness::Limits {
             reading: self.parsed("max-requests-inflight", COUNT)?,
             writing: self.parsed("max-mutating-requests-inflight", COUNT)?,
@@ -383,7 +382,8 @@ impl Reader<'_> {
             timeout: std::time::Duration::from_nanos(timeout),
         };
         if limits.fair && limits.reading == 0 && limits.writing == 0 {
-            let why = "with priority and fairness, this and max-mutating-requests-inflight must not both be 0";
+            let why =
+                "with priority and fairness, this and max-mutating-requests-inflight must not both be 0";
             return Err(self.wrong("max-requests-inflight", why));
         }
         Ok(limits)

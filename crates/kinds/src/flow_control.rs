@@ -20,8 +20,8 @@ use model::validate::text;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::followed::{Followed, Step};
 use crate::flowcontrol::{flow_schema, priority_level_configuration};
+use crate::followed::{Followed, Step};
 
 #[cfg(test)]
 use own::reconcile;
@@ -194,9 +194,7 @@ impl Condition {
     fn amendment(self, schema: &str, now: Timestamp) -> Amendment {
         let Self { status, reason, message } = self;
         Amendment {
-            path: format!(
-                "/apis/{GROUP}/v1/flowschemas/{schema}/status?fieldManager={MANAGER}&force=true"
-            ),
+            path: format!("/apis/{GROUP}/v1/flowschemas/{schema}/status?fieldManager={MANAGER}&force=true"),
             object: json!({
                 "apiVersion": format!("{GROUP}/v1"),
                 "kind": "FlowSchema",

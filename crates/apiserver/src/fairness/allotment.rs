@@ -34,11 +34,7 @@ impl Bounds {
         let nominal = (f64::from(seats) * f64::from(shares) / all).ceil() as u32;
         let part = |percent: u32| (f64::from(nominal) * f64::from(percent) / 100.0).round() as u32;
         let borrowed = borrows.map_or(seats, part);
-        Self {
-            nominal,
-            least: nominal.saturating_sub(part(lends)),
-            most: nominal.saturating_add(borrowed),
-        }
+        Self { nominal, least: nominal.saturating_sub(part(lends)), most: nominal.saturating_add(borrowed) }
     }
 
     /// What a level has until its demand is known.

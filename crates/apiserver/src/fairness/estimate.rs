@@ -80,7 +80,8 @@ mod tests {
         let (subresource, query) = rest.split_once('?').unwrap_or((rest, ""));
         let verbs = [Verb::Get, Verb::List, Verb::Watch, Verb::Create, Verb::Update, Verb::DeleteCollection];
         let verb = verbs.into_iter().find(|known| known.as_str() == verb).expect("a verb");
-        let target = ResourceTarget { verb, subresource: subresource.to_owned(), ..ResourceTarget::default() };
+        let target =
+            ResourceTarget { verb, subresource: subresource.to_owned(), ..ResourceTarget::default() };
         let named = query.contains("metadata.name");
         let held = || Held { objects: held.0, bytes: held.1 };
         let work = of_resource(&target, &Query::parse(query), named, most, held, || watchers);

@@ -251,12 +251,7 @@ impl<T> QueueSet<T> {
 
     /// Another limit, or another way of keeping to it. Those that wait where there are no queues any more are
     /// served as before.
-    pub(super) fn configure(
-        &mut self,
-        now: Duration,
-        response: Response,
-        limit: u32,
-    ) -> Vec<Dispatched<T>> {
+    pub(super) fn configure(&mut self, now: Duration, response: Response, limit: u32) -> Vec<Dispatched<T>> {
         self.pass(now);
         (self.response, self.limit) = (response, limit);
         self.dispatch()

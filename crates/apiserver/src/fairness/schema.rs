@@ -190,8 +190,7 @@ fn has(all: &[String], one: &str) -> bool {
 /// Whether a path is another, or below it.
 fn covers(own: &str, path: &str) -> bool {
     let above = own.strip_suffix('*').unwrap_or(own);
-    own == path
-        || path.strip_prefix(above).is_some_and(|rest| above.ends_with('/') || rest.starts_with('/'))
+    own == path || path.strip_prefix(above).is_some_and(|rest| above.ends_with('/') || rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::allotment::{Claim, divide};
 use super::level::Share;
 use super::{
-    Amendment, Bounds, Configuration, Counts, Fairness, Flow, Index, Level, LevelConfiguration, Plan, Queuing,
-    Response,
+    Amendment, Bounds, Configuration, Counts, Fairness, Flow, Index, Level, LevelConfiguration, Plan,
+    Queuing, Response,
 };
 
 /// How often seats are divided anew.
@@ -96,11 +96,8 @@ impl Fairness {
     /// What there is where all are treated alike.
     fn two_levels(&self) -> Configuration {
         let of = |name: &str, limit: u32| {
-            let schema = super::Schema {
-                name: name.to_owned(),
-                level: name.to_owned(),
-                ..super::Schema::default()
-            };
+            let schema =
+                super::Schema { name: name.to_owned(), level: name.to_owned(), ..super::Schema::default() };
             let response = if limit == 0 { Response::Serve } else { Response::Reject };
             let level = LevelConfiguration {
                 name: name.to_owned(),
@@ -119,14 +116,16 @@ impl Fairness {
 
     /// The levels of a configuration, and those that others left and that are not empty yet.
     fn levels(&self, before: &Plan, wanted: &[LevelConfiguration]) -> BTreeMap<String, Arc<Level>> {
-        let left = before.levels.iter().filter(|(name, level)| {
-            !level.is_idle() && !wanted.iter().any(|wanted| wanted.name == **name)
-        });
+        let left = before
+            .levels
+            .iter()
+            .filter(|(name, level)| !level.is_idle() && !wanted.iter().any(|wanted| wanted.name == **name));
         let mut levels: BTreeMap<String, Arc<Level>> =
             left.map(|(name, level)| (name.clone(), level.clone())).collect();
         levels.values().for_each(|level| level.set_leaves(true));
         // What is left keeps its seats until it is empty.
-        let total = if self.limits.fair { self.limits.reading.saturating_add(self.limits.writing) } else { 0 };
+        let total =
+            if self.limits.fair { self.limits.reading.saturating_add(self.limits.writing) } else { 0 };
         let all: u64 = wanted.iter().map(|level| u64::from(level.shares)).sum();
         for level in wanted {
             let bounds = if self.limits.fair {

@@ -37,7 +37,8 @@ impl Watches {
         if counts.is_empty() {
             return 0;
         }
-        let of = |namespace, name| counts.get(&self.key(target, namespace, name)).copied().unwrap_or_default();
+        let of =
+            |namespace, name| counts.get(&self.key(target, namespace, name)).copied().unwrap_or_default();
         let mut count = of("", "");
         if !target.namespace.is_empty() {
             count += of(&target.namespace, "");

@@ -100,7 +100,12 @@ async fn answers_tell_by_what_they_were_let_in() {
         (user("jane"), MAPS, "global-default", "global-default"),
         (Identity::administrator(), MAPS, "exempt", "exempt"),
         (user("jane"), "/livez", "probes", "exempt"),
-        (Identity::controller("job-controller"), "/api/v1/pods", "kube-system-service-accounts", "workload-high"),
+        (
+            Identity::controller("job-controller"),
+            "/api/v1/pods",
+            "kube-system-service-accounts",
+            "workload-high",
+        ),
         (Identity::service_account("default", "x"), "/api", "service-accounts", "workload-low"),
         (Identity::component("kube-scheduler"), "/api/v1/pods", "kube-scheduler", "workload-high"),
         (Identity::component("kube-proxy"), "/api/v1/services", "gantry", "workload-high"),
@@ -193,8 +198,7 @@ async fn a_flood_by_one_user_is_refused_and_others_are_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_level_without_seats_stops_whoever_it_is_for_and_no_administrator() {
     let timeout = Duration::from_secs(2);
-    let cluster =
-        Cluster::configured(|config| config.limits = Limits { timeout, ..Limits::default() }).await;
+    let cluster = Cluster::configured(|config| config.limits = Limits { timeout, ..Limits::default() }).await;
     allow(&cluster).await;
     let queuing = json!({"queues": 10_000_000, "handSize": 2, "queueLengthLimit": 2_000_000_000});
     let limited = json!({
@@ -216,10 +220,7 @@ async fn a_level_without_seats_stops_whoever_it_is_for_and_no_administrator() {
         }})
     };
     cluster.ok("POST", SCHEMAS, &schema("all", "none", &everything)).await;
-    until("the schema counts", async || {
-        read(&cluster, MAPS, &user("jane")).await.status() == 429
-    })
-    .await;
+    until("the schema counts", async || read(&cluster, MAPS, &user("jane")).await.status() == 429).await;
     let status = read(&cluster, MAPS, &user("jane")).await.into_body().collect().await.expect("a body");
     let status: Value = serde_json::from_slice(&status.to_bytes()).expect("a status");
     assert_eq!(
@@ -233,16 +234,12 @@ async fn a_level_without_seats_stops_whoever_it_is_for_and_no_administrator() {
         let condition = object["status"]["conditions"][0].clone();
         (condition["type"].clone(), condition["status"].clone())
     };
-    until("it says that it dangles", async || {
-        condition("lost").await == (json!("Dangling"), json!("True"))
-    })
-    .await;
+    until("it says that it dangles", async || condition("lost").await == (json!("Dangling"), json!("True")))
+        .await;
     assert_eq!(condition("all").await.1, "False");
     cluster.ok("DELETE", &format!("{SCHEMAS}/all"), &Value::Null).await;
-    until("others are served again", async || {
-        read(&cluster, MAPS, &user("jane")).await.status() == 200
-    })
-    .await;
+    until("others are served again", async || read(&cluster, MAPS, &user("jane")).await.status() == 200)
+        .await;
     until("the level is empty", async || busy(&cluster, "none").await == (0, 0)).await;
 }
 

@@ -189,11 +189,7 @@ fn wide_requests_have_several_seats_and_are_not_passed() {
 
 #[test]
 fn who_goes_away_leaves_no_trace_and_lets_others_pass() {
-    check(
-        queues(4, 50),
-        2,
-        &[("a@0 b@1*2 20 c@2", "a"), ("-b", "b:gone c"), ("/a /c", ""), ("d@0 /d", "d")],
-    );
+    check(queues(4, 50), 2, &[("a@0 b@1*2 20 c@2", "a"), ("-b", "b:gone c"), ("/a /c", ""), ("d@0 /d", "d")]);
     let mut level = Level::new(queues(4, 50), 1);
     assert_eq!(level.run("a@0 b@1 /a -b /b"), "a b b:served");
     assert!(level.set.is_idle() && level.set.queues.is_empty());

@@ -84,10 +84,7 @@ fn suggested() -> Vec<(&'static str, Value)> {
             schema("workload-high", 900, Some(BY_NAMESPACE), everything(own_accounts())),
         ),
         // What the cluster is made of, and no service account.
-        (
-            "gantry",
-            schema("workload-high", 950, Some(BY_USER), everything(groups(&["system:gantry"]))),
-        ),
+        ("gantry", schema("workload-high", 950, Some(BY_USER), everything(groups(&["system:gantry"])))),
         (
             "service-accounts",
             schema("workload-low", 9000, Some(BY_USER), everything(groups(&["system:serviceaccounts"]))),
