@@ -152,12 +152,6 @@ impl ResourceTarget {
     }
 }
 
-/// Paths that everybody may read, whatever else is asked of the server.
-pub(crate) fn is_public_path(path: &str) -> bool {
-    matches!(path, "/healthz" | "/livez" | "/readyz" | "/version" | "/version/")
-        || ["/healthz/", "/livez/", "/readyz/"].iter().any(|p| path.starts_with(p))
-}
-
 /// Fails with the refusal unless `decision` allows.
 pub(crate) fn check(
     identity: &Identity,

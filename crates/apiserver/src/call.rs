@@ -17,6 +17,7 @@ use crate::config::ServiceAccountTokens;
 use crate::connections::Seat;
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::fairness::Place;
 use crate::identity::Identity;
 use crate::negotiate::View;
 use crate::payload::Payload;
@@ -49,6 +50,8 @@ pub struct Call {
     pub(crate) share: bool,
     /// The turn of its namespace, once it was taken for more than the last step of a write.
     pub(crate) turn: tokio::sync::OnceCell<Turn>,
+    /// Among the requests that are served: kept until the work has ended, whoever waits for it.
+    pub(crate) place: Option<Arc<Place>>,
     pub(crate) now: Timestamp,
 }
 
@@ -290,6 +293,7 @@ impl Call {
             upgrade: None,
             share: false,
             turn: tokio::sync::OnceCell::new(),
+            place: self.place.clone(),
             now: self.now,
         }
     }

@@ -13,6 +13,7 @@ use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
+use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
 use crate::pki::KeyFile;
 
@@ -53,6 +54,10 @@ pub struct Config {
     pub front_proxy: Option<Arc<FrontProxy>>,
     /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
     pub authorization: Authorization,
+    /// How much is served at once.
+    pub limits: Limits,
+    /// Makes what reads who is served first; [`OneLevel`] unless it is said.
+    pub flow_control: FlowControls,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// The way to the nodes.
@@ -118,6 +123,8 @@ impl Config {
             token_webhook: None,
             front_proxy: None,
             authorization: Arc::new(|_| Arc::new(Administrators)),
+            limits: Limits::default(),
+            flow_control: Arc::new(|_| Arc::new(OneLevel)),
             admission: Vec::new(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),

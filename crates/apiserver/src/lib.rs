@@ -25,7 +25,7 @@ mod decode;
 mod definitions;
 pub mod encryption;
 mod error;
-mod flight;
+pub mod fairness;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;

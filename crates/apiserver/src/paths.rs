@@ -46,6 +46,11 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
+        ["debug", "api_priority_and_fairness", table] => {
+            let details = query.filled("includeRequestDetails").is_some();
+            let table = state.fairness.table(table, details);
+            table.map(plain).ok_or_else(|| Status::no_such_resource().into())
+        }
         ["openid", "v1", "jwks"] => Ok(key_set(state)),
         [".well-known", "openid-configuration"] => Ok(document(&openid_configuration(state))),
         [] => Ok(document(&json!({"paths": [
@@ -72,6 +77,13 @@ fn openid_configuration(state: &State) -> Value {
 fn key_set(state: &State) -> Response<Body> {
     let mut response = document(&state.token_keys.key_set());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    response
+}
+
+fn plain(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,7 +18,7 @@ use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::{Config, ServiceAccountTokens};
-use crate::flight::Flight;
+use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::objects::Served;
@@ -115,7 +117,7 @@ impl Server {
         let state = Arc::new(State {
             store,
             authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
-            cache,
+            cache: cache.clone(),
             table,
             admission: config.admission.clone(),
             authority,
@@ -136,7 +138,11 @@ impl Server {
             nodes: config.nodes.clone(),
             clock: config.clock.clone(),
             random: config.random.clone(),
-            flight: Flight::default(),
+            fairness: Fairness::new(
+                config.limits,
+                (config.flow_control)(Arc::new(Served(cache.clone()))),
+                config.clock.clone(),
+            ),
             bodies: crate::payload::Bodies::new(),
             workers: crate::workers::Workers::new(),
             consistency: crate::consistency::Consistency::default(),
@@ -222,9 +228,11 @@ impl Server {
     /// others within ten seconds. Returns within [`Server::LONGEST_STOP`] after that.
     pub async fn serve(self, shutdown: CancellationToken) {
         let upkeep = self.look_after();
+        let fairness = look_after_fairness(&self.state);
         tokio::select! {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
+            () = fairness => {}
             () = shutdown.cancelled() => {}
         }
         self.state.stop.cancel();
@@ -327,6 +335,26 @@ async fn follow(state: &State, watcher: store::Watcher) {
         if state.closed.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Keeps who is served first as objects say it. A panic may have left something undone: all is read anew.
+async fn look_after_fairness(state: &Arc<State>) {
+    loop {
+        let handle = Handle::new(state.clone());
+        let amend = move |amendment: Amendment| amend(handle.clone(), amendment).boxed();
+        let Err(panic) = base::panics::catch_async(state.fairness.look_after(amend)).await else { return };
+        tracing::error!(%panic, "looking after priority and fairness panicked; beginning anew");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Tells an object what has become of it.
+async fn amend(handle: Handle, amendment: Amendment) {
+    if let Err((code, answer)) = bootstrap::apply(&handle, &amendment.path, &amendment.object).await
+        && code != StatusCode::NOT_FOUND
+    {
+        tracing::warn!(path = amendment.path, answer, "an object is not told what has become of it");
     }
 }
 

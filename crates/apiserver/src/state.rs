@@ -21,7 +21,7 @@ use crate::cache::Cache;
 use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
 use crate::error::{Error, Result};
-use crate::flight::Flight;
+use crate::fairness::Fairness;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
 use crate::passing::Passing;
@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(crate) nodes: Arc<dyn NodeTransport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) flight: Flight,
+    pub(crate) fairness: Fairness,
     pub(crate) bodies: Bodies,
     pub(crate) workers: Workers,
     pub(crate) consistency: Consistency,

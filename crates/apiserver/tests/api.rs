@@ -35,6 +35,8 @@ mod encryption;
 mod ephemeral;
 #[path = "api/every_kind.rs"]
 mod every_kind;
+#[path = "api/fairness.rs"]
+mod fairness;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]

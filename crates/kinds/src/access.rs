@@ -5,14 +5,13 @@
 //! behind a write that this server has acknowledged; what another server on the same store has is a moment away.
 
 mod bootstrap;
-mod followed;
 mod granting;
 pub(crate) mod graph;
 mod index;
 mod node;
 mod rules;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
