@@ -47,6 +47,8 @@ mod nodes;
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/resize.rs"]
+mod resize;
 #[path = "api/roles.rs"]
 mod roles;
 #[path = "api/services.rs"]
