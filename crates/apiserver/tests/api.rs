@@ -53,6 +53,8 @@ mod outside;
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/resize.rs"]
+mod resize;
 #[path = "api/roles.rs"]
 mod roles;
 #[path = "api/service_account_keys.rs"]

@@ -48,7 +48,8 @@ async fn open(
 async fn ask(cluster: &Cluster, path: &str, protocol: Option<&str>) -> Result<UpgradeAnswer, TransportError> {
     let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the server wrote a kubeconfig");
     let server = RemoteTransport::new(&config).expect("it can be used");
-    let mut request = Request::get(format!("{POD}{path}"))
+    let path = if path.starts_with("/api/") { path.to_owned() } else { format!("{POD}{path}") };
+    let mut request = Request::get(path)
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
@@ -104,6 +105,21 @@ async fn the_first_protocol_of_commands_tells_failures_as_text() {
         failed.last().is_some_and(|last| last.starts_with('\u{3}') && last.contains("exit code 3")),
         "{failed:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_run_by_its_node_s_path_too() {
+    let cluster = cluster().await;
+    cluster.ok("POST", "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    let uid = cluster.ok("GET", POD, &serde_json::Value::Null).await["metadata"]["uid"].clone();
+    let uid = uid.as_str().expect("a uid");
+    for place in ["default/p/main".to_owned(), format!("default/p/{uid}/main")] {
+        let path =
+            format!("/api/v1/nodes/n1/proxy/exec/{place}?output=1&error=1&command=hello&command=there");
+        let (_, socket) = open(&cluster, &path, Some("channel.k8s.io")).await;
+        let said: Vec<String> = messages(socket).await.into_iter().filter(|said| said.len() > 1).collect();
+        assert_eq!(said, ["\u{1}hello there\n"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
