@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
+mod access;
 mod keys;
 
+pub(crate) use access::{Access, Deciders};
 use keys::Default;
 pub(crate) use keys::{KEYS, Key};
 
@@ -233,6 +235,8 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     /// How much the Kubernetes API serves at once.
     pub(crate) limits: apiserver::fairness::Limits,
+    /// Who callers of the API are, and who decides what they may.
+    pub(crate) access: Access,
     /// The log filter.
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
@@ -295,6 +299,7 @@ impl Config {
                 _ => Some(read.directory("token-auth-file")?),
             },
             limits: read.limits()?,
+            access: Access::read(&read)?,
             log: read.raw("log").0,
             origins: Vec::new(),
         };

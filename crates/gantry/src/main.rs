@@ -7,6 +7,7 @@
 
 use std::process::ExitCode;
 
+mod access;
 mod cli;
 mod cluster_state;
 mod config;
