@@ -17,7 +17,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
-        return Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)));
+        return Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk), &[]));
     }
     let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
@@ -44,7 +44,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     })
     .await?;
     let object = modified.object();
-    Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk)))
+    Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk), &[]))
 }
 
 fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
