@@ -113,6 +113,7 @@ impl Server {
             token_keys,
             fixed_tokens: config.fixed_tokens.clone(),
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+            commit: config.commit.clone(),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) fixed_tokens: FixedTokens,
     /// Who issues service-account tokens, and whom they are for unless asked otherwise.
     pub(crate) issuer: String,
+    /// The commit that the program was built from; may be empty.
+    pub(crate) commit: String,
     pub(crate) service_cidr: ServiceCidr,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
