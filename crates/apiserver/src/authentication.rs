@@ -1,7 +1,7 @@
 //! Establishing who makes a request: by client certificate or by token: of a service account, of a machine
 //! that is new, or one that a file names.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 pub(crate) mod certificate;
 pub(crate) mod fixed;
 pub(crate) mod token;
