@@ -23,6 +23,11 @@ impl Error {
         Status::bad_request(message).into()
     }
 
+    /// Somebody who is needed for it cannot be reached: 503.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Status::unavailable(message).into()
+    }
+
     /// A fault of this program or its disk: 500. Logged with its whole chain.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         let chain = base::error::chain(error);

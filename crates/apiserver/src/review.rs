@@ -153,7 +153,7 @@ fn user_info(identity: &Identity) -> Value {
     user
 }
 
-async fn token(state: &State, review: &Object) -> Result<Value> {
+async fn token(state: &Arc<State>, review: &Object) -> Result<Value> {
     let token = review.get_str(&["spec", "token"]).unwrap_or_default();
     if token.is_empty() {
         return Err(Error::bad_request("token is required for TokenReview in authentication"));
@@ -163,7 +163,7 @@ async fn token(state: &State, review: &Object) -> Result<Value> {
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
-    let audiences = if audiences.is_empty() { vec![state.issuer.clone()] } else { audiences };
+    let audiences = if audiences.is_empty() { state.audiences.clone() } else { audiences };
     Ok(match crate::authentication::by_token(state, token, &audiences).await {
         Ok(accepted) => json!({
             "authenticated": true,

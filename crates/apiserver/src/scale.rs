@@ -58,7 +58,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
 
 /// A scale as the client wants to see it.
 fn answer(call: &Call, scale: &Object) -> Response<Body> {
-    let View::Table(form) = call.view else { return call.answer_other(StatusCode::OK, scale) };
+    let View::Table(form) = call.view else { return call.answer_other(StatusCode::OK, scale, &[]) };
     let columns = Columns::new(COLUMNS, |scale, now| {
         let replicas = |part| scale.get_i64(&[part, "replicas"]).unwrap_or(0).into();
         vec![scale.name().into(), replicas("spec"), replicas("status"), age(scale, now)]

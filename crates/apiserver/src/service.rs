@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use model::Status;
@@ -10,11 +9,12 @@ use model::select::{FieldSelector, LabelSelector};
 use model::shared::Share;
 use tracing::Instrument;
 
-use crate::authorisation::{self, Attributes, is_public_path};
+use crate::authorisation::{self, Attributes};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
 use crate::connections::Seat;
 use crate::error::{Error, Result};
+use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::negotiate::{View, names_protobuf};
 use crate::payload::{BODY_LIMIT, Payload};
@@ -23,8 +23,6 @@ use crate::resource::{Does, Resource};
 use crate::state::State;
 use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
 
-/// What a request may take, watches, logs and streams excepted.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// A question about oneself is no longer than this; the longest part of any is a token.
 const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
@@ -96,6 +94,9 @@ async fn route(
         Some(identity) => identity,
         None => {
             impersonation::refuse_unknown(request.headers())?;
+            if !state.structured.takes_anonymous(request.uri().path()) {
+                return Err(Status::unauthorized().into());
+            }
             Identity::anonymous()
         }
     };
@@ -104,14 +105,16 @@ async fn route(
             let verb = request.method().as_str().to_lowercase();
             let attributes = Attributes::Path { verb: &verb, path: &path };
             let identity = authorize(state, caller, request.headers(), attributes).await?;
-            // Probes must be answered whatever else is asked.
-            let place = if is_public_path(&path) { None } else { Some(state.flight.admit(&identity, true)?) };
+            let (mut admitted, let_in) = state.fairness.admit_path(&identity, attributes).await;
             let asked =
                 paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
-            let mut response = paths::handle(state, &path, asked).await?;
-            if let Some(place) = place {
-                response.body_mut().keep(place);
-            }
+            let outcome = match let_in {
+                Ok(()) => paths::handle(state, &path, asked).await,
+                Err(error) => Err(error),
+            };
+            let mut response = outcome.unwrap_or_else(|error| error.response());
+            response.body_mut().keep(admitted.place.take());
+            admitted.mark(&mut response);
             Ok(response)
         }
         Target::Resource(target) => {
@@ -125,14 +128,33 @@ async fn route(
             }
             let attributes = Attributes::Resource(attributes);
             let identity = authorize(state, caller, request.headers(), attributes).await?;
+            let is_stream = found
+                .as_ref()
+                .and_then(|resource| resource.find_subresource(&target.subresource))
+                .is_some_and(|subresource| subresource.is_stream);
+            // Streams wait instead of working: they take no place. Watches have one until they wait.
+            let (mut admitted, let_in) = if is_stream {
+                (Admitted::free(), Ok(()))
+            } else {
+                let held = || match &found {
+                    Some(resource) => state.cache.partition(&resource.storage.partition).held(),
+                    None => Held::default(),
+                };
+                state.fairness.admit_resource(&identity, attributes, &target, &query, held).await
+            };
+            let place = admitted.place.take();
             // Who reads Protocol Buffers is told in them why there is no answer, too.
             let protobuf = names_protobuf(request.headers())
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
-            match resource(state, request, identity, target, found, query).await {
-                Err(error) if protobuf => Ok(error.protobuf_response()),
-                outcome => outcome,
-            }
+            let outcome = match let_in {
+                Ok(()) => resource(state, request, identity, target, found, query, place).await,
+                Err(error) => Err(error),
+            };
+            let mut response = outcome
+                .unwrap_or_else(|error| if protobuf { error.protobuf_response() } else { error.response() });
+            admitted.mark(&mut response);
+            Ok(response)
         }
     }
 }
@@ -167,10 +189,10 @@ async fn resource(
     target: ResourceTarget,
     found: Option<Arc<Resource>>,
     query: Query,
+    place: Option<Place>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
-        let _place = state.flight.admit(&identity, target.verb.is_read())?;
         let body = payload.read(&state.bodies, QUESTION).await?;
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
@@ -193,8 +215,7 @@ async fn resource(
     } else {
         View::negotiate(&parts.headers, &query, resource.has_protobuf())?
     };
-    // Watches and streams wait instead of working: they take no place.
-    let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };
+    let place = place.map(Arc::new);
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
     let (body, payload) = match (waits, reads) {
@@ -218,11 +239,13 @@ async fn resource(
         upgrade,
         share: parts.extensions.remove::<Share>().is_some(),
         turn: tokio::sync::OnceCell::new(),
+        place: place.clone(),
         now: state.clock.now(),
         target,
     };
     consistency::catch_up(&call).await?;
     if waits {
+        drop(place);
         return dispatch(call).await;
     }
     let (light, own) = (is_light(&call), call.identity.is_component());
@@ -230,7 +253,7 @@ async fn resource(
     let work = async {
         if light { dispatched.await } else { state.workers.drive(own, dispatched.in_current_span()).await }
     };
-    let outcome = match tokio::time::timeout(TIMEOUT, work).await {
+    let outcome = match tokio::time::timeout(state.fairness.timeout(), work).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
     };

@@ -297,6 +297,8 @@ fn api_config(
         own_address: Some(routed_address),
         fixed_tokens: fixed_tokens(config)?,
         authorization: kinds::authorization(),
+        limits: config.limits,
+        flow_control: kinds::flow_control(),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),

@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
+use crate::fairness::Watching;
 use crate::negotiate::View;
 use crate::protobuf::encode;
 use crate::render::Form;
@@ -62,6 +63,8 @@ struct Watcher {
     deadline: Instant,
     lines: Lines,
     over: bool,
+    /// One of those who are told of changes.
+    _watching: Watching,
 }
 
 /// Writes lines, and holds those that are still to be sent.
@@ -80,7 +83,7 @@ struct Written {
     told: Vec<Told>,
 }
 
-pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
+pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
     let options = ListOptions::parse(&call.query)?;
     let selection = Arc::new(Selection::parse(&call, &options)?);
     let revision = options.revision()?.unwrap_or(0);
@@ -108,6 +111,11 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         position = version_at(revision_of(revision));
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    if initial.is_empty() {
+        call.place = None;
+    }
+    let name = selection.only().map(|key| key.rsplit('/').next().unwrap_or(key));
+    let watching = call.state.fairness.watches.enter(&call.target, name.unwrap_or_default());
     let mut watcher = Watcher {
         follower,
         selection,
@@ -120,6 +128,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         deadline: now + longest,
         lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default() },
         over: false,
+        _watching: watching,
         call,
     };
     if !begins && revision > 0 && !is_known(revision) {
@@ -168,6 +177,8 @@ impl Watcher {
                 }
                 continue;
             }
+            // From here on it waits, instead of working.
+            self.call.place = None;
             if std::mem::take(&mut self.initial_end) {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();

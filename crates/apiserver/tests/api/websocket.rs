@@ -48,7 +48,8 @@ async fn open(
 async fn ask(cluster: &Cluster, path: &str, protocol: Option<&str>) -> Result<UpgradeAnswer, TransportError> {
     let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the server wrote a kubeconfig");
     let server = RemoteTransport::new(&config).expect("it can be used");
-    let mut request = Request::get(format!("{POD}{path}"))
+    let path = if path.starts_with("/api/") { path.to_owned() } else { format!("{POD}{path}") };
+    let mut request = Request::get(path)
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
@@ -142,6 +143,21 @@ async fn what_is_typed_may_come_as_text_or_bytes_or_base64() {
     let (_, mut socket) = open(&cluster, path, Some("v4.base64.channel.k8s.io")).await;
     socket.send(Message::Text("0typed!".into())).await.expect("it is sent");
     messages(socket).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_run_by_its_node_s_path_too() {
+    let cluster = cluster().await;
+    cluster.ok("POST", "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    let uid = cluster.ok("GET", POD, &serde_json::Value::Null).await["metadata"]["uid"].clone();
+    let uid = uid.as_str().expect("a uid");
+    for place in ["default/p/main".to_owned(), format!("default/p/{uid}/main")] {
+        let path =
+            format!("/api/v1/nodes/n1/proxy/exec/{place}?output=1&error=1&command=hello&command=there");
+        let (_, socket) = open(&cluster, &path, Some("channel.k8s.io")).await;
+        let said: Vec<String> = messages(socket).await.into_iter().filter(|said| said.len() > 1).collect();
+        assert_eq!(said, ["\u{1}hello there\n"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
