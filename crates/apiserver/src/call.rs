@@ -198,7 +198,8 @@ impl Call {
         let value = serde_json::to_value(status).expect("a status always has a text");
         match encode::document(&value).filter(|_| self.view.is_protobuf()) {
             Some(body) => self.respond(code, Body::full(body)),
-            None => json_response(code, Body::full(value.to_string())),
+            // Clients look at the text of it, its last newline included.
+            None => json_response(code, Body::full(format!("{value}\n"))),
         }
     }
 

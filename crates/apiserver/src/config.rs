@@ -37,6 +37,8 @@ pub struct Config {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// The domain of the cluster's DNS names, for example `cluster.local`.
     pub cluster_domain: String,
+    /// The commit that the program was built from, as `/version` names it; empty where nobody knows.
+    pub commit: String,
     /// How many connections one user may have at a time, those included that have become streams.
     pub connections_of_user: usize,
     /// How often the server looks after itself: certificates that have to be made anew, what is to be
@@ -115,6 +117,7 @@ impl Config {
             service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
+            commit: String::new(),
             connections_of_user: crate::connections::ONE_USER,
             upkeep: Duration::from_secs(60),
             tokens: ServiceAccountTokens::default(),

@@ -232,7 +232,7 @@ impl Fairness {
         let place = if self.limits.fair {
             let last = plan.flows.len().checked_sub(1)?;
             plan.index.first(identity, asked).unwrap_or(last)
-        } else if identity.is_administrator() {
+        } else if identity.is_administrator() || verb(asked) == "watch" {
             return None;
         } else {
             usize::from(!reads(asked))
@@ -264,7 +264,7 @@ impl Fairness {
         identity: &Identity,
         asked: &Attributes<'_>,
         work: Work,
-    ) -> Result<Place, Error> {
+    ) -> Result<Arc<Place>, Error> {
         let by = match (flow.distinguisher, asked) {
             (Some(Distinguisher::User), _) => identity.user.as_str(),
             (Some(Distinguisher::Namespace), Attributes::Resource(asked)) => asked.namespace,
@@ -288,18 +288,21 @@ fn refused(seconds: u64) -> Error {
     Status::too_many_requests("Too many requests, please try again later.", seconds).into()
 }
 
-fn reads(asked: &Attributes<'_>) -> bool {
-    let verb = match asked {
+fn verb<'a>(asked: &Attributes<'a>) -> &'a str {
+    match asked {
         Attributes::Resource(asked) => asked.verb,
         Attributes::Path { verb, .. } => verb,
-    };
-    matches!(verb, "get" | "list" | "watch" | "head" | "options" | "proxy")
+    }
+}
+
+fn reads(asked: &Attributes<'_>) -> bool {
+    matches!(verb(asked), "get" | "list" | "watch" | "head" | "options" | "proxy")
 }
 
 /// A request on its way: of which flow it is, and its place.
 pub(crate) struct Admitted {
     flow: Option<Arc<Flow>>,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl Admitted {

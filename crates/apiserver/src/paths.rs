@@ -42,7 +42,7 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
-        ["version"] => Ok(document(&version())),
+        ["version"] => Ok(document(&version(&state.commit))),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
@@ -91,7 +91,7 @@ fn document(value: &Value) -> Response<Body> {
     json_response(StatusCode::OK, Body::full(value.to_string()))
 }
 
-fn version() -> Value {
+fn version(commit: &str) -> Value {
     json!({
         "major": MAJOR,
         "minor": MINOR,
@@ -100,7 +100,7 @@ fn version() -> Value {
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MINOR,
         "gitVersion": format!("{RELEASE}+gantry"),
-        "gitCommit": "",
+        "gitCommit": commit,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",

@@ -123,6 +123,7 @@ impl Server {
             authority,
             token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),
+            commit: config.commit.clone(),
             structured: config.structured.clone(),
             token_webhook: config.token_webhook.clone(),
             front_proxy: config.front_proxy.clone(),

@@ -113,7 +113,9 @@ async fn route(
                 Err(error) => Err(error),
             };
             let mut response = outcome.unwrap_or_else(|error| error.response());
-            response.body_mut().keep(admitted.place.take());
+            if let Some(place) = admitted.place.take() {
+                response.body_mut().hold(place);
+            }
             admitted.mark(&mut response);
             Ok(response)
         }
@@ -189,7 +191,7 @@ async fn resource(
     target: ResourceTarget,
     found: Option<Arc<Resource>>,
     query: Query,
-    place: Option<Place>,
+    place: Option<Arc<Place>>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
@@ -215,7 +217,6 @@ async fn resource(
     } else {
         View::negotiate(&parts.headers, &query, resource.has_protobuf())?
     };
-    let place = place.map(Arc::new);
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
     let (body, payload) = match (waits, reads) {
@@ -260,7 +261,9 @@ async fn resource(
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {
-        response.body_mut().keep(place);
+        if let Some(place) = place {
+            response.body_mut().hold(place);
+        }
         response
     })
 }

@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) fixed_tokens: FixedTokens,
+    /// The commit that the program was built from; may be empty.
+    pub(crate) commit: String,
     pub(crate) structured: Arc<Structured>,
     pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
     pub(crate) front_proxy: Option<Arc<FrontProxy>>,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::allocations::Allocations;
-use crate::answers::{Beat, Samples};
+use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
 use crate::files::FileWork;
 use crate::pod::allocation::{Capacity, Room};
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) beat: Beat,
     /// What was used when that was asked last.
     pub(crate) samples: Samples,
+    /// How probes went.
+    pub(crate) probed: Probed,
     services: Store<Service>,
     pods: Store<Pod>,
     /// Held while the limits of the pods' groups are worked out and set.
@@ -195,6 +197,7 @@ impl Agent {
             allocations: Allocations::new(wake),
             beat: Beat::default(),
             samples: Samples::default(),
+            probed: Probed::default(),
             machine,
             client: client.clone(),
             clock,

@@ -6,7 +6,7 @@
 //! | `/pods`, `/runningpods/` | the pods that are bound to the node, and those that its runtime has |
 //! | `/configz` | what it was told, as a `KubeletConfiguration` |
 //! | `/stats/summary` | what the node, its pods and containers use |
-//! | `/metrics`, `/metrics/resource`, `/metrics/cadvisor` | the same and more in the form of Prometheus |
+//! | `/metrics`, `/metrics/resource`, `/metrics/cadvisor`, `/metrics/probes` | the same and more in the form of Prometheus |
 //! | `/containerLogs/NAMESPACE/POD/CONTAINER` | a log |
 //! | `/run/NAMESPACE/POD/[UID/]CONTAINER?cmd=…` | what a command says |
 //! | `/logs/`, `/debug/…` | that this is off |
@@ -20,6 +20,7 @@ mod health;
 mod logs;
 mod metrics;
 mod pods;
+mod probes;
 mod sample;
 mod summary;
 
@@ -32,6 +33,7 @@ use percent_encoding::percent_decode_str;
 use crate::Agent;
 
 pub(crate) use health::{Beat, TURN};
+pub(crate) use probes::Probed;
 pub(crate) use sample::Samples;
 
 /// An answer, as far as it is there.
@@ -69,6 +71,7 @@ impl Agent {
             ["metrics"] => self.metrics().await,
             ["metrics", "resource"] => self.resource_metrics().await,
             ["metrics", "cadvisor"] => self.container_metrics().await,
+            ["metrics", "probes"] => self.probe_metrics(),
             ["containerLogs", namespace, pod, container] if reads => {
                 self.container_log(namespace, pod, container, &parameters).await
             }
@@ -78,7 +81,7 @@ impl Agent {
             ["run", namespace, pod, uid, container] if asked.method == Method::POST => {
                 self.run_command(namespace, pod, Some(uid), container, &parameters).await
             }
-            ["pods" | "runningpods"] | ["containerLogs", ..] => only_reads(),
+            ["pods" | "runningpods"] | ["containerLogs", _, _, _] if !reads => only_reads(),
             ["run", _, _, _] | ["run", _, _, _, _] => {
                 said(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
             }

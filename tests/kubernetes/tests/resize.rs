@@ -182,6 +182,71 @@ fn nothing_gets_less_memory_than_it_uses() {
     assert_eq!(space.field("pod/box", RESTARTS), "0");
 }
 
+#[test]
+fn sidecars_and_what_begins_a_pod_and_the_pod_as_a_whole_get_other_resources_too() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("resize-others");
+    let container = |name: &str, more: &str| {
+        format!(
+            r#"{{name: {name}, image: "{IMAGE}", command: [sh, -c, "trap 'exit 0' TERM; sleep 4321 & wait"]{more}}}"#
+        )
+    };
+    let asks = |more: &str| {
+        format!(", resources: {{requests: {{cpu: 20m, memory: 16Mi}}, limits: {{memory: 64Mi}}}}{more}")
+    };
+    space.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: begins}}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers: [{}, {}]
+  containers: [{}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: whole}}
+spec:
+  terminationGracePeriodSeconds: 0
+  resources: {{limits: {{cpu: 300m, memory: 64Mi}}}}
+  containers: [{}]
+"#,
+        container("side", &asks(", restartPolicy: Always")),
+        container("begin", &asks("")),
+        container("main", &asks("")),
+        container("main", ""),
+    ));
+    let told = |index: usize, field: &str| format!("{{.status.initContainerStatuses[{index}].{field}}}");
+    space.wait_for("pod/begins", &told(1, "started"), "true");
+    for (index, name, memory) in [(0, "side", "80Mi"), (1, "begin", "96Mi")] {
+        let change = json!({"spec": {"initContainers": [
+            {"name": name, "resources": {"requests": {"cpu": "30m"}, "limits": {"memory": memory}}}]}});
+        resize(&space, "begins", &change.to_string());
+        space.wait_for("pod/begins", &told(index, "resources.limits.memory"), memory);
+        assert_eq!(space.field("pod/begins", &told(index, "allocatedResources.cpu")), "30m");
+        assert_eq!(space.field("pod/begins", &told(index, "restartCount")), "0");
+    }
+    space.wait("condition=Ready", &["pod/whole"]);
+    assert_eq!(
+        space.field("pod/whole", "{.status.qosClass} {.status.resources.limits.memory}"),
+        "Guaranteed 64Mi"
+    );
+    let amounts = amounts("400m", "96Mi");
+    let change = json!({"spec": {"resources": {"requests": amounts, "limits": amounts}}});
+    resize(&space, "whole", &change.to_string());
+    space.wait_for(
+        "pod/whole",
+        "{.status.resources.limits.memory} {.status.allocatedResources.cpu}",
+        "96Mi 400m",
+    );
+    assert_eq!(memory(&space, "whole")[1], (96u64 << 20).to_string());
+    assert_eq!(space.field("pod/whole", RESTARTS), "0");
+    let less = json!({"spec": {"resources": {"requests": {"cpu": "100m"}}}}).to_string();
+    let words = ["patch", "pod", "whole", "--subresource", "resize", "-p", &less];
+    space.fails_with("", &words, "Pod QOS Class may not change as a result of resizing");
+}
+
 /// What the node has, in thousandths of processors.
 fn processors(cluster: &Cluster) -> u64 {
     let text = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"]);

@@ -135,11 +135,11 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         let oldest = watcher.call.state.cache.revision();
         watcher.fail(&past::expired(revision, oldest));
     }
-    let (shares, view) = (watcher.call.shares(), watcher.call.view);
+    let (shares, view, place) = (watcher.call.shares(), watcher.call.view, watcher.call.place.clone());
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|lines| (lines, watcher))
     });
-    Ok(if shares {
+    let mut response = if shares {
         share::respond(stream.map(|lines| lines.told))
     } else {
         let mut response =
@@ -148,7 +148,11 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
             response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
         }
         response
-    })
+    };
+    if let Some(place) = place {
+        response.body_mut().hold(place);
+    }
+    Ok(response)
 }
 
 impl Watcher {
@@ -178,7 +182,7 @@ impl Watcher {
                 continue;
             }
             // From here on it waits, instead of working.
-            self.call.place = None;
+            self.settle();
             if std::mem::take(&mut self.initial_end) {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();
@@ -237,6 +241,13 @@ impl Watcher {
                     self.bookmark(false);
                 }
             }
+        }
+    }
+
+    /// What there was has been told.
+    fn settle(&mut self) {
+        if let Some(place) = self.call.place.take() {
+            place.release();
         }
     }
 

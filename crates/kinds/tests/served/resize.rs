@@ -49,12 +49,10 @@ async fn a_quota_is_charged_with_the_most_that_a_pod_has_or_is_to_have() {
     let quotas = "/api/v1/namespaces/default/resourcequotas";
     cluster.made(quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "3"}}})).await;
     let count = async || {
-        let asked = cluster.send("PUT", &format!("{quotas}/q/status"), {
-            let mut quota = cluster.get(&format!("{quotas}/q")).await;
-            quota["status"] = json!({});
-            quota
-        });
-        assert_eq!(asked.await.code, 200);
+        let mut quota = cluster.get(&format!("{quotas}/q")).await;
+        quota["status"] = json!({});
+        let asked = cluster.send("PUT", &format!("{quotas}/q/status"), quota).await;
+        assert_eq!(asked.code, 200, "{asked:?}");
         cluster.get(&format!("{quotas}/q")).await["status"]["used"]["requests.cpu"].clone()
     };
     assert_eq!(count().await, "0");

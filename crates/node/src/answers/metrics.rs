@@ -49,14 +49,14 @@ impl Agent {
 
 /// Metrics in the making.
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], amount: &str, at: Option<Timestamp>) {
+    pub(super) fn line(&mut self, name: &str, labels: &[(&str, &str)], amount: &str, at: Option<Timestamp>) {
         self.0.push_str(name);
         if !labels.is_empty() {
             let labels: Vec<String> =
@@ -70,8 +70,13 @@ impl Text {
         self.0.push('\n');
     }
 
-    fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> Answer {
         answer(StatusCode::OK, FORM, self.0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_text(self) -> String {
+        self.0
     }
 }
 

@@ -43,6 +43,7 @@ impl Worker {
         }
         self.confirmed = true;
         self.shared.allocations.forget(&self.uid);
+        self.shared.probed.forget(&self.uid);
         None
     }
 
