@@ -5,6 +5,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use crate::identity::Identity;
+use crate::pki::TokenKeys;
 
 /// The document in a body of protobuf.
 pub fn protobuf(body: &[u8]) -> Option<Value> {
@@ -19,6 +20,11 @@ pub fn as_protobuf(document: &Value) -> Option<Vec<u8>> {
 /// Who the first certificate in PEM stands for.
 pub fn identity(pem: &[u8]) -> Option<Identity> {
     crate::authentication::certificate::identity(&CertificateDer::from_pem_slice(pem).ok()?)
+}
+
+/// Whether one of the keys has signed a token.
+pub fn is_signed(keys: &TokenKeys, token: &str) -> bool {
+    keys.verify(token).is_ok()
 }
 
 /// Identifier and secret of what has the form of a bootstrap token.

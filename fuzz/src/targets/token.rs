@@ -46,8 +46,8 @@ static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| {
 
 fn read(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
-    let verified = KEYS.verify(text);
-    if verified.is_ok() {
+    let signed = fuzzing::is_signed(&KEYS, text);
+    if signed {
         let content = |token: &str| token.rsplit_once('.').map(|(content, _)| content.to_owned());
         assert!(SIGNED.iter().any(|one| content(one) == content(text)), "nobody has signed `{text}`");
     }
@@ -66,7 +66,7 @@ fn read(text: &[u8]) -> bool {
             assert!(FixedTokens::parse(&format!("{text}\n{line}")).is_err(), "`{text}`");
         }
     }
-    verified.is_ok() || bootstrap.is_some() || fixed.is_ok_and(|_| text.contains(','))
+    signed || bootstrap.is_some() || fixed.is_ok_and(|_| text.contains(','))
 }
 
 fn examples() -> Vec<Vec<u8>> {
