@@ -13,6 +13,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("llb", &["oci"]),
     ("model", &[]),
     ("tls", &[]),
+    ("metrics", &[]),
     // Mechanisms.
     ("store", &[]),
     ("image", &["oci", "offload", "tls"]),
@@ -22,7 +23,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
     ("dockerfile", &["oci", "llb"]),
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
-    ("apiserver", &["model", "offload", "tls", "store"]),
+    ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
     ("client", &["model", "tls"]),
     // Actors.
     ("kinds", &["model", "apiserver"]),
