@@ -14,7 +14,7 @@ pub fn as_protobuf(document: &Value) -> Option<Vec<u8>> {
 
 /// The document in a body of YAML.
 pub fn yaml(body: &[u8]) -> Option<Value> {
-    crate::decode::fuzz_yaml(body)
+    crate::decode::yaml_value(body)
 }
 
 /// What a SPDY session reads of what a client sends, if it comes in pieces of `size` bytes: as text, and why

@@ -9,8 +9,10 @@
 //! object is encoded once and its bytes are shared by all who read it.
 #![forbid(unsafe_code)]
 
+mod account;
 mod admission;
 mod allocation;
+pub mod audit;
 mod authentication;
 mod authorisation;
 pub mod body;
@@ -32,6 +34,7 @@ mod handle;
 mod identity;
 mod impersonation;
 mod listener;
+mod meters;
 mod negotiate;
 pub mod node;
 mod objects;

@@ -7,6 +7,7 @@
 
 use std::process::ExitCode;
 
+mod audit_log;
 mod cli;
 mod cluster_state;
 mod config;
@@ -16,6 +17,7 @@ mod init_system;
 mod log;
 mod modules;
 mod plugs;
+mod process_metrics;
 mod reload;
 mod runtimes;
 mod serve;

@@ -24,10 +24,10 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("dockerfile", &["oci", "llb"]),
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
     ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
-    ("client", &["model", "tls"]),
+    ("client", &["model", "tls", "metrics"]),
     // Actors.
     ("kinds", &["model", "apiserver"]),
-    ("control", &["model", "client"]),
+    ("control", &["model", "metrics", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.
     ("buildkit", &["oci", "offload", "engine", "llb", "build"]),

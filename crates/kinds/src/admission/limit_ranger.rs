@@ -17,6 +17,10 @@ const CONTAINERS: [(&str, &str); 2] = [("containers", "container"), ("initContai
 pub(super) struct LimitRanger;
 
 impl Admission for LimitRanger {
+    fn name(&self) -> &'static str {
+        "LimitRanger"
+    }
+
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         if write.makes("", "pods") {
             for range in ranges(write) {

@@ -24,6 +24,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object).status(|object, _, errors| status_conditions(object, errors)))
         .without_effect("no request is put off by it")
         .columns(COLUMNS, cells)
+        .hook("priority-and-fairness-config-producer")
         .permanent(|_| own::all())
         .strategy(SpecAndStatus::default().counted().with_status().kept_by_status(KEEPS_METADATA))
 }
