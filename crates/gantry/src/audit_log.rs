@@ -9,6 +9,7 @@ pub(crate) mod rotated;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use apiserver::audit::{Audit, Backend, Event, Policy};
 use base::Clock;
@@ -28,6 +29,8 @@ const WAITING_BYTES: usize = 64 << 20;
 /// what is over already waits as well.
 const TOGETHER: usize = 20_000;
 const TOGETHER_BYTES: usize = 256 << 20;
+/// It is told no more often that events are lost.
+const QUIET: Duration = Duration::from_secs(60);
 /// So many are written at a time.
 const BATCH: usize = 256;
 
@@ -77,8 +80,8 @@ pub(crate) struct Writer {
     lines: mpsc::Receiver<Line>,
     waiting: Arc<AtomicUsize>,
     lost: Arc<Counter>,
-    /// It could not write, last time.
-    fails: bool,
+    /// When it was last told that events are lost, by the steady clock.
+    told: Option<Duration>,
 }
 
 struct Line {
@@ -117,7 +120,7 @@ pub(crate) fn open(
     }));
     let (mode, format) = (options.mode, options.format);
     let log = Log { mode, format, lines: sender, waiting: waiting.clone(), lost: lost.clone() };
-    let writer = Writer { output, clock, lines, waiting, lost, fails: false };
+    let writer = Writer { output, clock, lines, waiting, lost, told: None };
     Ok((Arc::new(Audit::new(policy, Arc::new(log))), writer))
 }
 
@@ -201,18 +204,23 @@ impl Writer {
             let outcome = self.write_line(&line.text);
             if let Err(error) = &outcome {
                 self.lost.increment();
-                // Told once, whatever comes after it.
-                if !std::mem::replace(&mut self.fails, true) {
-                    tracing::error!(%error, "the audit log cannot be written: events are lost");
-                }
-            } else if std::mem::take(&mut self.fails) {
-                tracing::info!(lost = self.lost.get(), "the audit log is written again");
+                self.tell(error);
             }
             if let Some(written) = line.written {
                 let _ = written.send(outcome.is_ok());
             }
         }
         (self, lines)
+    }
+
+    /// Tells that an event is lost, now and then: a disk may be too full for some and not for others.
+    fn tell(&mut self, error: &io::Error) {
+        let now = self.clock.elapsed();
+        if self.told.is_none_or(|told| now.saturating_sub(told) >= QUIET) {
+            self.told = Some(now);
+            let lost = self.lost.get();
+            tracing::error!(%error, lost, "the audit log cannot be written: events are lost");
+        }
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {

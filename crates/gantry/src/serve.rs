@@ -73,6 +73,11 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     metrics.add(Arc::new(client::write_metrics));
     metrics.add(Arc::new(control::write_metrics));
     let (audit, audit_writer) = audit(config, &clock, &metrics).await?.unzip();
+    // Before the API starts, which asks itself for what must be there, and waits until that is noted.
+    let audit_writer = audit_writer.map(|writer| {
+        let stop = CancellationToken::new();
+        (api_runtime.spawn(writer.run(stop.clone())), stop)
+    });
     let api_config = apiserver::Config { audit, metrics, ..api_config(config, &nodes, &clock, &random)? };
     let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::all());
     let server =
@@ -99,10 +104,11 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         store.close().await;
         Ok(())
     });
-    if let Some(writer) = audit_writer {
+    if let Some((writing, end)) = audit_writer {
         services.start_on(api_runtime, "audit", GRACE, async move |stop| {
-            writer.run(stop).await;
-            Ok(())
+            stop.cancelled().await;
+            end.cancel();
+            writing.await.context("write the audit log")
         });
     }
     services.start_on(api_runtime, "api", API_GRACE, async move |stop| {

@@ -29,6 +29,7 @@ pub struct Text {
 #[derive(Debug)]
 pub struct Block {
     name: String,
+    head: String,
     out: String,
 }
 
@@ -42,7 +43,8 @@ impl Text {
                 Kind::Histogram => "histogram",
             };
             let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-            Block { name: name.to_owned(), out: format!("# HELP {name} {help}\n# TYPE {name} {kind}\n") }
+            let head = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+            Block { name: name.to_owned(), head, out: String::new() }
         })
     }
 
@@ -51,9 +53,10 @@ impl Text {
         self.block(name, kind, help).value(&[], value);
     }
 
-    /// The whole of it.
+    /// The whole of it. Of a name that has no numbers nothing is said.
     pub fn finish(self) -> String {
-        self.blocks.into_values().map(|block| block.out).collect()
+        let said = self.blocks.into_values().filter(|block| !block.out.is_empty());
+        said.flat_map(|block| [block.head, block.out]).collect()
     }
 }
 

@@ -248,14 +248,36 @@ impl Response {
     }
 }
 
+/// What nests deeper is refused anyway, and is too much for many who read the log.
+const DEPTH: usize = 128;
+
 /// JSON as it was sent, if it is some, without the line breaks between its parts.
 pub(crate) fn as_sent(text: &[u8]) -> Option<Bytes> {
-    let _: &RawValue = serde_json::from_slice(text).ok()?;
+    let _: &RawValue = serde_json::from_slice(text).ok().filter(|_| depth(text) <= DEPTH)?;
     if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Some(Bytes::copy_from_slice(text));
     }
     // None stands in a text, where it has to be escaped.
     Some(text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect())
+}
+
+/// How deep JSON nests.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut most, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Escapes what some readers take for the end of a line: U+0085, U+2028, U+2029. They stand in texts only.
@@ -353,6 +375,10 @@ mod tests {
             assert_eq!(as_sent(text.as_bytes()), None, "{text}");
         }
         assert_eq!(as_sent(b"\"\xff\""), None);
+        let nested = |depth: usize| format!("{}\"]\\\"]\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(as_sent(nested(DEPTH).as_bytes()).is_some());
+        assert_eq!(as_sent(nested(DEPTH + 1).as_bytes()), None);
+        assert_eq!(as_sent(nested(200_000).as_bytes()), None);
     }
 
     #[test]

@@ -110,7 +110,12 @@ async fn look(
         checks.push(("informer-sync".to_owned(), loaded(state)));
     }
     for (name, outcome) in &*state.hooks.0.lock() {
-        let outcome = outcome.clone().unwrap_or_else(|| Err("not finished".to_owned()));
+        let outcome = match outcome {
+            None => Err("not finished".to_owned()),
+            // It is tried again, and no start anew would help: on a disk that is full for example.
+            Some(Err(_)) if !ready => Ok(()),
+            Some(outcome) => outcome.clone(),
+        };
         checks.push((format!("poststarthook/{name}"), outcome));
     }
     if ready {

@@ -325,18 +325,13 @@ async fn what_must_be_noted_and_cannot_be_is_not_done() {
 #[tokio::test]
 async fn an_answer_that_is_too_much_is_left_out() {
     let (cluster, kept) = audited("- {level: RequestResponse, verbs: [list]}").await;
-    for number in 0..9 {
+    for number in 0..18 {
         let mut map = named("ConfigMap", &format!("large-{number}"));
-        map["data"] = json!({"k": "x".repeat(1 << 20), "l": "x".repeat(1 << 19)});
+        map["data"] = json!({"k": "x".repeat(1_000_000)});
         cluster.ok("POST", MAPS, &map).await;
         if number == 7 {
             cluster.get(&format!("{MAPS}?some")).await;
         }
-    }
-    for number in 9..12 {
-        let mut map = named("ConfigMap", &format!("large-{number}"));
-        map["data"] = json!({"k": "x".repeat(1 << 20), "l": "x".repeat(1 << 19)});
-        cluster.ok("POST", MAPS, &map).await;
     }
     cluster.get(&format!("{MAPS}?all")).await;
     let (some, all) = (format!("{MAPS}?some"), format!("{MAPS}?all"));

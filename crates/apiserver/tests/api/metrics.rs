@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::access::{ask, connect, exchange};
 use crate::cluster::{Cluster, named};
 
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn metrics(cluster: &Cluster) -> String {
@@ -25,17 +26,17 @@ fn value(text: &str, line: &str) -> Option<f64> {
 async fn requests_are_counted_by_what_they_ask_for() {
     let cluster = Cluster::start().await;
     for name in ["a", "b"] {
-        cluster.ok("POST", MAPS, &named("ConfigMap", name)).await;
+        cluster.ok("POST", SECRETS, &named("Secret", name)).await;
     }
-    cluster.ok("POST", &format!("{MAPS}?dryRun=All"), &named("ConfigMap", "c")).await;
-    cluster.get(&format!("{MAPS}/none")).await;
-    cluster.get(MAPS).await;
-    let watch = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    cluster.ok("POST", &format!("{SECRETS}?dryRun=All"), &named("Secret", "c")).await;
+    cluster.get(&format!("{SECRETS}/none")).await;
+    cluster.get(SECRETS).await;
+    let watch = cluster.watch(&format!("{SECRETS}?watch=1")).await;
     let text = metrics(&cluster).await;
     let total = |code: u16, dry: &str, scope: &str, verb: &str| {
         let line = format!(
             "apiserver_request_total{{code=\"{code}\",component=\"apiserver\",dry_run=\"{dry}\",group=\"\",\
-             resource=\"configmaps\",scope=\"{scope}\",subresource=\"\",verb=\"{verb}\",version=\"v1\"}}"
+             resource=\"secrets\",scope=\"{scope}\",subresource=\"\",verb=\"{verb}\",version=\"v1\"}}"
         );
         value(&text, &line)
     };
@@ -44,13 +45,13 @@ async fn requests_are_counted_by_what_they_ask_for() {
     assert_eq!(total(404, "", "resource", "GET"), Some(1.0));
     assert_eq!(total(200, "", "namespace", "LIST"), Some(1.0));
     let labels =
-        "component=\"apiserver\",group=\"\",resource=\"configmaps\",scope=\"namespace\",subresource=\"\"";
+        "component=\"apiserver\",group=\"\",resource=\"secrets\",scope=\"namespace\",subresource=\"\"";
     let list = format!("{labels},verb=\"LIST\",version=\"v1\"");
     assert_eq!(value(&text, &format!("apiserver_response_sizes_count{{{list}}}")), Some(1.0));
     assert!(value(&text, &format!("apiserver_response_sizes_sum{{{list}}}")).is_some_and(|sum| sum > 300.0));
     let long = format!("apiserver_longrunning_requests{{{labels},verb=\"WATCH\",version=\"v1\"}}");
     assert_eq!(value(&text, &long), Some(1.0));
-    assert_eq!(value(&text, "apiserver_storage_objects{resource=\"configmaps\"}"), Some(3.0));
+    assert_eq!(value(&text, "apiserver_storage_objects{resource=\"secrets\"}"), Some(2.0));
     assert_eq!(
         value(&text, "apiserver_resource_objects{group=\"apps\",resource=\"deployments\"}"),
         Some(0.0)

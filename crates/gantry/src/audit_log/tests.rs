@@ -10,7 +10,7 @@ fn log(mode: Mode, path: PathBuf, rotation: Rotation) -> (Log, Writer) {
     let clock: Arc<dyn Clock> = Arc::new(base::SystemClock::new());
     let file = Rotated::open(&path, rotation, clock.now()).expect("open");
     let log = Log { mode, format: Format::Json, lines: sender, waiting: waiting.clone(), lost: lost.clone() };
-    (log, Writer { output: Output::File(Box::new(file)), clock, lines, waiting, lost, fails: false })
+    (log, Writer { output: Output::File(Box::new(file)), clock, lines, waiting, lost, told: None })
 }
 
 /// What a line came to: as `process` gives it, for lines that are there already.
