@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use apiserver::{Attributes, Changed, Collection, Identity, News, Objects, ResourceAttributes};
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{Encoded, GroupResource, Object};
 use serde_json::{Value, json};
 
@@ -50,6 +51,10 @@ impl Collection for Unchanged {
 
     fn since(&self, _: u64) -> News {
         News { version: self.version(), everything: true, changes: self.0.clone() }
+    }
+
+    fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
+        futures::future::pending().boxed()
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Level, Record, Stage, as_sent};
 use crate::body::Body;
+use crate::error::Error;
 use crate::meters::UnderWay;
 use crate::protobuf;
 use crate::state::State;
@@ -115,6 +116,13 @@ impl Account {
         noting.await
     }
 
+    /// Notes why the request is refused.
+    pub(crate) fn refuses(&self, error: &Error) {
+        if let Some(record) = &self.record {
+            record.answered(error.code().as_u16(), Some(error.status().clone()));
+        }
+    }
+
     /// Notes the answer to the request; where it is there as a whole, that is the end of it.
     pub(crate) async fn answered(self: &Arc<Self>, response: &mut Response<Body>, failure: Option<&Status>) {
         let code = response.status().as_u16();
@@ -188,7 +196,7 @@ impl Account {
     /// Whether there is room for so much more of an answer that is noted.
     fn takes(&self, more: usize) -> bool {
         let kib = u32::try_from(more.div_ceil(1024)).unwrap_or(u32::MAX);
-        let Ok(more) = self.state.noting.0.clone().try_acquire_many_owned(kib) else { return false };
+        let Ok(more) = self.state.notes.0.clone().try_acquire_many_owned(kib) else { return false };
         let mut share = self.share.lock();
         match &mut *share {
             Some(share) => share.merge(more),

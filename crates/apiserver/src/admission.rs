@@ -79,8 +79,10 @@ impl Write<'_> {
 ///
 /// Who has nothing to ask anybody decides [`at_once`].
 pub trait Admission: Send + Sync + 'static {
-    /// What it is called, as Kubernetes' admission plugins are: under this it is counted.
-    fn name(&self) -> &'static str;
+    /// What it is called, as Kubernetes' admission plugins are: under this it is counted. As its type, unless it is said.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or_default()
+    }
 
     /// Changes what is to be written: after the defaults, before the resource's own strategy and its rules.
     /// Not asked of a deletion.

@@ -4,7 +4,9 @@
 //! ([`Objects`]) and knows what they mean, which this crate does not. Without one, administrators may do
 //! everything and others nothing ([`Administrators`]).
 
+mod configuration;
 mod rules;
+mod webhook;
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -19,7 +21,9 @@ use crate::identity::Identity;
 use crate::objects::Objects;
 use crate::request::ResourceTarget;
 
+pub use configuration::{AuthorizationMode, ModesError};
 pub use rules::{KnownRules, PolicyRule};
+pub use webhook::{AccessWebhook, AccessWebhookOptions};
 
 /// What is to be authorised.
 #[derive(Clone, Copy, Debug)]
@@ -146,12 +150,6 @@ impl ResourceTarget {
             labels: &[],
         }
     }
-}
-
-/// Paths that everybody may read, whatever else is asked of the server.
-pub(crate) fn is_public_path(path: &str) -> bool {
-    matches!(path, "/healthz" | "/livez" | "/readyz" | "/version" | "/version/")
-        || ["/healthz/", "/livez/", "/readyz/"].iter().any(|p| path.starts_with(p))
 }
 
 /// Fails with the refusal unless `decision` allows.

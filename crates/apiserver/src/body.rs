@@ -1,6 +1,5 @@
 //! Response bodies: whole, in chunks of shared bytes, or a stream that goes on.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::account::{Account, Copying};
 use crate::connections::Busy;
+use crate::fairness::Place;
 
 /// What the server answers with.
 ///
@@ -19,8 +19,8 @@ use crate::connections::Busy;
 /// rather than an answer that looks whole.
 pub struct Body {
     kind: Kind,
-    /// Dropped with the body: what lasts as long as the answer.
-    kept: Option<Box<dyn Any + Send>>,
+    /// Among the requests that are served, as long as the client takes the answer.
+    place: Option<Arc<Place>>,
     /// The request that it answers, where that came by a connection.
     busy: Option<Busy>,
     patient: bool,
@@ -175,12 +175,10 @@ impl Body {
         }
     }
 
-    /// Keeps something until the answer is over.
-    pub(crate) fn keep(&mut self, kept: impl Send + 'static) {
-        self.kept = Some(match self.kept.take() {
-            Some(before) => Box::new((before, kept)),
-            None => Box::new(kept),
-        });
+    /// The request has its place until the answer is over, or its client takes nothing of it while others wait.
+    pub(crate) fn hold(&mut self, place: Arc<Place>) {
+        place.offer();
+        self.place = Some(place);
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
@@ -213,7 +211,7 @@ impl Chunks {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, kept: None, busy: None, patient: false, account: None, copying: None }
+        Self { kind, place: None, busy: None, patient: false, account: None, copying: None }
     }
 }
 
@@ -226,6 +224,12 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = base::panics::catch(|| self.poll_piece(context));
+        match (&polled, &self.place) {
+            (Ok(Poll::Ready(None)) | Err(_), _) => self.place = None,
+            (Ok(Poll::Ready(Some(_))), Some(place)) => place.offer(),
+            (Ok(Poll::Pending), Some(place)) => place.work(),
+            (_, None) => {}
+        }
         if let Some(busy) = self.busy.as_ref().filter(|_| !self.patient) {
             // Asked for the next piece, the client has taken the last one.
             if matches!(polled, Ok(Poll::Pending)) { busy.wait() } else { busy.offer() }
@@ -271,8 +275,6 @@ impl std::fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures::FutureExt;
     use http_body_util::BodyExt;
 

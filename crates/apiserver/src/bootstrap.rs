@@ -58,7 +58,9 @@ async fn ensure_object(
         Permanent::Made(document) => (document, false, None),
         Permanent::Kept(document) => (document, begins, None),
         Permanent::AtStart(_, _) if !begins => return Ok(()),
-        Permanent::AtStart(document, reconcile) => (document, false, Some(reconcile)),
+        Permanent::AtStart(document, reconcile) | Permanent::Reconciled(document, reconcile) => {
+            (document, false, Some(reconcile))
+        }
     };
     let Ok(mut object) = Object::from_value(document) else {
         tracing::error!(?resource, "what must be there is no object");
@@ -98,12 +100,28 @@ fn collection(resource: &Resource, namespace: &str) -> String {
     format!("{root}/{}{scope}/{}", resource.gvk().group_version(), resource.plural)
 }
 
+/// Applies something to an object; code and answer where that fails.
+pub(crate) async fn apply(handle: &Handle, path: &str, object: &Value) -> Result<(), (StatusCode, String)> {
+    let (code, answer) = send(handle, Method::PATCH, path, "application/apply-patch+yaml", object).await;
+    if code.is_success() { Ok(()) } else { Err((code, answer)) }
+}
+
 async fn call(handle: &Handle, method: Method, path: &str, object: &Value) -> (StatusCode, String) {
+    send(handle, method, path, "application/json", object).await
+}
+
+async fn send(
+    handle: &Handle,
+    method: Method,
+    path: &str,
+    kind: &str,
+    object: &Value,
+) -> (StatusCode, String) {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::USER_AGENT, "kube-apiserver")
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, kind)
         .body(Bytes::from(object.to_string()))
         .expect("method and path are well formed");
     let response = handle.call(request, Identity::server()).await;

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -12,12 +11,14 @@ use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 
 use crate::account::Account;
 use crate::admission::Along;
-use crate::authentication::token::{self, Bound};
+use crate::authentication::token::{self, Bound, Lifetime};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
+use crate::config::ServiceAccountTokens;
 use crate::connections::Seat;
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::fairness::Place;
 use crate::identity::Identity;
 use crate::negotiate::View;
 use crate::payload::Payload;
@@ -51,6 +52,8 @@ pub struct Call {
     pub(crate) share: bool,
     /// The turn of its namespace, once it was taken for more than the last step of a write.
     pub(crate) turn: tokio::sync::OnceCell<Turn>,
+    /// Among the requests that are served: kept until the work has ended, whoever waits for it.
+    pub(crate) place: Option<Arc<Place>>,
     pub(crate) now: Timestamp,
 }
 
@@ -163,15 +166,20 @@ impl Call {
         &self,
         account: &Object,
         audiences: &[String],
-        lifetime: Duration,
+        lifetime: Lifetime,
         bound: Option<&Bound>,
     ) -> Result<String> {
         token::issue(&self.state, account, audiences, lifetime, bound, self.now)
     }
 
-    /// Who issues such tokens, and whom they are for unless asked otherwise.
-    pub fn issuer(&self) -> &str {
-        &self.state.issuer
+    /// Whom such tokens are for unless asked otherwise.
+    pub fn audiences(&self) -> &[String] {
+        &self.state.audiences
+    }
+
+    /// How such tokens are made.
+    pub fn tokens(&self) -> &ServiceAccountTokens {
+        &self.state.tokens
     }
 
     /// The answer that something was done for which there is no object to show.
@@ -180,10 +188,10 @@ impl Call {
     }
 
     /// The answer with an object that is not of the resource's own kind.
-    pub fn answer_other(&self, code: StatusCode, object: &Object) -> Response<Body> {
+    pub fn answer_other(&self, code: StatusCode, object: &Object, warnings: &[String]) -> Response<Body> {
         match encode::document(object.value()).filter(|_| self.view.is_protobuf()) {
-            Some(body) => self.respond(code, Body::full(body)),
-            None => plain_object(code, object, &[]),
+            Some(body) => with_warnings(self.respond(code, Body::full(body)), warnings),
+            None => plain_object(code, object, warnings),
         }
     }
 
@@ -193,7 +201,8 @@ impl Call {
         let value = serde_json::to_value(status).expect("a status always has a text");
         match encode::document(&value).filter(|_| self.view.is_protobuf()) {
             Some(body) => self.respond(code, Body::full(body)),
-            None => json_response(code, Body::full(value.to_string())),
+            // Clients look at the text of it, its last newline included.
+            None => json_response(code, Body::full(format!("{value}\n"))),
         }
     }
 
@@ -289,6 +298,7 @@ impl Call {
             upgrade: None,
             share: false,
             turn: tokio::sync::OnceCell::new(),
+            place: self.place.clone(),
             now: self.now,
         }
     }

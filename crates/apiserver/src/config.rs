@@ -10,8 +10,13 @@ use base::{Clock, Random};
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
+use crate::authentication::front_proxy::FrontProxy;
+use crate::authentication::structured::Structured;
+use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
+use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
+use crate::pki::KeyFile;
 
 /// Everything that the server is told from outside.
 #[derive(Clone)]
@@ -33,15 +38,29 @@ pub struct Config {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// The domain of the cluster's DNS names, for example `cluster.local`.
     pub cluster_domain: String,
+    /// The commit that the program was built from, as `/version` names it; empty where nobody knows.
+    pub commit: String,
     /// How many connections one user may have at a time, those included that have become streams.
     pub connections_of_user: usize,
     /// How often the server looks after itself: certificates that have to be made anew, what is to be
     /// forgotten, what is left over.
     pub upkeep: Duration,
+    /// How tokens of service accounts are made and checked.
+    pub tokens: ServiceAccountTokens,
     /// Tokens that are somebody's as long as the server runs.
     pub fixed_tokens: FixedTokens,
+    /// Who is known by tokens of others, and what those may ask who show nothing.
+    pub structured: Arc<Structured>,
+    /// Who knows tokens that nobody else does, if anybody.
+    pub token_webhook: Option<Arc<TokenWebhook>>,
+    /// What stands in front of the server and says who its callers are, if anything.
+    pub front_proxy: Option<Arc<FrontProxy>>,
     /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
     pub authorization: Authorization,
+    /// How much is served at once.
+    pub limits: Limits,
+    /// Makes what reads who is served first; [`OneLevel`] unless it is said.
+    pub flow_control: FlowControls,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// What is noted of requests, and who keeps it; nothing where none is given.
@@ -54,6 +73,27 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// The source of uids, name suffixes, keys' serials.
     pub random: Arc<dyn Random>,
+}
+
+/// How tokens of service accounts are made and checked.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceAccountTokens {
+    /// What they are checked by; the installation's own keys where there is nothing.
+    pub keys: Vec<KeyFile>,
+    /// What they are signed by; the first private one among the others where there is none.
+    pub signing_key: Option<KeyFile>,
+    /// Who issues them: the first in what is signed, each in what is checked. The server's own name where there is
+    /// nobody.
+    pub issuers: Vec<String>,
+    /// Whom a token has to be for to be good here; the issuers where there is nobody.
+    pub audiences: Vec<String>,
+    /// Where others find the keys that tokens are checked by, if that is not below the issuer.
+    pub key_set_url: Option<String>,
+    /// How long one is good at most.
+    pub longest: Option<Duration>,
+    /// Whether one that is put into a pod ends when it says so. Otherwise it is good for a year, for programs that
+    /// do not read it again.
+    pub ends_early: bool,
 }
 
 /// An IPv4 network from which cluster addresses are taken.
@@ -82,10 +122,17 @@ impl Config {
             service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
+            commit: String::new(),
             connections_of_user: crate::connections::ONE_USER,
             upkeep: Duration::from_secs(60),
+            tokens: ServiceAccountTokens::default(),
             fixed_tokens: FixedTokens::default(),
+            structured: Arc::default(),
+            token_webhook: None,
+            front_proxy: None,
             authorization: Arc::new(|_| Arc::new(Administrators)),
+            limits: Limits::default(),
+            flow_control: Arc::new(|_| Arc::new(OneLevel)),
             admission: Vec::new(),
             audit: None,
             metrics: metrics::Registry::default(),

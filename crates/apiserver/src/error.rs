@@ -23,6 +23,11 @@ impl Error {
         Status::bad_request(message).into()
     }
 
+    /// Somebody who is needed for it cannot be reached: 503.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Status::unavailable(message).into()
+    }
+
     /// A fault of this program or its disk: 500. Logged with its whole chain.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         let chain = base::error::chain(error);
@@ -89,7 +94,10 @@ impl Error {
 
     /// The answer to the client.
     pub fn response(&self) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.encoded()));
+        // Clients look at the text of it, its last newline included.
+        let mut text = self.encoded().to_vec();
+        text.push(b'\n');
+        let mut response = Response::new(Body::full(text));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

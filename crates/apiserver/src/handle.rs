@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::body::Body;
+use crate::fairness::{FlowReport, LevelReport};
 use crate::identity::Identity;
 use crate::payload::Payload;
 use crate::service;
@@ -27,6 +28,11 @@ impl Handle {
     /// The URI needs path and query only. Never fails: errors are answers with a `Status` body.
     pub async fn call(&self, request: Request<Bytes>, identity: Identity) -> Response<Body> {
         Box::pin(service::answer(&self.state, request.map(Payload::Ready), Some(identity))).await
+    }
+
+    /// How levels of priority and flow schemas fare.
+    pub fn fairness(&self) -> (Vec<LevelReport>, Vec<FlowReport>) {
+        self.state.fairness.report()
     }
 }
 

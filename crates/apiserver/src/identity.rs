@@ -21,6 +21,8 @@ pub const ADMINISTRATORS: &str = "system:masters";
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of everybody who is not.
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user whom nobody knows.
+const ANONYMOUS: &str = "system:anonymous";
 /// The group of what the cluster is made of, whose requests go before those of users. It gives no right.
 const COMPONENTS: &str = "system:gantry";
 /// The user that the server is to itself.
@@ -34,6 +36,15 @@ impl Identity {
             groups.push(AUTHENTICATED.to_owned());
         }
         Self { user: user.into(), groups, ..Self::default() }
+    }
+
+    /// A user as somebody else says, who may have found out as well that nobody is known.
+    pub(crate) fn of_proxy(user: String, groups: Vec<String>) -> Self {
+        let known = groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED);
+        if known || user == ANONYMOUS {
+            return Self { user, groups, ..Self::default() };
+        }
+        Self::new(user, groups)
     }
 
     /// The administrator of this installation.
@@ -67,11 +78,7 @@ impl Identity {
 
     /// Someone unknown, who may read what is public.
     pub(crate) fn anonymous() -> Self {
-        Self {
-            user: "system:anonymous".to_owned(),
-            groups: vec![UNAUTHENTICATED.to_owned()],
-            ..Self::default()
-        }
+        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
     }
 
     /// The server itself, when it makes the objects that must always be there.

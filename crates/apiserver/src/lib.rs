@@ -27,18 +27,20 @@ mod decode;
 mod definitions;
 pub mod encryption;
 mod error;
-mod flight;
+pub mod fairness;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
 mod identity;
 mod impersonation;
+mod jws;
 mod listener;
 mod meters;
 mod negotiate;
 pub mod node;
 mod objects;
 pub mod openapi;
+pub mod outside;
 mod paced;
 mod passing;
 mod paths;
@@ -63,19 +65,23 @@ pub mod table;
 mod turns;
 mod verbs;
 mod version;
+mod webhook;
 mod workers;
 
 pub use admission::{Admission, Along, MOST_ALONG, Operation, Write};
 pub use allocation::{Claim, Refusal};
 pub use authentication::fixed::{FixedTokens, FixedTokensError};
-pub use authentication::token::Bound;
+pub use authentication::front_proxy::FrontProxy;
+pub use authentication::structured::{OidcOptions, Structured, StructuredError};
+pub use authentication::token::{Bound, Lifetime};
+pub use authentication::webhook::TokenWebhook;
 pub use authorisation::{
-    Administrators, Attributes, Authorization, Authorizer, Deciding, Decision, KnownRules, PolicyRule,
-    ResourceAttributes, decided,
+    AccessWebhook, AccessWebhookOptions, Administrators, Attributes, Authorization, AuthorizationMode,
+    Authorizer, Deciding, Decision, KnownRules, ModesError, PolicyRule, ResourceAttributes, decided,
 };
 pub use body::Body;
 pub use call::Call;
-pub use config::{Config, ParseServiceCidrError, ServiceCidr};
+pub use config::{Config, ParseServiceCidrError, ServiceAccountTokens, ServiceCidr};
 pub use encryption::{Encryption, EncryptionError};
 pub use error::{Error, Result};
 pub use handle::Handle;

@@ -15,14 +15,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use model::Status;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::audit;
 use crate::authentication;
+use crate::authentication::certificate::{Certificates, Shown};
 use crate::body::Body;
 use crate::connections::{Connections, Seat};
 use crate::error::Error;
@@ -66,6 +66,7 @@ pub(crate) struct Listener {
     address: SocketAddr,
     state: Arc<State>,
     tls: TlsAcceptor,
+    certificates: Arc<Certificates>,
     connections: Arc<Connections>,
 }
 
@@ -77,9 +78,10 @@ impl Listener {
         serving: Arc<Serving>,
         connections_of_user: usize,
     ) -> Result<Self, PkiError> {
-        let tls = TlsAcceptor::from(Arc::new(tls_config(&state, serving)?));
+        let certificates = Arc::new(Certificates::new(&state)?);
+        let tls = TlsAcceptor::from(Arc::new(tls_config(&certificates, serving)));
         let connections = Arc::new(Connections::new(connections_of_user));
-        Ok(Self { socket, address, state, tls, connections })
+        Ok(Self { socket, address, state, tls, certificates, connections })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -92,11 +94,12 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, remote)) => {
                     let (state, tls) = (self.state.clone(), self.tls.clone());
+                    let certificates = self.certificates.clone();
                     let seat = self.connections.enter();
                     tasks.spawn(async move {
                         let evicted = seat.evicted.clone();
                         let outcome = tokio::select! {
-                            outcome = connection(state, tls, stream, remote, seat) => outcome,
+                            outcome = connection(state, tls, certificates, stream, remote, seat) => outcome,
                             () = evicted.cancelled() => Err("too many clients are not known".into()),
                         };
                         if let Err(error) = outcome {
@@ -113,22 +116,18 @@ impl Listener {
     }
 }
 
-fn tls_config(state: &State, serving: Arc<Serving>) -> Result<ServerConfig, PkiError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(state.authority.certificate().clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|_| PkiError::Key { what: "checking client certificates" })?;
+fn tls_config(certificates: &Certificates, serving: Arc<Serving>) -> ServerConfig {
+    let verifier = certificates.all.clone();
     let mut config = tls::server().with_client_cert_verifier(verifier).with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    config
 }
 
 /// Serves one connection until the client leaves or does nothing for too long, or the server stops.
 async fn connection(
     state: Arc<State>,
     tls: TlsAcceptor,
+    certificates: Arc<Certificates>,
     stream: TcpStream,
     remote: SocketAddr,
     seat: Arc<Seat>,
@@ -136,20 +135,20 @@ async fn connection(
     stream.set_nodelay(true)?;
     notice_loss(&stream)?;
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let identity =
-        certificates.and_then(|c| c.first()).and_then(|c| authentication::certificate::identity(c));
-    if let Some(identity) = &identity
+    let shown = certificates.shown(stream.get_ref().1.peer_certificates());
+    // A proxy's connections are its own, whomever it speaks for.
+    let proxy = shown.proxy.as_ref().map(|name| Identity::new(format!("system:front-proxy:{name}"), [""; 0]));
+    if let Some(identity) = proxy.as_ref().or(shown.identity.as_ref())
         && !seat.introduce(identity)
     {
         return Err("this user has too many connections".into());
     }
-    let identity = Arc::new(identity);
+    let shown = Arc::new(shown);
     let stop = state.stop.clone();
     let seated = seat.clone();
     let service = service_fn(move |request| {
-        let (state, identity, seat) = (state.clone(), identity.clone(), seated.clone());
-        async move { Ok::<_, Infallible>(answer(&state, request, (*identity).as_ref(), remote, &seat).await) }
+        let (state, shown, seat) = (state.clone(), shown.clone(), seated.clone());
+        async move { Ok::<_, Infallible>(answer(&state, request, &shown, remote, &seat).await) }
     });
     let builder = builder();
     let stream = Paced::new(stream, seat.clone());
@@ -204,7 +203,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 async fn answer(
     state: &Arc<State>,
     mut request: Request<Incoming>,
-    certificate: Option<&Identity>,
+    shown: &Shown,
     remote: SocketAddr,
     seat: &Arc<Seat>,
 ) -> Response<Body> {
@@ -212,7 +211,7 @@ async fn answer(
     let version = request.version();
     request.extensions_mut().insert(Remote(remote.ip()));
     let began = state.clock.elapsed();
-    let known = authentication::authenticate(state, certificate, request.headers()).await;
+    let known = authentication::authenticate(state, shown, request.headers_mut()).await;
     let took = state.clock.elapsed().saturating_sub(began);
     let identity = match known {
         Ok(identity) => {
@@ -222,7 +221,7 @@ async fn answer(
         Err(error) => {
             state.meters.authenticated("failure", None, took);
             let query = request.uri().query().unwrap_or_default();
-            let why = audit::attempted(request.headers(), certificate.is_some(), query);
+            let why = audit::attempted(request.headers(), shown.identity.is_some(), query);
             let response = service::turn_away(state, &request, None, &error, why).await;
             return parting(response, version, seat);
         }

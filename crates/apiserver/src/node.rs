@@ -79,6 +79,20 @@ pub struct Streams {
     pub resize: Option<mpsc::Receiver<TerminalSize>>,
 }
 
+/// What a node's agent is asked itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRequest {
+    /// How.
+    pub method: http::Method,
+    /// The path as it was written, from its slash on.
+    pub path: String,
+    /// What is behind the question mark, as it was written.
+    pub query: Option<String>,
+}
+
+/// What a node's agent answers: the body may go on for as long as is asked for.
+pub type NodeAnswer = http::Response<BoxStream<'static, Bytes>>;
+
 /// The size of a terminal in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct TerminalSize {
@@ -126,6 +140,13 @@ pub trait NodeTransport: Send + Sync + 'static {
 
     /// Connects to a TCP port inside the pod.
     fn port_forward(&self, pod: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>>;
+
+    /// Asks the agent of the node `node` itself. Where there is no way to it, that is an error: an agent's own
+    /// refusals are answers.
+    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<NodeAnswer, Error>> {
+        let _ = (node, request);
+        no_nodes()
+    }
 
     /// Connects from the node `node` to an address that is reached from there, such as that of one of its pods.
     fn dial(

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{Encoded, GroupResource};
 
 use crate::cache::{Cache, Partition};
@@ -23,6 +25,9 @@ pub trait Collection: Send + Sync {
 
     /// What has changed since a version that was given before; everything, where that is too long ago.
     fn since(&self, version: u64) -> News;
+
+    /// Waits until there is something after a version that was given before.
+    fn changed(&self, version: u64) -> BoxFuture<'_, ()>;
 }
 
 /// What has changed.
@@ -71,6 +76,17 @@ impl Collection for Partition {
         let (all, version) = self.snapshot(0, "");
         let changes = all.iter().map(|stored| changed(&stored.name, Some(stored.encoded().clone())));
         News { version, everything: true, changes: changes.collect() }
+    }
+
+    fn changed(&self, version: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.subscribe();
+        async move {
+            // The sender lives as long as the partition.
+            if told.wait_for(|reached| *reached > version).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        .boxed()
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
-        ["version"] => Ok(document(&version())),
+        ["version"] => Ok(document(&version(&state.commit))),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["metrics"] => Ok(numbers(state.metrics.text())),
         ["metrics", "slis"] => {
@@ -52,14 +52,13 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         }
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
-        ["openid", "v1", "jwks"] => Ok(document(&state.token_keys.key_set())),
-        [".well-known", "openid-configuration"] => Ok(document(&json!({
-            "issuer": state.issuer,
-            "jwks_uri": format!("{}/openid/v1/jwks", state.issuer),
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-        }))),
+        ["debug", "api_priority_and_fairness", table] => {
+            let details = query.filled("includeRequestDetails").is_some();
+            let table = state.fairness.table(table, details);
+            table.map(plain).ok_or_else(|| Status::no_such_resource().into())
+        }
+        ["openid", "v1", "jwks"] => Ok(key_set(state)),
+        [".well-known", "openid-configuration"] => Ok(document(&openid_configuration(state))),
         [] => Ok(document(&json!({"paths": [
             "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
         ]}))),
@@ -75,8 +74,8 @@ fn numbers(text: String) -> Response<Body> {
 }
 
 /// Writes what program this is.
-pub(crate) fn write_build(text: &mut metrics::Text) {
-    let version = version();
+pub(crate) fn write_build(text: &mut metrics::Text, commit: &str) {
+    let version = version(commit);
     let names = [
         ("build_date", "buildDate"),
         ("compiler", "compiler"),
@@ -95,11 +94,38 @@ pub(crate) fn write_build(text: &mut metrics::Text) {
     text.block("kubernetes_build_info", metrics::Kind::Gauge, help).value(&labels, 1);
 }
 
+/// Where those who check tokens themselves find what they need.
+/// Source: OpenID Connect Discovery 1.0, section 3.
+fn openid_configuration(state: &State) -> Value {
+    let issuer = &state.issuers[0];
+    let keys = state.tokens.key_set_url.clone();
+    json!({
+        "issuer": issuer,
+        "jwks_uri": keys.unwrap_or_else(|| format!("{}/openid/v1/jwks", issuer.trim_end_matches('/'))),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": state.token_keys.algorithms(),
+    })
+}
+
+fn key_set(state: &State) -> Response<Body> {
+    let mut response = document(&state.token_keys.key_set());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    response
+}
+
+fn plain(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
 fn document(value: &Value) -> Response<Body> {
     json_response(StatusCode::OK, Body::full(value.to_string()))
 }
 
-fn version() -> Value {
+fn version(commit: &str) -> Value {
     json!({
         "major": MAJOR,
         "minor": MINOR,
@@ -108,7 +134,7 @@ fn version() -> Value {
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MINOR,
         "gitVersion": format!("{RELEASE}+gantry"),
-        "gitCommit": "",
+        "gitCommit": commit,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",

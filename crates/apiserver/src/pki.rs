@@ -5,7 +5,7 @@
 //! | `ca.crt`, `ca.key` | the installation's own authority, good for twenty years |
 //! | `server.crt`, `server.key` | what the server shows; good for a year, renewed in its last third |
 //! | `admin.crt`, `admin.key` | the administrator's client certificate; likewise |
-//! | `service-account.key` | signs service-account tokens |
+//! | `service-account.key` | signs and checks service-account tokens; may have several keys |
 //!
 //! A certificate can be made again from its key, and a key is written before its certificate, so a
 //! crash in between heals at the next start. All files are 0600 and appear whole.
@@ -26,7 +26,7 @@ pub use kubeconfig::kubeconfig;
 pub use request::{CertificateError, CertificateRequest, RequestError, certificate_ends, check_certificates};
 pub use serving::{Names, Serving};
 pub use signing::SignError;
-pub use token_keys::{TokenKeys, VerifyError};
+pub use token_keys::{KeyFile, TokenKeys, VerifyError};
 
 /// Why a certificate or key could not be read, made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,14 @@ pub enum PkiError {
     /// A file does not hold what it should.
     #[error("`{}` is damaged ({what}); restore it from a backup, or remove it to have a new one made", path.display())]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file that somebody brings does not hold what it should.
+    #[error("use `{}`: {what}", path.display())]
+    Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::{Body, BrokenOff};
 use crate::call::{Call, Takeover};
 use crate::error::{Error, Result};
-use crate::node::Duplex;
+use crate::node::{Duplex, NodeRequest};
 use crate::payload::Payload;
 
 use links::Links;
@@ -98,6 +98,32 @@ impl Call {
             answer.headers_mut().remove(name);
         }
         Ok(self.passed_back(answer, &Links::new(prefix, host)))
+    }
+
+    /// Passes the request on to the agent of a node, and the answer back.
+    pub async fn ask_node(self, node: String) -> Result<Response<Body>> {
+        let (prefix, rest) = self.split_path();
+        let reads = self.method == Method::GET || self.method == Method::HEAD;
+        if rest.is_empty() && reads {
+            return moved(prefix, self.uri.query());
+        }
+        let request = NodeRequest {
+            method: self.method.clone(),
+            path: if rest.is_empty() { "/".to_owned() } else { rest.to_owned() },
+            query: self.uri.query().map(str::to_owned),
+        };
+        let asking = self.state.nodes.ask(node, request);
+        let Ok(answer) = tokio::time::timeout(CONNECTING, asking).await else {
+            return Err(unreachable("context deadline exceeded"));
+        };
+        let stop = self.state.stop.clone();
+        Ok(answer?
+            .map(|pieces| Body::stream(pieces.take_until(async move { stop.cancelled().await })).patient()))
+    }
+
+    /// The segments of the path behind the subresource, decoded.
+    pub fn rest(&self) -> Vec<&str> {
+        self.target.rest.split('/').filter(|segment| !segment.is_empty()).collect()
     }
 
     /// The path as it was written, up to the subresource and behind it.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -15,8 +17,8 @@ use offload::in_place;
 use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
-use crate::config::Config;
-use crate::flight::Flight;
+use crate::config::{Config, ServiceAccountTokens};
+use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::meters::Meters;
@@ -94,10 +96,19 @@ impl Server {
         let (authority, token_keys, serving) = in_place(|| -> Result<_, StartError> {
             let authority =
                 Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
-            let token_keys = TokenKeys::open(directory)?;
+            let ServiceAccountTokens { keys, signing_key, .. } = &config.tokens;
+            let token_keys = if keys.is_empty() && signing_key.is_none() {
+                TokenKeys::open(directory)?
+            } else {
+                TokenKeys::given(keys, signing_key.as_ref())?
+            };
             let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
             Ok((authority, token_keys, Arc::new(serving)))
         })?;
+        let issuers = match config.tokens.issuers.as_slice() {
+            [] => vec![format!("https://kubernetes.default.svc.{}", config.cluster_domain)],
+            issuers => issuers.to_vec(),
+        };
         let socket = TcpListener::bind(config.address)
             .await
             .map_err(|source| StartError::Listen { address: config.address, source })?;
@@ -109,26 +120,40 @@ impl Server {
         let state = Arc::new(State {
             store,
             authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
-            cache,
+            cache: cache.clone(),
             table,
             admission: config.admission.clone(),
             authority,
-            token_keys,
+            token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),
-            issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+            commit: config.commit.clone(),
+            structured: config.structured.clone(),
+            token_webhook: config.token_webhook.clone(),
+            front_proxy: config.front_proxy.clone(),
+            audiences: if config.tokens.audiences.is_empty() {
+                issuers.clone()
+            } else {
+                config.tokens.audiences.clone()
+            },
+            issuers,
+            tokens: config.tokens.clone(),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
             clock: config.clock.clone(),
             random: config.random.clone(),
-            flight: Flight::default(),
+            fairness: Fairness::new(
+                config.limits,
+                (config.flow_control)(Arc::new(Served(cache.clone()))),
+                config.clock.clone(),
+            ),
             bodies: crate::payload::Bodies::new(),
             workers: crate::workers::Workers::new(),
             consistency: crate::consistency::Consistency::default(),
             readiness: crate::paths::Readiness::default(),
             hooks: crate::paths::Hooks::default(),
             audit: config.audit.clone(),
-            noting: crate::account::Noting::default(),
+            notes: crate::account::Noting::default(),
             meters: Arc::new(Meters::new()),
             metrics: config.metrics.clone(),
             stopping: CancellationToken::new(),
@@ -140,6 +165,7 @@ impl Server {
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
             discovery: crate::paths::Discovery::default(),
+            noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
         config.metrics.add(Arc::new(numbers(&state)));
@@ -197,6 +223,11 @@ impl Server {
         self.listener.address()
     }
 
+    /// What tokens of service accounts are signed by.
+    pub fn token_keys(&self) -> Arc<TokenKeys> {
+        self.state.token_keys.clone()
+    }
+
     /// The installation's certificate authority.
     pub fn authority(&self) -> Arc<Authority> {
         self.state.authority.clone()
@@ -222,9 +253,11 @@ impl Server {
     /// others within ten seconds. Returns within [`Server::LONGEST_STOP`] after that.
     pub async fn serve(self, shutdown: CancellationToken) {
         let upkeep = self.look_after();
+        let fairness = look_after_fairness(&self.state);
         tokio::select! {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
+            () = fairness => {}
             () = shutdown.cancelled() => {}
         }
         self.state.stopping.cancel();
@@ -315,8 +348,10 @@ fn numbers(state: &Arc<State>) -> impl Fn(&mut metrics::Text) + Send + Sync + 's
     move |text| {
         let Some(state) = state.upgrade() else { return };
         state.meters.write(text, state.clock.elapsed());
-        crate::paths::write_build(text);
+        crate::paths::write_build(text, &state.commit);
         state.cache.write_numbers(text);
+        let (levels, flows) = state.fairness.report();
+        crate::meters::flow_control::write(text, &levels, &flows);
     }
 }
 
@@ -339,6 +374,26 @@ async fn follow(state: &State, watcher: store::Watcher) {
         if state.closed.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Keeps who is served first as objects say it. A panic may have left something undone: all is read anew.
+async fn look_after_fairness(state: &Arc<State>) {
+    loop {
+        let handle = Handle::new(state.clone());
+        let amend = move |amendment: Amendment| amend(handle.clone(), amendment).boxed();
+        let Err(panic) = base::panics::catch_async(state.fairness.look_after(amend)).await else { return };
+        tracing::error!(%panic, "looking after priority and fairness panicked; beginning anew");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Tells an object what has become of it.
+async fn amend(handle: Handle, amendment: Amendment) {
+    if let Err((code, answer)) = bootstrap::apply(&handle, &amendment.path, &amendment.object).await
+        && code != StatusCode::NOT_FOUND
+    {
+        tracing::warn!(path = amendment.path, answer, "an object is not told what has become of it");
     }
 }
 

@@ -13,11 +13,12 @@ use tracing::Instrument;
 
 use crate::account::Account;
 use crate::audit::{Arrived, Level};
-use crate::authorisation::{self, Attributes, is_public_path};
+use crate::authorisation::{self, Attributes};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
 use crate::connections::Seat;
 use crate::error::{Error, Result};
+use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::meters::Labels;
 use crate::negotiate::{View, names_protobuf};
@@ -27,8 +28,6 @@ use crate::resource::{Does, Resource};
 use crate::state::State;
 use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
 
-/// What a request may take, watches, logs and streams excepted.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// A question about oneself is no longer than this; the longest part of any is a token.
 const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
@@ -88,10 +87,7 @@ pub(crate) async fn answer(
         let mut panicked_at = None;
         let (mut response, failure) = match base::panics::catch_async(future).await {
             Ok(Ok(response)) => (response, None),
-            Ok(Err(Refused { error, protobuf })) => {
-                let response = if protobuf { error.protobuf_response() } else { error.response() };
-                (response, Some(error))
-            }
+            Ok(Err(error)) => (error.response(), Some(error)),
             Err(panic) => {
                 let error = panicked(&panic);
                 panicked_at = Some(panic);
@@ -196,31 +192,22 @@ fn panicked(panic: &base::panics::Panic) -> Error {
     Status::internal("this request met a fault of the server (a panic); the server's log tells where").into()
 }
 
-/// A request is refused, in the form that its sender reads.
-struct Refused {
-    error: Error,
-    protobuf: bool,
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self { error, protobuf: false }
-    }
-}
-
 async fn route(
     state: &Arc<State>,
     request: Request<Payload>,
     identity: Option<Identity>,
     gzip: bool,
     asked: Asked,
-) -> Result<Response<Body>, Refused> {
+) -> Result<Response<Body>> {
     let Asked { query, target, found, account } = asked;
     let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
         None => {
             impersonation::refuse_unknown(request.headers())?;
+            if !state.structured.takes_anonymous(request.uri().path()) {
+                return Err(Status::unauthorized().into());
+            }
             Identity::anonymous()
         }
     };
@@ -229,14 +216,21 @@ async fn route(
             let verb = request.method().as_str().to_lowercase();
             let attributes = Attributes::Path { verb: &verb, path: &path };
             let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
-            // Probes must be answered whatever else is asked.
-            let place = if is_public_path(&path) { None } else { Some(state.flight.admit(&identity, true)?) };
+            let (mut admitted, let_in) = state.fairness.admit_path(&identity, attributes).await;
             let asked =
                 paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
-            let mut response = paths::handle(state, &path, asked).await?;
-            if let Some(place) = place {
-                response.body_mut().keep(place);
+            let outcome = match let_in {
+                Ok(()) => paths::handle(state, &path, asked).await,
+                Err(error) => Err(error),
+            };
+            let mut response = outcome.unwrap_or_else(|error| {
+                account.refuses(&error);
+                error.response()
+            });
+            if let Some(place) = admitted.place.take() {
+                response.body_mut().hold(place);
             }
+            admitted.mark(&mut response);
             Ok(response)
         }
         Target::Resource(target) => {
@@ -249,12 +243,37 @@ async fn route(
             }
             let attributes = Attributes::Resource(attributes);
             let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
+            let is_stream = found
+                .as_ref()
+                .and_then(|resource| resource.find_subresource(&target.subresource))
+                .is_some_and(|subresource| subresource.is_stream);
+            // Streams wait instead of working: they take no place. Watches have one until they wait.
+            let (mut admitted, let_in) = if is_stream {
+                (Admitted::free(), Ok(()))
+            } else {
+                let held = || match &found {
+                    Some(resource) => state.cache.partition(&resource.storage.partition).held(),
+                    None => Held::default(),
+                };
+                state.fairness.admit_resource(&identity, attributes, &target, &query, held).await
+            };
+            let place = admitted.place.take();
             // Who reads Protocol Buffers is told in them why there is no answer, too.
             let protobuf = names_protobuf(request.headers())
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
-            let outcome = resource(state, request, identity, target, found, query, account).await;
-            outcome.map_err(|error| Refused { error, protobuf })
+            let outcome = match let_in {
+                Ok(()) => {
+                    resource(state, request, identity, target, found, query, account.clone(), place).await
+                }
+                Err(error) => Err(error),
+            };
+            let mut response = outcome.unwrap_or_else(|error| {
+                account.refuses(&error);
+                if protobuf { error.protobuf_response() } else { error.response() }
+            });
+            admitted.mark(&mut response);
+            Ok(response)
         }
     }
 }
@@ -289,6 +308,7 @@ async fn authorize(
     Ok(identity)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what has been found out of the request, piece by piece")]
 async fn resource(
     state: &Arc<State>,
     request: Request<Payload>,
@@ -297,10 +317,10 @@ async fn resource(
     found: Option<Arc<Resource>>,
     query: Query,
     account: Arc<Account>,
+    place: Option<Arc<Place>>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
-        let _place = state.flight.admit(&identity, target.verb.is_read())?;
         let body = payload.read(&state.bodies, QUESTION).await?;
         note_sent(&account, &parts.headers, &body.bytes);
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
@@ -324,8 +344,6 @@ async fn resource(
     } else {
         View::negotiate(&parts.headers, &query, resource.has_protobuf())?
     };
-    // Watches and streams wait instead of working: they take no place.
-    let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
     let (body, payload) = match (waits, reads) {
@@ -353,11 +371,13 @@ async fn resource(
         upgrade,
         share: parts.extensions.remove::<Share>().is_some(),
         turn: tokio::sync::OnceCell::new(),
+        place: place.clone(),
         now: state.clock.now(),
         target,
     };
     consistency::catch_up(&call).await?;
     if waits {
+        drop(place);
         return dispatch(call).await;
     }
     let (light, own) = (is_light(&call), call.identity.is_component());
@@ -365,14 +385,16 @@ async fn resource(
     let work = async {
         if light { dispatched.await } else { state.workers.drive(own, dispatched.in_current_span()).await }
     };
-    let outcome = match tokio::time::timeout(TIMEOUT, work).await {
+    let outcome = match tokio::time::timeout(state.fairness.timeout(), work).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
     };
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {
-        response.body_mut().keep(place);
+        if let Some(place) = place {
+            response.body_mut().hold(place);
+        }
         response
     })
 }

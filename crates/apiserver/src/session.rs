@@ -35,9 +35,15 @@ pub struct PortSession {
 impl Call {
     /// Agrees with the client on a protocol for exec and attach. Fails where it does not ask to upgrade
     /// its connection, or wants no stream at all.
-    pub fn command_session(mut self) -> Result<CommandSession> {
+    pub fn command_session(self) -> Result<CommandSession> {
+        self.command_session_by(["stdin", "stdout", "stderr", "tty"])
+    }
+
+    /// As [`Call::command_session`], where the parameters that say which streams are wanted have other names: those
+    /// of the input, the output, errors, and of whether there is a terminal.
+    pub fn command_session_by(mut self, names: [&str; 4]) -> Result<CommandSession> {
         let chosen = Upgrade::negotiate(&self.headers, &stream::COMMAND_WEBSOCKET, &stream::COMMAND_SPDY)?;
-        let wanted = wanted(&self)?;
+        let wanted = wanted(&self, names)?;
         let upgrade = self.upgrade.take();
         Ok(CommandSession { call: self, upgrade, chosen, wanted })
     }
@@ -161,12 +167,10 @@ fn command(call: &Call, target: PodTarget, options: StreamOptions, attach: bool)
     })
 }
 
-fn wanted(call: &Call) -> Result<Wanted> {
-    let flag = |name: &str| call.query.flag(name);
-    let wanted =
-        Wanted { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
-    if !wanted.stdin && !wanted.stdout && !wanted.stderr {
+fn wanted(call: &Call, names: [&str; 4]) -> Result<Wanted> {
+    let [stdin, stdout, stderr, tty] = names.map(|name| call.query.flag(name));
+    if !stdin && !stdout && !stderr {
         return Err(Error::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
-    Ok(wanted)
+    Ok(Wanted { stdin, stdout, stderr, tty })
 }

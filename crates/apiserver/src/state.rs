@@ -1,6 +1,6 @@
 //! The parts of a running server, shared by all requests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,15 @@ use crate::account::Noting;
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
+use crate::authentication::front_proxy::FrontProxy;
+use crate::authentication::structured::Structured;
+use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
 use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
 use crate::error::{Error, Result};
-use crate::flight::Flight;
+use crate::fairness::Fairness;
 use crate::meters::Meters;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
@@ -40,16 +43,24 @@ pub(crate) struct State {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) token_keys: TokenKeys,
+    pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) fixed_tokens: FixedTokens,
-    /// Who issues service-account tokens, and whom they are for unless asked otherwise.
-    pub(crate) issuer: String,
+    /// The commit that the program was built from; may be empty.
+    pub(crate) commit: String,
+    pub(crate) structured: Arc<Structured>,
+    pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
+    pub(crate) front_proxy: Option<Arc<FrontProxy>>,
+    /// Who issues service-account tokens: the first those of today.
+    pub(crate) issuers: Vec<String>,
+    /// Whom they are for unless asked otherwise.
+    pub(crate) audiences: Vec<String>,
+    pub(crate) tokens: crate::config::ServiceAccountTokens,
     pub(crate) service_cidr: ServiceCidr,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) flight: Flight,
+    pub(crate) fairness: Fairness,
     pub(crate) bodies: Bodies,
     pub(crate) workers: Workers,
     pub(crate) consistency: Consistency,
@@ -57,7 +68,7 @@ pub(crate) struct State {
     pub(crate) hooks: Hooks,
     pub(crate) audit: Option<Arc<Audit>>,
     /// For answers that are noted.
-    pub(crate) noting: Noting,
+    pub(crate) notes: Noting,
     pub(crate) meters: Arc<Meters>,
     pub(crate) metrics: metrics::Registry,
     /// For watches that are behind what memory holds.
@@ -75,6 +86,8 @@ pub(crate) struct State {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) documents: Documents,
     pub(crate) discovery: Discovery,
+    /// Secrets on which it is being noted that their token is used.
+    pub(crate) noting: Mutex<HashSet<String>>,
     /// Of writes that change something along with their object.
     pub(crate) turns: Turns,
 }

@@ -29,12 +29,16 @@ mod defaults;
 mod discovery;
 #[path = "api/durability.rs"]
 mod durability;
+#[path = "api/elsewhere.rs"]
+mod elsewhere;
 #[path = "api/encryption.rs"]
 mod encryption;
 #[path = "api/ephemeral.rs"]
 mod ephemeral;
 #[path = "api/every_kind.rs"]
 mod every_kind;
+#[path = "api/fairness.rs"]
+mod fairness;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/hostile.rs"]
@@ -47,12 +51,18 @@ mod managers;
 mod metrics;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/outside.rs"]
+mod outside;
 #[path = "api/proxy.rs"]
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/resize.rs"]
+mod resize;
 #[path = "api/roles.rs"]
 mod roles;
+#[path = "api/service_account_keys.rs"]
+mod service_account_keys;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/shared.rs"]

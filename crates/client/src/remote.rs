@@ -1,5 +1,6 @@
 //! An API server at an address: HTTP/2 over TLS, one connection for all requests.
 
+mod ask;
 mod config;
 mod connect;
 mod kubeconfig;
@@ -15,6 +16,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+pub use self::ask::{AskError, Asker};
 pub use self::config::{Config, ConfigError, Credentials};
 use self::connect::Connector;
 pub use self::kubeconfig::KubeconfigError;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use client::{
     Action, Api, Change, Controller, Error, ObjectKey, Partial, Reconcile, Resource as _, ResourceKind, Store,
 };
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceQuota};
 use parking_lot::Mutex;
 
 use crate::{Context, pods};
@@ -32,6 +32,12 @@ pub(crate) async fn run(context: Context) {
     };
     let controller = Controller::new("resourcequota", &quotas).watches(&all_pods, of_pod);
     let (queue, noticed) = (controller.queue(), Arc::clone(&due));
+    all_pods.on_change(move |change: &Change<Pod>| {
+        if change.old().is_some_and(|old| has_other_resources(old, change.object())) {
+            noticed.mark(change.object().namespace()).into_iter().for_each(|key| queue.add(key));
+        }
+    });
+    let (queue, noticed) = (controller.queue(), Arc::clone(&due));
     context.objects.on_change(move |kind, change| {
         if gives_back(kind, change) {
             noticed.mark(change.object().namespace()).into_iter().for_each(|key| queue.add(key));
@@ -46,6 +52,17 @@ fn gives_back(kind: &ResourceKind, change: &Change<Partial>) -> bool {
     // Events are counted by nobody, and go by themselves all the time.
     let is_deletion = change.is_deletion() && kind.plural != "events";
     is_deletion || shrinks && change.old().is_some()
+}
+
+/// Whether what a pod's containers were given changed, which may leave more to others.
+fn has_other_resources(old: &Pod, new: &Pod) -> bool {
+    let (Some(old), Some(new)) = (&old.status, &new.status) else { return false };
+    let given = |status: &PodStatus| {
+        let statuses = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let given = statuses.map(|status| (status.resources.clone(), status.allocated_resources.clone()));
+        given.collect::<Vec<_>>()
+    };
+    old.resources != new.resources || given(old) != given(new)
 }
 
 struct Reconciler {

@@ -56,6 +56,7 @@ pub(crate) use remove::{put_back, remove_directory};
 pub use resources::{Device, DeviceWeight, Resources, Throttle, Ulimit};
 pub use spec::*;
 pub use stats::{BlockIo, CpuStats, MemoryStats, NetworkStats, PidStats, Stats};
+pub(crate) use stats::{from_cgroup as stats_from_cgroup, networks};
 pub use top::Processes;
 pub use update::ContainerUpdate;
 pub use view::*;

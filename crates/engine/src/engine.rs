@@ -57,12 +57,16 @@ pub(crate) struct Inner {
     pub(crate) log_watcher: crate::container::LogWatcher,
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
+    /// Those that listen to shims: they go on until all else has come to its end, which may wait for what they hear.
+    pub(crate) listeners: TaskTracker,
     pub(crate) id_blocks: IdBlocks,
     /// Places for those who remove what was thrown away.
     pub(crate) removals: Removals,
     /// Where the engine was opened; what it does later is done there, whoever asks for it.
     pub(crate) runtime: Handle,
     pub(crate) closing: CancellationToken,
+    /// Nobody has to be listened to any more.
+    pub(crate) deaf: CancellationToken,
     /// The host goes down: nothing is started any more.
     pub(crate) going_down: CancellationToken,
     /// What could not be taken up, in words.
@@ -131,9 +135,11 @@ impl Engine {
                 id_blocks,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
+                listeners: TaskTracker::new(),
                 removals: removals(),
                 runtime: Handle::current(),
                 closing: CancellationToken::new(),
+                deaf: CancellationToken::new(),
                 going_down: CancellationToken::new(),
                 troubles: Mutex::default(),
                 left_out: RwLock::default(),
@@ -154,6 +160,11 @@ impl Engine {
         if tokio::time::timeout(PATIENCE, self.inner.tasks.wait()).await.is_err() {
             // Whoever reads an archive slowly must not keep the engine from closing.
             tracing::warn!(tasks = self.inner.tasks.len(), "closed while something was still being done");
+        }
+        self.inner.deaf.cancel();
+        self.inner.listeners.close();
+        if tokio::time::timeout(PATIENCE, self.inner.listeners.wait()).await.is_err() {
+            tracing::warn!(shims = self.inner.listeners.len(), "closed while shims were still listened to");
         }
         self.inner.network.close().await;
         self.inner.claim.lock().take();

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use base::Timestamp;
 
+pub use group::GroupUsage;
+
 use crate::container::{Dns, HostEntry, PortBinding, PublishedPort, Resources};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::{Endpoint, EndpointSpec};

@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use base::{SystemClock, SystemRandom};
-use engine::container::{ContainerFilter, Mount, MountSource, Propagation, RestartPolicy, Status};
+use engine::container::{
+    ContainerFilter, Mount, MountSource, Propagation, RemoveOptions, RestartPolicy, Status,
+};
 use engine::exec::ExecSpec;
 use engine::{ContainerSpec, Engine, Kind};
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,6 +40,21 @@ fn a_container_goes_on_while_the_engine_is_away() {
         engine.exec_run(&id, go, None, 0).await.expect("a further process");
         assert_eq!(wait(&engine, &id).await.code, 6);
         assert_eq!(logs(&engine, &id).await.0, "before\nafter\n");
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_is_being_ended_when_the_engine_closes_comes_to_its_end() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("trap '' TERM; while :; do sleep 1; done")).await;
+        let other = engine.clone();
+        let options = RemoveOptions { force: true, volumes: true };
+        let mut removing = Box::pin(other.container_remove(&id, options));
+        assert!(futures::poll!(&mut removing).is_pending(), "its processes have to end first");
+        let engine = host.reopen(engine, async || {}).await;
+        removing.await.expect("it is removed");
+        assert!(engine.container_inspect(&id).is_err());
         remove_all(&engine).await;
     });
 }

@@ -234,6 +234,8 @@ pub(crate) struct Config {
     pub(crate) allowed_sysctls: node::AllowedSysctls,
     /// The file of users' tokens, if there is one.
     pub(crate) token_file: Option<PathBuf>,
+    /// How much the Kubernetes API serves at once.
+    pub(crate) limits: apiserver::fairness::Limits,
     /// The file that says what is noted of requests.
     pub(crate) audit_policy: Option<PathBuf>,
     /// Where it is noted.
@@ -301,6 +303,7 @@ impl Config {
                 "" => None,
                 _ => Some(read.directory("token-auth-file")?),
             },
+            limits: read.limits()?,
             audit_policy: match read.raw("audit-policy-file").0.as_str() {
                 "" => None,
                 _ => Some(read.directory("audit-policy-file")?),
@@ -381,6 +384,26 @@ impl Reader<'_> {
         }
         let why = "must be an address and a port, for example `0.0.0.0:2376`, or `127.0.0.1:2375` where only this host is to reach it";
         address.parse().map(Some).map_err(|_| self.wrong(NAME, why))
+    }
+
+    fn limits(&self) -> Result<apiserver::fairness::Limits, ConfigError> {
+        const COUNT: &str = "a number of requests, not negative";
+        let timeout = base::duration::parse(&self.raw("request-timeout").0)
+            .map_err(|why| self.wrong("request-timeout", why.to_string()))?;
+        let timeout = u64::try_from(timeout).ok().filter(|timeout| *timeout > 0);
+        let timeout = timeout.ok_or_else(|| self.wrong("request-timeout", "must be longer than nothing"))?;
+        let limits = apiserver::fairness::Limits {
+            reading: self.parsed("max-requests-inflight", COUNT)?,
+            writing: self.parsed("max-mutating-requests-inflight", COUNT)?,
+            fair: self.parsed("enable-priority-and-fairness", "`true` or `false`")?,
+            timeout: std::time::Duration::from_nanos(timeout),
+        };
+        if limits.fair && limits.reading == 0 && limits.writing == 0 {
+            let why =
+                "with priority and fairness, this and max-mutating-requests-inflight must not both be 0";
+            return Err(self.wrong("max-requests-inflight", why));
+        }
+        Ok(limits)
     }
 
     fn etcd(&self) -> Result<Option<Etcd>, ConfigError> {

@@ -22,6 +22,9 @@ use crate::init_system;
 use crate::plugs::{InProcess, LocalNode, Signer};
 use crate::services::Services;
 
+/// The commit that the program was built from, where whoever built it said so.
+const COMMIT: Option<&str> = option_env!("GANTRY_COMMIT");
+
 /// The version of Kubernetes whose API is served.
 const KUBERNETES_VERSION: &str = "v1.36.0";
 
@@ -154,7 +157,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start("docker", GRACE, {
         let about = docker::About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
+            commit: COMMIT.unwrap_or_default().to_owned(),
             built: String::new(),
         };
         let (listeners, solver) = (docker.take(), build::solve::Solver::new(engine.clone()));
@@ -312,10 +315,13 @@ fn api_config(
         kubeconfig: Some(config.kubeconfig.clone()),
         service_cidr: config.service_cidr.to_string().parse().context("use the service network")?,
         cluster_domain: config.cluster_domain.clone(),
+        commit: COMMIT.unwrap_or_default().to_owned(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
         fixed_tokens: fixed_tokens(config)?,
         authorization: kinds::authorization(),
+        limits: config.limits,
+        flow_control: kinds::flow_control(),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),

@@ -5,19 +5,19 @@
 //! behind a write that this server has acknowledged; what another server on the same store has is a moment away.
 
 mod bootstrap;
-mod followed;
 mod granting;
 pub(crate) mod graph;
 mod index;
 mod node;
 mod rules;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
 use apiserver::{
-    Attributes, Authorization, Authorizer, Deciding, Decision, Identity, KnownRules, Objects, decided,
+    Attributes, Authorization, AuthorizationMode, Authorizer, Deciding, Decision, Identity, KnownRules,
+    Objects, PolicyRule, decided,
 };
 use futures::FutureExt as _;
 
@@ -28,11 +28,45 @@ pub(crate) use rules::GROUP;
 /// Makes the authorizer of a server: nodes' agents by what runs on their nodes, all by roles and bindings,
 /// administrators everything.
 pub fn authorization() -> Authorization {
-    Arc::new(|objects: Arc<dyn Objects>| {
-        let all: Vec<Arc<dyn Authorizer>> =
-            vec![Arc::new(node::Nodes::new(&*objects)), Arc::new(index::Roles::new(&*objects))];
-        Arc::new(Chain(all))
+    authorization_by(vec![AuthorizationMode::Node, AuthorizationMode::Rbac])
+}
+
+/// Makes the authorizer of a server that asks these in this order; administrators may everything all the same.
+pub fn authorization_by(modes: Vec<AuthorizationMode>) -> Authorization {
+    Arc::new(move |objects: Arc<dyn Objects>| {
+        let authorizer = |mode: &AuthorizationMode| -> Arc<dyn Authorizer> {
+            match mode {
+                AuthorizationMode::Node => Arc::new(node::Nodes::new(&*objects)),
+                AuthorizationMode::Rbac => Arc::new(index::Roles::new(&*objects)),
+                AuthorizationMode::AlwaysAllow => Arc::new(Always::Allows),
+                AuthorizationMode::AlwaysDeny => Arc::new(Always::Denies),
+                AuthorizationMode::Webhook(webhook) => webhook.clone(),
+            }
+        };
+        Arc::new(Chain(modes.iter().map(authorizer).collect()))
     })
+}
+
+/// The same for everybody and everything.
+enum Always {
+    Allows,
+    Denies,
+}
+
+impl Authorizer for Always {
+    fn decide<'a>(&'a self, _: &'a Identity, _: Attributes<'a>) -> Deciding<'a> {
+        decided(match self {
+            Self::Allows => Decision::Allowed("".into()),
+            Self::Denies => Decision::NoOpinion("Everything is forbidden.".into()),
+        })
+    }
+
+    fn rules(&self, _: &Identity, _: &str) -> KnownRules {
+        match self {
+            Self::Allows => KnownRules { rules: PolicyRule::everything(), ..KnownRules::default() },
+            Self::Denies => KnownRules::default(),
+        }
+    }
 }
 
 /// Authorizers in the order in which they are asked, after the administrators' group.

@@ -8,6 +8,7 @@ mod claim_resize;
 mod default_classes;
 mod default_tolerations;
 mod limit_ranger;
+mod node_declared_features;
 pub(crate) mod node_restriction;
 mod pod_topology_labels;
 mod priority;
@@ -37,6 +38,7 @@ pub fn admission() -> Vec<Arc<dyn Admission>> {
         Arc::new(certificate_subject_restriction::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultIngressClass),
         Arc::new(pod_topology_labels::PodTopologyLabels),
+        Arc::new(node_declared_features::NodeDeclaredFeatureValidator),
         // Last of all, since it charges.
         Arc::new(resource_quota::ResourceQuota),
     ]

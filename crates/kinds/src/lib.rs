@@ -17,6 +17,8 @@ mod content;
 mod device;
 mod difference;
 mod event;
+mod flow_control;
+mod followed;
 mod job;
 mod node_selector;
 mod pod_amounts;
@@ -32,8 +34,9 @@ mod workload;
 
 use apiserver::Resource;
 
-pub use access::authorization;
+pub use access::{authorization, authorization_by};
 pub use admission::admission;
+pub use flow_control::flow_control;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
 

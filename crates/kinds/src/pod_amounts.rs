@@ -1,10 +1,11 @@
 //! What a pod asks for as a whole: its containers together, and what is said of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use model::Quantity;
 use model::validate::{entries, list, text};
-use serde_json::Value;
+use model::{Object, Quantity};
+use serde_json::{Map, Value, json};
 
 /// Amounts by the names of what they are of.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
@@ -60,6 +61,87 @@ pub(crate) fn of_pod(spec: &Value, side: &str) -> Amounts {
     all
 }
 
+/// The spec of a pod with what its containers take as long as that is not what they are to have: the most of what is
+/// wanted, what their node has granted and what they really have. What their node cannot grant counts for nothing.
+pub(crate) fn held(pod: &Object) -> Cow<'_, Value> {
+    const STATUSES: [(&str, &str); 2] =
+        [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")];
+    static NONE: Value = Value::Null;
+    let spec = pod.get(&["spec"]).unwrap_or(&NONE);
+    let status = pod.get(&["status"]).unwrap_or(&NONE);
+    let told = |container: &Value, statuses: &str| {
+        let name = text(container, "name");
+        list(status, statuses).iter().find(|status| text(status, "name") == name)
+    };
+    let settled = STATUSES.iter().all(|(containers, statuses)| {
+        list(spec, containers).iter().all(|container| {
+            told(container, statuses).is_none_or(|status| is_settled(container.get("resources"), status))
+        })
+    });
+    let whole_settled =
+        status.get("resources").is_none_or(|told| is_alike(spec.get("resources"), Some(told)));
+    if settled && whole_settled {
+        return Cow::Borrowed(spec);
+    }
+    let refused = list(status, "conditions").iter().any(|condition| {
+        text(condition, "type") == "PodResizePending" && text(condition, "reason") == "Infeasible"
+    });
+    let mut held = Map::new();
+    for (containers, statuses) in STATUSES {
+        let all = list(spec, containers).iter().map(|container| {
+            let wanted = container.get("resources");
+            let resources = match told(container, statuses) {
+                Some(status) => {
+                    most(wanted, status.get("resources"), Some(status), "allocatedResources", refused)
+                }
+                None => wanted.cloned().unwrap_or(Value::Null),
+            };
+            json!({"name": container["name"], "restartPolicy": container["restartPolicy"], "resources": resources})
+        });
+        held.insert(containers.to_owned(), all.collect());
+    }
+    if let Some(wanted) = spec.get("resources") {
+        // What it was granted as a whole is told of every pod.
+        let resources = most(Some(wanted), status.get("resources"), None, "", refused);
+        held.insert("resources".to_owned(), resources);
+    }
+    if let Some(overhead) = spec.get("overhead") {
+        held.insert("overhead".to_owned(), overhead.clone());
+    }
+    Cow::Owned(Value::Object(held))
+}
+
+/// Whether a container has what it is to have.
+fn is_settled(wanted: Option<&Value>, status: &Value) -> bool {
+    let requests = |of: Option<&Value>, side: &str| of.map(|of| self::of(Some(of), side)).unwrap_or_default();
+    let granted = requests(Some(status), "allocatedResources");
+    let is_granted = status.get("allocatedResources").is_none() || granted == requests(wanted, "requests");
+    is_granted && status.get("resources").is_none_or(|told| is_alike(wanted, Some(told)))
+}
+
+fn is_alike(a: Option<&Value>, b: Option<&Value>) -> bool {
+    ["requests", "limits"].iter().all(|side| of(a, side) == of(b, side))
+}
+
+/// The most of what is wanted, of what there really is, and of what was granted, which is said of requests alone.
+fn most(
+    wanted: Option<&Value>,
+    real: Option<&Value>,
+    granted: Option<&Value>,
+    name: &str,
+    refused: bool,
+) -> Value {
+    let side = |side: &str| {
+        let mut all = if refused && real.is_some() { Amounts::new() } else { of(wanted, side) };
+        at_least(&mut all, &of(real, side));
+        if side == "requests" {
+            at_least(&mut all, &granted.map(|granted| of(Some(granted), name)).unwrap_or_default());
+        }
+        all.into_iter().map(|(name, amount)| (name, amount.to_string().into())).collect::<Map<_, _>>()
+    };
+    json!({"requests": side("requests"), "limits": side("limits")})
+}
+
 /// The same with what the pod needs besides its containers. A limit that there is not is not made.
 pub(crate) fn with_overhead(spec: &Value, side: &str) -> Amounts {
     let mut all = of_pod(spec, side);
@@ -79,6 +161,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_given_and_what_is_wanted_both_count_until_they_are_the_same() {
+        let check = |wanted: &str, status: Value, expected: &str| {
+            let spec = json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": wanted}, "limits": {"cpu": "4"}}}]});
+            let pod = Object::from_value(json!({"spec": spec, "status": status})).expect("an object");
+            let amounts = with_overhead(&held(&pod), "requests");
+            assert_eq!(amounts.get("cpu").map(ToString::to_string).as_deref(), Some(expected), "{status}");
+        };
+        let told = |granted: &str, real: &str| {
+            let real = json!({"requests": {"cpu": real}, "limits": {"cpu": "4"}});
+            json!([{"name": "a", "allocatedResources": {"cpu": granted}, "resources": real}])
+        };
+        check("1", json!({}), "1");
+        check("1", json!({"containerStatuses": told("1000m", "1")}), "1");
+        check("2", json!({"containerStatuses": told("1", "1")}), "2");
+        check("1", json!({"containerStatuses": told("2", "1")}), "2");
+        check("1", json!({"containerStatuses": told("1", "3")}), "3");
+        let refused = json!([{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]);
+        check("9", json!({"containerStatuses": told("1", "1"), "conditions": refused}), "1");
+        let deferred = json!([{"type": "PodResizePending", "status": "True", "reason": "Deferred"}]);
+        check("9", json!({"containerStatuses": told("1", "1"), "conditions": deferred}), "9");
+    }
 
     #[test]
     fn containers_count_together_and_what_runs_before_them_where_it_is_more() {

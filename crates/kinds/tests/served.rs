@@ -9,3 +9,5 @@ mod cluster;
 mod disruption;
 #[path = "served/kinds.rs"]
 mod kinds_served;
+#[path = "served/resize.rs"]
+mod resize;

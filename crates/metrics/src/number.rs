@@ -93,15 +93,10 @@ impl Histogram {
         self.sum.fetch_add(units, Ordering::Relaxed);
     }
 
-    /// How many were no larger than each bound, and how many there were at all.
-    pub(crate) fn cumulative(&self) -> (Vec<(f64, u64)>, u64) {
-        let mut all = 0;
-        let mut buckets = Vec::with_capacity(self.bounds.len());
-        for (bound, count) in self.bounds.iter().zip(&self.counts) {
-            all += count.load(Ordering::Relaxed);
-            buckets.push((*bound, all));
-        }
-        (buckets, all + self.counts[self.bounds.len()].load(Ordering::Relaxed))
+    /// How many were in each bucket, by its upper bound; the last has none.
+    pub(crate) fn counts(&self) -> Vec<(f64, u64)> {
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+        bounds.zip(&self.counts).map(|(bound, count)| (bound, count.load(Ordering::Relaxed))).collect()
     }
 
     pub(crate) fn sum(&self) -> f64 {

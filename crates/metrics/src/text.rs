@@ -68,12 +68,19 @@ impl Block {
 
     /// One distribution.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let (buckets, all) = histogram.cumulative();
+        self.distribution(labels, &histogram.counts(), histogram.sum());
+    }
+
+    /// One distribution that somebody else has counted: how many were in each bucket, by its upper bound, the last of
+    /// which is infinite, and what all were together.
+    pub fn distribution(&mut self, labels: &[(&str, &str)], buckets: &[(f64, u64)], sum: f64) {
+        let mut all = 0;
         for (bound, count) in buckets {
-            self.line("_bucket", labels, Some(&bound_text(bound)), count);
+            all += count;
+            let bound = if bound.is_infinite() { "+Inf".to_owned() } else { bound_text(*bound) };
+            self.line("_bucket", labels, Some(&bound), all);
         }
-        self.line("_bucket", labels, Some("+Inf"), all);
-        self.line("_sum", labels, None, histogram.sum());
+        self.line("_sum", labels, None, sum);
         self.line("_count", labels, None, all);
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn default_gateway(subnet: IpNet) -> Option<IpAddr> {
     subnet.hosts().find(|address| address.is_ipv4() || *address != subnet.network())
 }
 
-/// The next free address of `range` inside `subnet` after `last`, wrapping around.
+/// The next free address of `range` inside `subnet` after `last`, wrapping around; the lowest without `last`.
 ///
 /// Going on from the last one keeps a freed address unused for as long as possible, so that a
 /// client that still remembers it does not reach somebody else.

@@ -13,12 +13,16 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::allocations::Allocations;
+use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
 use crate::files::FileWork;
+use crate::pod::allocation::{Capacity, Room};
 use crate::pod::downward::NodeCapacity;
 use crate::pod::groups;
 use crate::pod::volumes::{VolumeError, Volumes};
@@ -36,6 +40,14 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) capacity: NodeCapacity,
     pub(crate) files: FileWork,
+    /// What all pods were granted.
+    pub(crate) allocations: Allocations,
+    /// When the loop that looks after pods turned last.
+    pub(crate) beat: Beat,
+    /// What was used when that was asked last.
+    pub(crate) samples: Samples,
+    /// How probes went.
+    pub(crate) probed: Probed,
     services: Store<Service>,
     pods: Store<Pod>,
     /// Held while the limits of the pods' groups are worked out and set.
@@ -46,13 +58,26 @@ impl Shared {
     /// Gives the groups of pods what follows from what pods may take and from all pods of this node.
     pub(crate) async fn weigh_groups(&self) {
         let _weighing = self.weighing.lock().await;
-        let pods = self.pods.list();
+        let pods = self.allocations.applied(&self.pods.list());
         let together = self.config.reserves.for_pods(self.amounts());
         for (group, resources) in groups::limits(pods.iter().map(AsRef::as_ref), together) {
             if let Err(error) = self.machine.host.limit_group(group, resources).await {
                 warn!(group, error = %error.full_message(), "cannot limit a group of pods");
             }
         }
+    }
+
+    /// Grants pods what they ask for, as far as there is room.
+    pub(crate) fn settle_resizes(&self) {
+        self.allocations.settle(&self.pods.list(), || {
+            let amounts = self.amounts();
+            let room = |amounts: Amounts| Room { cpu: amounts.cpu, memory: amounts.memory };
+            let reserves = &self.config.reserves;
+            Capacity {
+                all: room(reserves.for_pods(amounts)),
+                allocatable: room(reserves.allocatable(amounts)),
+            }
+        });
     }
 
     /// What the node has, as far as some of it can be reserved.
@@ -135,6 +160,8 @@ pub struct Agent {
     pub(crate) pods: Informer<Pod>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    /// The uids of pods of whose resources something was decided.
+    resized: tokio::sync::Mutex<UnboundedReceiver<String>>,
     events: Mutex<Option<EventWriter>>,
 }
 
@@ -164,8 +191,13 @@ impl Agent {
             cpu_millis: i64::from(facts.cpus) * 1000,
             memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         };
+        let (wake, resized) = tokio::sync::mpsc::unbounded_channel();
         let shared = Shared {
             config,
+            allocations: Allocations::new(wake),
+            beat: Beat::default(),
+            samples: Samples::default(),
+            probed: Probed::default(),
             machine,
             client: client.clone(),
             clock,
@@ -177,7 +209,13 @@ impl Agent {
             weighing: tokio::sync::Mutex::default(),
         };
         shared.config.reserves.check(shared.amounts())?;
-        Ok(Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) })
+        let events = Mutex::new(Some(writer));
+        Ok(Self { shared: Arc::new(shared), pods, services, slices, resized: resized.into(), events })
+    }
+
+    /// The name of the node.
+    pub fn name(&self) -> &str {
+        &self.shared.config.name
     }
 
     /// The time of day, as the node's clock tells it.
@@ -247,7 +285,10 @@ impl Agent {
             });
         }
         let mut events = self.shared.runtime().container_events();
+        let mut resized = self.resized.lock().await;
+        let mut turns = tokio::time::interval(crate::answers::TURN);
         loop {
+            self.shared.beat.turned(self.shared.clock.elapsed());
             tokio::select! {
                 () = stop.cancelled() => break,
                 change = changes.recv() => match change {
@@ -263,9 +304,12 @@ impl Agent {
                         workers.wake_all();
                     }
                 },
+                Some(uid) = resized.recv() => workers.wake(&uid),
+                _ = turns.tick() => {}
                 Some(ended) = workers.tasks.join_next() => workers.reap(ended),
             }
         }
+        self.shared.beat.ended();
         while let Some(ended) = workers.tasks.join_next().await {
             workers.reap(ended);
         }

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod allocations;
+pub mod answers;
 mod config;
 mod files;
 pub mod images;

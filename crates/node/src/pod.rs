@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod admission;
+pub mod allocation;
 pub mod back_off;
 pub mod container_spec;
 pub mod downward;
@@ -13,6 +14,7 @@ pub mod groups;
 pub mod hosts;
 pub mod observe;
 pub mod plan;
+pub mod resize;
 pub mod resources;
 pub mod sandbox_spec;
 pub mod status;

@@ -30,6 +30,13 @@ const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
 /// Less free disk than this share makes the node say `DiskPressure`.
 const DISK_PRESSURE: f64 = 0.05;
 
+/// What not every node can do, by the names that Kubernetes has for it: `NodeDeclaredFeatureValidator` asks.
+const FEATURES: [&str; 3] = [
+    "GuaranteedQoSPodCPUResize",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+];
+
 /// Keeps the node known to the API.
 pub(crate) struct Registration {
     shared: Arc<Shared>,
@@ -226,6 +233,7 @@ impl Registration {
                 // The one that a pod gets that names none.
                 name: Some(String::new()),
             }]),
+            declared_features: Some(FEATURES.map(str::to_owned).to_vec()),
             ..NodeStatus::default()
         }
     }

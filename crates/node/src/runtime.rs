@@ -10,8 +10,8 @@
 //! decides. Everything that it keeps of a pod is found again by the pod's uid, also by a node that was
 //! started anew. `runtime/engine.rs` and what is below it know which runtime it is, and nothing else in this crate does.
 //!
-//! Verbs come when the node uses them. Of CRI's those are missing that nobody asks for yet: resources that
-//! change in place, statistics, checkpoints, the removal of images. Source:
+//! Verbs come when the node uses them. Of CRI's those are missing that nobody asks for yet: checkpoints, the
+//! removal of images. Source:
 //! <https://github.com/kubernetes/cri-api/blob/v0.36.0/pkg/apis/runtime/v1/api.proto>.
 
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub use error::{Error, Fact, Kind};
 pub use host::{Host, HostFacts};
 pub use image::{Credentials, ImageStatus};
 pub use pod::*;
+pub use stats::*;
 pub use stream::*;
 
 mod container;
@@ -34,6 +35,7 @@ mod error;
 mod host;
 mod image;
 mod pod;
+mod stats;
 mod stream;
 
 /// What comes back from a runtime, in time.
@@ -93,6 +95,22 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// What is known of a container.
     fn container_status<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ContainerStatus>;
+
+    /// Gives a container other limits, a running one too; what is `None` stays.
+    fn update_container_resources<'a>(&'a self, id: &'a ContainerId, resources: Resources) -> Answer<'a, ()>;
+
+    /// Gives the containers of a ready sandbox other limits together; what is `None` stays.
+    fn update_pod_sandbox_resources<'a>(
+        &'a self,
+        id: &'a PodSandboxId,
+        resources: Resources,
+    ) -> Answer<'a, ()>;
+
+    /// What a container uses; nothing for one that does not run.
+    fn container_stats<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Usage>;
+
+    /// What the containers of a sandbox use and may use together.
+    fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage>;
 
     /// What happens to containers of pods, from this call on. A reader that is too slow gets an error, and
     /// begins anew.

@@ -18,6 +18,8 @@ pub(crate) enum Condemned {
     Dead(probe::Kind),
     /// It is of another image now.
     Changed,
+    /// It is to have other resources, and wants to be started anew for that.
+    Resized,
 }
 
 /// The message of the event. `begins` says that the container is one that begins its pod, `again` that what
@@ -26,6 +28,7 @@ pub(crate) fn kills(container: &str, why: Condemned, begins: bool, again: bool) 
     let found = match why {
         Condemned::Dead(probe) => format!("failed {} probe", probe.as_str().to_lowercase()),
         Condemned::Changed => "definition changed".to_owned(),
+        Condemned::Resized => return format!("Container {container} resize requires restart"),
     };
     match (begins, again || why == Condemned::Changed) {
         (true, _) => format!("Init container {container} {found}"),
@@ -89,6 +92,7 @@ mod tests {
         assert_eq!(kills(dead(Liveness), true, true), "Init container c failed liveness probe");
         let changed = "Container c definition changed, will be restarted";
         assert_eq!(kills(Condemned::Changed, false, false), changed);
+        assert_eq!(kills(Condemned::Resized, true, true), "Container c resize requires restart");
     }
 
     #[test]

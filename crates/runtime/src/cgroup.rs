@@ -172,6 +172,15 @@ impl Cgroup {
         Ok(if self.is_v2() { v2::stats(self) } else { v1::stats(self) })
     }
 
+    /// Microseconds of a period of 100 ms that it may use of processors; `None` is no limit.
+    pub fn cpu_quota(&self) -> Option<i64> {
+        let (quota, period) = if self.is_v2() { v2::cpu_quota(self) } else { v1::cpu_quota(self) }?;
+        (quota > 0 && period > 0).then(|| {
+            i64::try_from(i128::from(quota) * i128::from(USUAL_PERIOD) / i128::from(period))
+                .unwrap_or(i64::MAX)
+        })
+    }
+
     /// Stops its processes from running; returns once they stand still.
     pub fn freeze(&self) -> Result<(), CgroupError> {
         self.set_frozen(true)
@@ -470,6 +479,9 @@ fn remove(directory: &Path) -> Result<bool, CgroupError> {
         Err(error) => Err(failed(error)),
     }
 }
+
+/// Microseconds of the period that quotas are told for.
+const USUAL_PERIOD: i64 = 100_000;
 
 /// How many processes of a group are held while they are signalled.
 const HELD_AT_ONCE: usize = 256;

@@ -2,6 +2,9 @@
 //! while the account and what they are bound to exist.
 //! Source: Kubernetes documentation, "Managing Service Accounts", and RFC 7519.
 
+mod legacy;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 use crate::consistency;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::jws::Claims;
 use crate::pki::VerifyError;
 use crate::resource::partition;
 use crate::state::{State, object_name};
@@ -25,6 +29,15 @@ pub(crate) struct Accepted {
     pub(crate) identity: Identity,
     /// Those of the asked-for audiences that it is meant for.
     pub(crate) audiences: Vec<String>,
+}
+
+/// How long a token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Until it is refused.
+    pub lasts: Duration,
+    /// Until whoever uses it should have taken a new one, where that is earlier.
+    pub warns: Option<Duration>,
 }
 
 /// Why a token is refused.
@@ -44,6 +57,10 @@ pub(crate) enum TokenError {
     Gone(&'static str),
     #[error("the token is not known")]
     Unknown,
+    #[error("{0}")]
+    Legacy(String),
+    #[error("{0}")]
+    Outside(String),
 }
 
 /// What a token is bound to besides its account.
@@ -61,7 +78,7 @@ pub struct Bound {
 
 /// Checks a token for any of `audiences`.
 pub(crate) async fn authenticate(
-    state: &State,
+    state: &Arc<State>,
     token: &str,
     audiences: &[String],
 ) -> Result<Accepted, TokenError> {
@@ -76,26 +93,42 @@ pub(crate) async fn authenticate(
     }
 }
 
-fn check(state: &State, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
+/// Whether tokens of this issuer are those of service accounts.
+pub(super) fn is_ours(state: &State, issuer: &str) -> bool {
+    issuer == legacy::ISSUER || state.issuers.iter().any(|known| known == issuer)
+}
+
+fn check(state: &Arc<State>, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
     let claims = state.token_keys.verify(token).map_err(TokenError::Verify)?;
-    if claims["iss"] != state.issuer.as_str() {
+    let issuer = claims.text("iss").unwrap_or_default();
+    let is_legacy = issuer == legacy::ISSUER;
+    if !is_legacy && !is_ours(state, issuer) {
         return Err(TokenError::Issuer);
     }
-    let meant: Vec<&str> = match &claims["aud"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => return Err(TokenError::Claim("aud")),
+    let meant = match claims.audiences() {
+        Some(meant) => meant,
+        // As old as that one, it is for this server and nobody else.
+        None if is_legacy => state.audiences.iter().map(String::as_str).collect(),
+        None => return Err(TokenError::Claim("aud")),
     };
     let audiences: Vec<String> = audiences.iter().filter(|a| meant.contains(&a.as_str())).cloned().collect();
     if audiences.is_empty() {
         return Err(TokenError::Audience);
     }
+    if is_legacy {
+        return Ok(Accepted { identity: legacy::identity(state, token, &claims)?, audiences });
+    }
     let now = state.clock.now().as_second();
-    let expires = claims["exp"].as_i64().ok_or(TokenError::Claim("exp"))?;
-    if now >= expires || claims["nbf"].as_i64().is_some_and(|from| now < from) {
+    let expires = claims.seconds("exp").ok_or(TokenError::Claim("exp"))?;
+    if now >= expires || claims.seconds("nbf").is_some_and(|from| now < from) {
         return Err(TokenError::Time);
     }
-    Ok(Accepted { identity: identity(state, &claims)?, audiences })
+    let identity = identity(state, &claims)?;
+    let private = claims.0.get(CLAIMS).unwrap_or(&Value::Null);
+    if private["warnafter"].as_i64().is_some_and(|after| now > after) {
+        tracing::debug!(user = identity.user, "a token is used that should have been read anew");
+    }
+    Ok(Accepted { identity, audiences })
 }
 
 /// Makes a token for an account.
@@ -103,7 +136,7 @@ pub(crate) fn issue(
     state: &State,
     account: &Object,
     audiences: &[String],
-    lifetime: Duration,
+    lifetime: Lifetime,
     bound: Option<&Bound>,
     now: Timestamp,
 ) -> Result<String> {
@@ -113,6 +146,9 @@ pub(crate) fn issue(
         "namespace": namespace,
         "serviceaccount": {"name": account.name(), "uid": account.uid()},
     });
+    if let Some(warns) = lifetime.warns {
+        private["warnafter"] = json!(seconds + warns.as_secs().cast_signed());
+    }
     if let Some(bound) = bound {
         private[bound.kind] = json!({"name": bound.name, "uid": bound.uid});
         if let Some((name, uid)) = &bound.node {
@@ -121,9 +157,9 @@ pub(crate) fn issue(
     }
     let claims = json!({
         "aud": audiences,
-        "exp": seconds + lifetime.as_secs().cast_signed(),
+        "exp": seconds + lifetime.lasts.as_secs().cast_signed(),
         "iat": seconds,
-        "iss": state.issuer,
+        "iss": state.issuers[0],
         "jti": state.new_uid(),
         CLAIMS: private,
         "nbf": seconds,
@@ -132,8 +168,8 @@ pub(crate) fn issue(
     state.token_keys.sign(&claims).map_err(|e| Error::internal(&e))
 }
 
-fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {
-    let private = &claims[CLAIMS];
+fn identity(state: &State, claims: &Claims) -> Result<Identity, TokenError> {
+    let private = claims.0.get(CLAIMS).unwrap_or(&Value::Null);
     let namespace = private["namespace"].as_str().ok_or(TokenError::Claim("namespace"))?;
     let account = &private["serviceaccount"];
     let name = account["name"].as_str().ok_or(TokenError::Claim("serviceaccount"))?;
@@ -160,7 +196,7 @@ fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {
             }
         }
     }
-    if let Some(id) = claims["jti"].as_str().filter(|id| !id.is_empty()) {
+    if let Some(id) = claims.text("jti").filter(|id| !id.is_empty()) {
         tell("credential-id".to_owned(), &format!("JTI={id}"));
     }
     Ok(identity)

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::Stored;
 use super::lanes::{Interest, Lanes};
 use super::outline::Places;
+use crate::fairness::Held;
 use crate::version::{is_in_memory, version_at};
 
 /// How far the latest changes of one resource reach back: so many bytes, so long. Who has to go back further
@@ -71,6 +72,8 @@ pub(crate) struct UnknownBefore;
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Stored>>,
+    /// How long their texts are together.
+    bytes: usize,
     /// What is there and is no object that can be read, with its revision: shown to nobody.
     unreadable: BTreeMap<Arc<str>, u64>,
     history: VecDeque<Arc<Change>>,
@@ -139,6 +142,12 @@ impl Partition {
     /// One object by `NAMESPACE/NAME` or `NAME`.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Stored>> {
         self.state.read().objects.get(name).cloned()
+    }
+
+    /// How many objects there are, and how long their texts are together.
+    pub(crate) fn held(&self) -> Held {
+        let state = self.state.read();
+        Held { objects: state.objects.len() as u64, bytes: state.bytes as u64 }
     }
 
     /// Whether the store has something of this name that cannot be read.
@@ -289,6 +298,7 @@ impl Partition {
             let in_memory =
                 state.history.iter().rev().map(|change| change.revision).find(|r| is_in_memory(*r));
             state.lost = state.lost.max(in_memory.unwrap_or_default());
+            state.bytes = objects.values().map(|stored: &Arc<Stored>| stored.len()).sum();
             state.objects = objects;
             state.unreadable = unreadable;
             state.history = VecDeque::new();
@@ -420,6 +430,8 @@ impl State {
                 None => return,
             },
         };
+        let (before, after) = (previous.as_ref().map_or(0, |stored| stored.len()), stored.len());
+        self.bytes = (self.bytes + if deleted { 0 } else { after }).saturating_sub(before);
         let change = Arc::new(Change { revision, deleted, stored, previous, at: now });
         self.history_bytes += change.bytes();
         concerned.append(&mut self.lanes.push(&change));

@@ -1,38 +1,40 @@
-//! The keys of service-account tokens: compact JWS with ES256 (RFC 7515, RFC 7518).
+//! The keys of service-account tokens.
 //!
-//! There can be several, one after another in one file: the first signs, each is good to check with. So a
-//! key is changed without ending the tokens of the old one, and servers whose keys differ take each other's
-//! tokens: put the new one, or the others' public halves, into the file of each, then the new one first.
+//! There can be several: one signs, each is good to check with. So a key is changed without ending the tokens of
+//! the old one, and servers whose keys differ take each other's tokens: put the new one, or the others' public
+//! halves, into the file of each, then the new one first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use rustls_pki_types::pem::{PemObject, SectionKind};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::{PkiError, files};
-
-/// How many bytes the public half has: an uncompressed point of P-256 (SEC 1, section 2.3.3).
-const POINT: usize = 65;
+use crate::jws::{Claims, PublicKey, SigningKey, Unverified};
 
 /// Signs and checks tokens.
 pub struct TokenKeys {
-    signs: EcdsaKeyPair,
-    random: ring::rand::SystemRandom,
+    signs: SigningKey,
     /// The one that signs first.
-    checks: Vec<PublicKey>,
+    checks: Vec<Check>,
+}
+
+/// A file of keys in PEM, that somebody else has read.
+#[derive(Clone)]
+pub struct KeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: Vec<u8>,
 }
 
 /// One that tokens may be signed by.
-struct PublicKey {
+struct Check {
     id: String,
-    /// An uncompressed point: 0x04, then 32 bytes each of x and y.
-    point: Vec<u8>,
+    /// What it was called before.
+    former_id: Option<String>,
+    key: PublicKey,
 }
 
 /// Why a token is not accepted as signed by one of these keys.
@@ -47,8 +49,8 @@ pub enum VerifyError {
 }
 
 impl TokenKeys {
-    /// Opens the keys in `directory`: a file of PEM sections, private keys (PKCS #8) and public ones; one is
-    /// made there if there is none.
+    /// Opens the keys in `directory`: a file of PEM sections, private keys and public ones, of which the first
+    /// private one signs; one is made there if there is none.
     pub fn open(directory: &Path) -> Result<Self, PkiError> {
         let path = directory.join("service-account.key");
         let text = match files::read(&path)? {
@@ -61,134 +63,119 @@ impl TokenKeys {
                 text
             }
         };
-        Self::parse(&text).map_err(|what| PkiError::Damaged { path, what })
+        Self::parse(text.as_bytes()).map_err(|what| PkiError::Damaged { path, what })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let random = ring::rand::SystemRandom::new();
-        let mut signs = None;
-        let mut checks = Vec::new();
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
-            match section.map_err(|error| error.to_string())? {
-                (SectionKind::PrivateKey, der) => {
-                    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
-                        .map_err(|error| error.to_string())?;
-                    let public = PublicKey::new(key.public_key().as_ref());
-                    if signs.is_none() {
-                        checks.insert(0, public);
-                        signs = Some(key);
-                    } else {
-                        checks.push(public);
-                    }
-                }
-                (SectionKind::PublicKey, der) => {
-                    let (_, key) = SubjectPublicKeyInfo::from_der(&der).map_err(|error| error.to_string())?;
-                    let point = key.subject_public_key.data;
-                    if point.len() != POINT || point[0] != 4 {
-                        return Err("it has a public key that is none of P-256".to_owned());
-                    }
-                    checks.push(PublicKey::new(&point));
-                }
-                (other, _) => return Err(format!("it has a section of another kind: {other:?}")),
+    /// The keys that somebody brings: all of `files` check; `signing`'s signs, or the first private one.
+    pub fn given(files: &[KeyFile], signing: Option<&KeyFile>) -> Result<Self, PkiError> {
+        let unusable = |file: &KeyFile| {
+            let path = file.path.clone();
+            move |what| PkiError::Unusable { path, what }
+        };
+        let mut keys = Vec::new();
+        let mut first = None;
+        for file in files {
+            keys.extend(PublicKey::all(&file.text).map_err(unusable(file))?);
+            if first.is_none() {
+                first = SigningKey::first(&file.text).map_err(unusable(file))?;
             }
         }
-        let signs = signs.ok_or("it has no private key")?;
-        Ok(Self { signs, random, checks })
+        let signs = match signing {
+            Some(file) => SigningKey::first(&file.text)
+                .and_then(|key| key.ok_or_else(|| "it has no private key".to_owned()))
+                .map_err(unusable(file))?,
+            None => first.ok_or(PkiError::Key { what: "signing service-account tokens: none is private" })?,
+        };
+        Ok(Self::new(signs, keys))
     }
 
-    /// Signs `claims`, by the first key.
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let keys = PublicKey::all(text)?;
+        let signs = SigningKey::first(text)?.ok_or("it has no private key")?;
+        Ok(Self::new(signs, keys))
+    }
+
+    fn new(signs: SigningKey, keys: Vec<PublicKey>) -> Self {
+        let first = signs.public();
+        let mut checks: Vec<Check> = Vec::new();
+        for key in std::iter::once(first).chain(keys) {
+            if checks.iter().all(|known| known.key != key) {
+                checks.push(Check { id: key.id(), former_id: key.former_id(), key });
+            }
+        }
+        Self { signs, checks }
+    }
+
+    /// Signs `claims`.
     pub fn sign(&self, claims: &Value) -> Result<String, PkiError> {
-        let header = json!({"alg": "ES256", "kid": self.checks[0].id});
+        let header = json!({"alg": self.signs.algorithm().name(), "kid": self.checks[0].id});
         let signed = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header.to_string()),
             URL_SAFE_NO_PAD.encode(claims.to_string())
         );
-        let signature = self
-            .signs
-            .sign(&self.random, signed.as_bytes())
-            .map_err(|_| PkiError::Key { what: "signing a service-account token" })?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
+        let signature = self.signs.sign(signed.as_bytes());
+        let signature = signature.ok_or(PkiError::Key { what: "signing a service-account token" })?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
     /// The claims of a token that one of the keys has signed; nothing in them has been checked.
-    pub fn verify(&self, token: &str) -> Result<Value, VerifyError> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(VerifyError::NotOurs)?;
-        let (header, claims) = signed.split_once('.').ok_or(VerifyError::NotOurs)?;
-        let header = decode(header)?;
-        let key = self.checks.iter().find(|key| header["kid"] == key.id.as_str());
-        let key = key.filter(|_| header["alg"] == "ES256").ok_or(VerifyError::NotOurs)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| VerifyError::NotOurs)?;
-        ring::signature::UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &key.point)
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| VerifyError::Signature)?;
-        decode(claims)
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, VerifyError> {
+        let token = Unverified::parse(token).filter(Unverified::has_known_algorithm);
+        let token = token.ok_or(VerifyError::NotOurs)?;
+        let is_meant = |check: &&Check| {
+            token.key.is_empty() || token.key == check.id || Some(&token.key) == check.former_id.as_ref()
+        };
+        let mut meant = self.checks.iter().filter(is_meant).peekable();
+        if meant.peek().is_none() {
+            return Err(VerifyError::NotOurs);
+        }
+        if !meant.any(|check| token.is_signed_by(&check.key)) {
+            return Err(VerifyError::Signature);
+        }
+        Ok(token.into_claims())
     }
 
-    /// The public halves as a JSON Web Key Set (RFC 7517), for those who check tokens themselves.
+    /// The public halves as a JSON Web Key Set (RFC 7517), for those who check tokens themselves. One that tokens
+    /// of an earlier version call by another name is there by both.
     pub fn key_set(&self) -> Value {
-        let keys = self.checks.iter().map(|key| {
-            json!({
-                "use": "sig", "kty": "EC", "kid": key.id, "crv": "P-256", "alg": "ES256",
-                "x": URL_SAFE_NO_PAD.encode(&key.point[1..33]),
-                "y": URL_SAFE_NO_PAD.encode(&key.point[33..65]),
+        let mut keys = Vec::new();
+        for check in &self.checks {
+            let key = check.key.jwk();
+            let former = check.former_id.as_ref().map(|id| {
+                let mut key = key.clone();
+                key["kid"] = json!(id);
+                key
+            });
+            keys.push(key);
+            keys.extend(former);
+        }
+        json!({"keys": keys})
+    }
+
+    /// How tokens that are good here may be signed.
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self
+            .checks
+            .iter()
+            .map(|check| match check.key {
+                PublicKey::Rsa { .. } => "RS256",
+                PublicKey::P256(_) => "ES256",
+                PublicKey::P384(_) => "ES384",
             })
-        });
-        json!({"keys": keys.collect::<Vec<_>>()})
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 
-impl PublicKey {
-    fn new(point: &[u8]) -> Self {
-        Self { id: URL_SAFE_NO_PAD.encode(Sha256::digest(point)), point: point.to_vec() }
+impl std::fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What is in it stays out of logs.
+        f.debug_struct("KeyFile").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-fn decode(part: &str) -> Result<Value, VerifyError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| VerifyError::NotOurs)?;
-    serde_json::from_slice(&bytes).map_err(|_| VerifyError::NotOurs)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_this_key_has_signed_is_accepted() {
-        let (here, there) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
-        let key = TokenKeys::open(here.path()).expect("key");
-        let other = TokenKeys::open(there.path()).expect("key");
-        let claims = json!({"sub": "system:serviceaccount:a:b"});
-        let token = key.sign(&claims).expect("token");
-        let again = TokenKeys::open(here.path()).expect("the same key");
-        assert_eq!(again.verify(&token), Ok(claims));
-        assert_eq!(other.verify(&token), Err(VerifyError::NotOurs));
-        let forged = json!({"sub": "system:serviceaccount:kube-system:admin"}).to_string();
-        let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
-        parts[1] = URL_SAFE_NO_PAD.encode(forged);
-        assert_eq!(key.verify(&parts.join(".")), Err(VerifyError::Signature));
-        assert_eq!(key.verify("nonsense"), Err(VerifyError::NotOurs));
-    }
-
-    #[test]
-    fn the_first_of_several_keys_signs_and_each_is_good_to_check_with() {
-        let [old, new, other] = [(); 3].map(|()| rcgen::KeyPair::generate().expect("a key"));
-        let parse = |sections: &[String]| TokenKeys::parse(&sections.concat());
-        let alone = |key: &rcgen::KeyPair| parse(&[key.serialize_pem()]).expect("one key");
-        let claims = json!({"sub": "a"});
-        let several =
-            parse(&[other.public_key_pem(), new.serialize_pem(), old.serialize_pem()]).expect("three keys");
-        for key in [&old, &new, &other] {
-            let token = alone(key).sign(&claims).expect("token");
-            assert_eq!(several.verify(&token), Ok(claims.clone()));
-        }
-        let token = several.sign(&claims).expect("token");
-        assert_eq!(alone(&new).verify(&token), Ok(claims));
-        assert_eq!(alone(&old).verify(&token), Err(VerifyError::NotOurs));
-        let kids = |keys: &TokenKeys| -> Vec<Value> {
-            keys.key_set()["keys"].as_array().expect("keys").iter().map(|key| key["kid"].clone()).collect()
-        };
-        assert_eq!(kids(&several), [kids(&alone(&new)), kids(&alone(&other)), kids(&alone(&old))].concat());
-        assert_eq!(parse(&[other.public_key_pem()]).err().as_deref(), Some("it has no private key"));
-    }
-}
+mod tests;

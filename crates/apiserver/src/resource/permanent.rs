@@ -32,4 +32,6 @@ pub enum Permanent {
     /// Looked at when the server starts and never else: made where it is missing, otherwise changed as the
     /// function says, which gets what there is and what there is to be.
     AtStart(Value, fn(&Object, &Object) -> Option<Object>),
+    /// The same, looked at again and again.
+    Reconciled(Value, fn(&Object, &Object) -> Option<Object>),
 }

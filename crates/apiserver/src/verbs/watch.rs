@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
+use crate::fairness::Watching;
 use crate::meters::WatchMeter;
 use crate::negotiate::View;
 use crate::protobuf::encode;
@@ -63,6 +64,8 @@ struct Watcher {
     deadline: Instant,
     lines: Lines,
     over: bool,
+    /// One of those who are told of changes.
+    _watching: Watching,
 }
 
 /// Writes lines, and holds those that are still to be sent.
@@ -82,7 +85,7 @@ struct Written {
     told: Vec<Told>,
 }
 
-pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
+pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
     let options = ListOptions::parse(&call.query)?;
     let selection = Arc::new(Selection::parse(&call, &options)?);
     let revision = options.revision()?.unwrap_or(0);
@@ -111,6 +114,11 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
     let meter = call.state.meters.watch(&call.resource);
+    if initial.is_empty() {
+        call.place = None;
+    }
+    let name = selection.only().map(|key| key.rsplit('/').next().unwrap_or(key));
+    let watching = call.state.fairness.watches.enter(&call.target, name.unwrap_or_default());
     let mut watcher = Watcher {
         follower,
         selection,
@@ -123,17 +131,18 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         deadline: now + longest,
         lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default(), meter },
         over: false,
+        _watching: watching,
         call,
     };
     if !begins && revision > 0 && !is_known(revision) {
         let oldest = watcher.call.state.cache.revision();
         watcher.fail(&past::expired(revision, oldest));
     }
-    let (shares, view) = (watcher.call.shares(), watcher.call.view);
+    let (shares, view, place) = (watcher.call.shares(), watcher.call.view, watcher.call.place.clone());
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|lines| (lines, watcher))
     });
-    Ok(if shares {
+    let mut response = if shares {
         share::respond(stream.map(|lines| lines.told))
     } else {
         let mut response =
@@ -142,7 +151,11 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
             response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
         }
         response
-    })
+    };
+    if let Some(place) = place {
+        response.body_mut().hold(place);
+    }
+    Ok(response)
 }
 
 impl Watcher {
@@ -171,6 +184,8 @@ impl Watcher {
                 }
                 continue;
             }
+            // From here on it waits, instead of working.
+            self.settle();
             if std::mem::take(&mut self.initial_end) {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();
@@ -229,6 +244,13 @@ impl Watcher {
                     self.bookmark(false);
                 }
             }
+        }
+    }
+
+    /// What there was has been told.
+    fn settle(&mut self) {
+        if let Some(place) = self.call.place.take() {
+            place.release();
         }
     }
 

@@ -49,10 +49,6 @@ impl Authorizer for Far {
 }
 
 impl Admission for Far {
-    fn name(&self) -> &'static str {
-        "Far"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         Either::Right(
             async move {
@@ -103,10 +99,6 @@ struct Ender {
 }
 
 impl Admission for Ender {
-    fn name(&self) -> &'static str {
-        "Ender"
-    }
-
     fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {
         at_once(Ok(()))
     }
@@ -270,10 +262,6 @@ async fn others_are_asked_of_the_write_that_an_object_goes_with() {
 struct Forger;
 
 impl Admission for Forger {
-    fn name(&self) -> &'static str {
-        "Forger"
-    }
-
     fn mutate<'a>(&'a self, _write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         if object.kind() == "Deployment" {
             for (field, value) in [

@@ -155,6 +155,7 @@ impl Cluster {
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
+        config.flow_control = kinds::flow_control();
         change(&mut config);
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());

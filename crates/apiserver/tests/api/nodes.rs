@@ -1,7 +1,9 @@
 //! A node of another kind: it runs no containers, but answers streams in ways that a test can tell.
 
 use apiserver::Error;
-use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::node::{
+    Duplex, LogOptions, NodeAnswer, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -53,6 +55,20 @@ impl NodeTransport for Echo {
         streams: Streams,
     ) -> BoxFuture<'static, Result<i32, Error>> {
         run(vec!["cat".to_owned()], streams).boxed()
+    }
+
+    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<NodeAnswer, Error>> {
+        async move {
+            if request.path == "/silence" {
+                return std::future::pending().await;
+            }
+            let query = request.query.unwrap_or_default();
+            let said = format!("{node} {} {} {query}", request.method, request.path);
+            let mut answer = NodeAnswer::new(futures::stream::iter([Bytes::from(said)]).boxed());
+            *answer.status_mut() = http::StatusCode::IM_A_TEAPOT;
+            Ok(answer)
+        }
+        .boxed()
     }
 
     fn port_forward(&self, _: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>> {

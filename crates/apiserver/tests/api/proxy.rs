@@ -262,3 +262,52 @@ async fn who_cannot_be_reached_is_told_as_such() {
         (503, "no endpoints available for service \"s\"".to_owned())
     );
 }
+
+const NODE: &str = "/api/v1/nodes/n1/proxy";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_node_is_asked_of_its_agent_or_of_another_port() {
+    let address = upstream().await;
+    let cluster = cluster(address).await;
+    let node = json!({
+        "metadata": {"name": "n1"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.7"}]},
+    });
+    cluster.ok("POST", "/api/v1/nodes", &node).await;
+    let port = address.port();
+    for prefix in [NODE, "/api/v1/nodes/n1:10250/proxy", "/api/v1/nodes/https:n1:10250/proxy"] {
+        for method in ["GET", "POST", "DELETE"] {
+            let (code, _, body) = ask(&cluster, method, &format!("{prefix}/stats/summary?a=b%2F"), "").await;
+            assert_eq!((code, body.unwrap_or_default()), (418, format!("n1 {method} /stats/summary a=b%2F")));
+        }
+    }
+    // The path goes on as it was written: what of it leads elsewhere is for the agent to say.
+    let (_, _, body) = ask(&cluster, "GET", &format!("{NODE}/logs/%2e%2e/..%2fetc//x"), "").await;
+    assert_eq!(body.as_deref(), Some("n1 GET /logs/%2e%2e/..%2fetc//x "));
+    let (code, headers, _) = ask(&cluster, "GET", &format!("{NODE}?x=1"), "").await;
+    assert_eq!((code, headers[header::LOCATION].to_str().ok()), (301, Some(&*format!("{NODE}/?x=1"))));
+    let (code, _, body) = ask(&cluster, "GET", &format!("/api/v1/nodes/n1:{port}/proxy/x"), "").await;
+    assert!(code == 200 && body.unwrap_or_default().contains("\"uri\":\"/x\""));
+
+    let refused = async |path: &str, expected: u16, message: &str| {
+        let (code, _, body) = ask(&cluster, "GET", path, "").await;
+        let body = body.unwrap_or_default();
+        assert!(code == expected && body.contains(message), "{path}: {code} {body}");
+    };
+    refused("/api/v1/nodes/n2/proxy/healthz", 404, r#"nodes \"n2\" not found"#).await;
+    refused("/api/v1/nodes/ftp:n1:80/proxy/x", 400, r#"invalid node request \"ftp:n1:80\""#).await;
+    refused("/api/v1/nodes/n1:web/proxy/x", 400, "invalid port").await;
+    // Conversations are of pods of that node, and over a connection that can be had.
+    refused(&format!("{NODE}/exec/default/none/c?command=ls&output=1"), 404, "pod does not exist").await;
+    refused(&format!("{NODE}/exec/default/p/none?command=ls&output=1"), 404, "container not found").await;
+    refused(&format!("{NODE}/portForward/default/p/another"), 404, "pod not found").await;
+    refused(&format!("{NODE}/exec/default/p/main?command=ls&output=1"), 400, "Upgrade request required")
+        .await;
+    let near = json!({
+        "metadata": {"name": "near"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]},
+    });
+    cluster.ok("POST", "/api/v1/nodes", &near).await;
+    refused(&format!("/api/v1/nodes/near:{port}/proxy/x"), 400, "address not allowed").await;
+    refused("/api/v1/nodes/near/proxy/exec/default/p/main?output=1", 404, "pod does not exist").await;
+}

@@ -37,6 +37,14 @@ pub enum KubeconfigError {
         /// Its name.
         name: String,
     },
+    /// Something that it asks for is not done.
+    #[error("`{field}` in the kubeconfig `{}` is not supported", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+    },
     /// A field that ends in `-data` is no base64.
     #[error("`{field}` in the kubeconfig `{}` is no base64", path.display())]
     Encoding {
@@ -69,6 +77,19 @@ impl Config {
             .ok_or_else(|| missing("cluster", &context.cluster))?
             .cluster;
         let user = &named(&file.users, &context.user).ok_or_else(|| missing("user", &context.user))?.user;
+        let asked = [
+            ("insecure-skip-tls-verify", cluster.insecure_skip_tls_verify.unwrap_or_default()),
+            ("tls-server-name", cluster.tls_server_name.as_ref().is_some_and(|name| !name.is_empty())),
+            ("proxy-url", cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty())),
+            ("tokenFile", user.token_file.is_some()),
+            ("exec", user.exec.is_some()),
+            ("auth-provider", user.auth_provider.is_some()),
+            ("username", user.username.is_some() || user.password.is_some()),
+            ("as", user.impersonates.is_some()),
+        ];
+        if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+            return Err(KubeconfigError::Unsupported { path: path.to_owned(), field });
+        }
         let authority = Source {
             field: "certificate-authority-data",
             data: cluster.certificate_authority_data.as_deref(),
@@ -120,6 +141,9 @@ struct Cluster {
     server: String,
     certificate_authority: Option<PathBuf>,
     certificate_authority_data: Option<String>,
+    insecure_skip_tls_verify: Option<bool>,
+    tls_server_name: Option<String>,
+    proxy_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +160,14 @@ struct User {
     client_key: Option<PathBuf>,
     client_key_data: Option<String>,
     token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<PathBuf>,
+    exec: Option<serde::de::IgnoredAny>,
+    auth_provider: Option<serde::de::IgnoredAny>,
+    username: Option<String>,
+    password: Option<String>,
+    #[serde(rename = "as")]
+    impersonates: Option<String>,
 }
 
 /// An entry of a list whose entries have names.
@@ -256,5 +288,15 @@ users:
         check(&TWO.replace("b25l", "b25_"), "`client-certificate-data`");
         check(&TWO.replace("ca.pem", "other.pem"), "other.pem`");
         check("contexts: 3", "is no kubeconfig");
+        for (from, field) in [
+            ("server: 'https://b:2'", "insecure-skip-tls-verify: true"),
+            ("server: 'https://b:2'", "tls-server-name: c"),
+            ("client-key-data: dHdv", "tokenFile: /t"),
+            ("client-key-data: dHdv", "exec: {command: x}"),
+        ] {
+            let name = field.split(':').next().expect("a name");
+            let text = TWO.replace(from, &format!("{from}, {field}"));
+            check(&text, &format!("`{name}` in the kubeconfig"));
+        }
     }
 }

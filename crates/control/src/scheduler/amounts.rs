@@ -1,6 +1,6 @@
 //! Amounts of resources: what pods ask for, what nodes have.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::quantity::Quantity;
 
@@ -86,17 +86,29 @@ impl Amounts {
     }
 }
 
-/// What a pod asks for: the sum of its containers, or of an init container with the sidecars
-/// before it, whichever is more; and its overhead.
-pub(super) fn requests(spec: &PodSpec) -> Amounts {
+/// What a pod takes: the sum of its containers, or of an init container with the sidecars before it, whichever is
+/// more; what is said of the pod as a whole goes over that; and its overhead. Of a container counts the most of
+/// what it is to have, what its node has granted and what it really has, as long as these differ.
+pub(super) fn requests(pod: &Pod) -> Amounts {
+    let Some(spec) = &pod.spec else { return Amounts::default() };
+    let status = pod.status.as_ref();
+    let refused = status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
+        condition.type_ == "PodResizePending" && condition.reason.as_deref() == Some("Infeasible")
+    });
+    let told = |statuses: Option<&Vec<ContainerStatus>>, container: &Container| {
+        let told = statuses.into_iter().flatten().find(|status| status.name == container.name);
+        of_container(container, told, refused)
+    };
+    let mains = status.and_then(|status| status.container_statuses.as_ref());
+    let inits = status.and_then(|status| status.init_container_statuses.as_ref());
     let mut sum = Amounts::default();
     for container in &spec.containers {
-        sum.add(&of_container(container));
+        sum.add(&told(mains, container));
     }
     let mut sidecars = Amounts::default();
     let mut peak = Amounts::default();
     for init in spec.init_containers.iter().flatten() {
-        let own = of_container(init);
+        let own = told(inits, init);
         if init.restart_policy.as_deref() == Some("Always") {
             sidecars.add(&own);
             peak.raise(&sidecars);
@@ -108,14 +120,78 @@ pub(super) fn requests(spec: &PodSpec) -> Amounts {
     }
     sum.add(&sidecars);
     sum.raise(&peak);
+    let real = status.and_then(|status| status.resources.as_ref());
+    if spec.resources.is_some() {
+        let mut whole =
+            if refused && real.is_some() { Amounts::default() } else { wanted(spec.resources.as_ref()) };
+        whole.raise(&wanted(real));
+        for (name, amount) in whole.iter() {
+            if matches!(name, "cpu" | "memory") || name.starts_with("hugepages-") {
+                sum.set(name, amount);
+            }
+        }
+    }
     sum.add(&Amounts::of(spec.overhead.iter().flatten()));
     sum
 }
 
-fn of_container(container: &Container) -> Amounts {
-    let resources = container.resources.as_ref();
+fn of_container(container: &Container, told: Option<&ContainerStatus>, refused: bool) -> Amounts {
+    let real = told.and_then(|told| told.resources.as_ref());
+    let mut sum =
+        if refused && real.is_some() { Amounts::default() } else { wanted(container.resources.as_ref()) };
+    sum.raise(&Amounts::of(real.and_then(|real| real.requests.as_ref()).into_iter().flatten()));
+    sum.raise(&Amounts::of(told.and_then(|told| told.allocated_resources.as_ref()).into_iter().flatten()));
+    sum
+}
+
+fn wanted(resources: Option<&ResourceRequirements>) -> Amounts {
     let limits = resources.and_then(|resources| resources.limits.as_ref()).into_iter().flatten();
     let requests = resources.and_then(|resources| resources.requests.as_ref()).into_iter().flatten();
     // A limit without a request is a request.
     Amounts::of(limits.chain(requests))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(spec: Value, status: Value, cpu: i128) {
+        let pod: Pod = serde_json::from_value(json!({"spec": spec, "status": status})).expect("a pod");
+        assert_eq!(requests(&pod).cpu, cpu, "{status}");
+    }
+
+    fn container(name: &str, cpu: &str) -> Value {
+        json!({"name": name, "resources": {"requests": {"cpu": cpu}}})
+    }
+
+    fn told(name: &str, granted: &str, real: &str) -> Value {
+        json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0,
+               "allocatedResources": {"cpu": granted}, "resources": {"requests": {"cpu": real}}})
+    }
+
+    #[test]
+    fn the_most_counts_of_what_is_wanted_granted_and_there() {
+        let one = |cpu: &str| json!({"containers": [container("a", cpu)]});
+        check(one("1"), json!({}), 1000);
+        check(one("2"), json!({"containerStatuses": [told("a", "1", "1")]}), 2000);
+        check(one("1"), json!({"containerStatuses": [told("a", "2", "1")]}), 2000);
+        check(one("1"), json!({"containerStatuses": [told("a", "1", "3")]}), 3000);
+        let pending =
+            |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]);
+        let with =
+            |reason: &str| json!({"containerStatuses": [told("a", "1", "1")], "conditions": pending(reason)});
+        check(one("9"), with("Infeasible"), 1000);
+        check(one("9"), with("Deferred"), 9000);
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_goes_over_what_its_containers_ask_for() {
+        let spec = json!({"containers": [container("a", "3")], "resources": {"requests": {"cpu": "2"}},
+                          "overhead": {"cpu": "250m"}});
+        check(spec.clone(), json!({}), 2250);
+        check(spec, json!({"resources": {"requests": {"cpu": "4"}}}), 4250);
+    }
 }

@@ -120,7 +120,7 @@ impl PodInfo {
 impl Share {
     pub(super) fn of(pod: &Pod) -> Self {
         Self {
-            requests: pod.spec.as_ref().map(requests).unwrap_or_default(),
+            requests: requests(pod),
             ports: host_ports(pod),
             owner: pod.controller().map(|owner| owner.uid.into()),
             leaving: pod.metadata.deletion_timestamp.is_some(),

@@ -59,6 +59,8 @@ pub struct MemoryStats {
     pub limit: u64,
     /// Page cache that could be dropped at once: usage less this is what is really needed.
     pub inactive_file: u64,
+    /// Swap in use.
+    pub swap: u64,
     /// How often the limit was reached.
     pub failures: u64,
     /// The kernel's own counters by name.
@@ -137,7 +139,7 @@ impl Engine {
     }
 }
 
-fn from_cgroup(used: runtime::cgroup::Stats) -> Stats {
+pub(crate) fn from_cgroup(used: runtime::cgroup::Stats) -> Stats {
     let all = crate::host::memory_total();
     Stats {
         read: None,
@@ -157,6 +159,7 @@ fn from_cgroup(used: runtime::cgroup::Stats) -> Stats {
             // No limit at all is written as a number that no machine has.
             limit: used.memory.limit.map_or(all, |limit| limit.min(all)),
             inactive_file: used.memory.inactive_file,
+            swap: used.memory.swap,
             failures: used.memory.failures,
             details: used.memory.detail,
         },
@@ -189,7 +192,7 @@ fn system_time() -> u64 {
 }
 
 /// Reads `/proc/<pid>/net/dev`, without the loopback.
-fn networks(text: &str) -> BTreeMap<String, NetworkStats> {
+pub(crate) fn networks(text: &str) -> BTreeMap<String, NetworkStats> {
     let one = |line: &str| {
         let (name, counters) = line.split_once(':')?;
         let numbers: Vec<u64> = counters.split_whitespace().filter_map(|field| field.parse().ok()).collect();

@@ -32,14 +32,14 @@ impl Engine {
 
     fn listen_on(&self, sandbox: AnySandbox, shim: Arc<Shim>, mut connection: Option<Connection>) {
         let engine = self.clone();
-        self.spawn_lasting(move || {
+        self.spawn_listening(move || {
             // Begun anew it asks for what it may have missed.
             let (engine, sandbox, connection) = (engine.clone(), sandbox.clone(), connection.take());
             let shim = sandbox.shim().unwrap_or_else(|| Arc::clone(&shim));
             async move {
                 tokio::select! {
                     () = engine.follow(&sandbox, shim, connection) => {}
-                    () = engine.inner.closing.cancelled() => {}
+                    () = engine.inner.deaf.cancelled() => {}
                 }
             }
         });

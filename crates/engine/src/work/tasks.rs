@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -34,19 +36,35 @@ impl Engine {
     }
 
     /// As [`Engine::spawn`], for what somebody must go on doing: where it panics it is begun anew.
-    pub(crate) fn spawn_lasting<F>(&self, mut task: impl FnMut() -> F + Send + 'static)
+    pub(crate) fn spawn_lasting<F>(&self, task: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let closing = self.inner.closing.clone();
-        self.spawn(async move {
-            while let Err(panic) = base::panics::catch_async(task()).await {
-                tracing::error!(%panic, "something that the engine always does panicked, and is begun anew");
-                tokio::select! {
-                    () = tokio::time::sleep(AFTER_PANIC) => {}
-                    () = closing.cancelled() => return,
-                }
-            }
-        });
+        let lasting = lasting(task, self.inner.closing.clone());
+        self.inner.tasks.spawn_on(lasting, &self.inner.runtime);
+    }
+
+    /// As [`Engine::spawn_lasting`], for what listens to a shim: whatever else is being done when the engine closes
+    /// may wait for the end of a container, which is heard of here.
+    pub(crate) fn spawn_listening<F>(&self, task: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let lasting = lasting(task, self.inner.deaf.clone());
+        self.inner.listeners.spawn_on(lasting, &self.inner.runtime);
+    }
+}
+
+/// Does something until it has come to its end; begins anew after a panic, unless `end` has come.
+async fn lasting<F>(mut task: impl FnMut() -> F, end: CancellationToken)
+where
+    F: Future<Output = ()>,
+{
+    while let Err(panic) = base::panics::catch_async(task()).await {
+        tracing::error!(%panic, "something that the engine always does panicked, and is begun anew");
+        tokio::select! {
+            () = tokio::time::sleep(AFTER_PANIC) => {}
+            () = end.cancelled() => return,
+        }
     }
 }

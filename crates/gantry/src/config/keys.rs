@@ -182,6 +182,30 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "max-requests-inflight",
+        value_name: "COUNT",
+        help: "Requests of the Kubernetes API that read and are served at once; with the next one, the seats that priority levels share",
+        default: Default::Text("400"),
+    },
+    Key {
+        name: "max-mutating-requests-inflight",
+        value_name: "COUNT",
+        help: "The same of those that write",
+        default: Default::Text("200"),
+    },
+    Key {
+        name: "enable-priority-and-fairness",
+        value_name: "true|false",
+        help: "Whether flow schemas and priority levels say who is served first; otherwise the two counts alone are kept to, 0 being none",
+        default: Default::Text("true"),
+    },
+    Key {
+        name: "request-timeout",
+        value_name: "DURATION",
+        help: "How long a request of the Kubernetes API may take, watches and streams aside; a quarter of it, it may wait for others",
+        default: Default::Text("1m0s"),
+    },
+    Key {
         name: "audit-policy-file",
         value_name: "PATH",
         help: "What is noted in the audit log of requests to the Kubernetes API, as Kubernetes' Policy of audit.k8s.io/v1; nothing where none is given",

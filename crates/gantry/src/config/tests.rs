@@ -133,3 +133,36 @@ fn etcd_is_named_with_what_is_shown_to_it_or_not_at_all() {
         assert!(error.ends_with(why), "{error}");
     }
 }
+
+#[test]
+fn what_the_api_serves_at_once_is_said_in_kubernetes_words_and_never_nothing() {
+    let config = |flags: &[(&'static str, &str)]| Config::new(&layers(flags, &[], &[]));
+    let limits = config(&[]).expect("valid").limits;
+    assert_eq!(limits, apiserver::fairness::Limits::default());
+    let limits = config(&[
+        ("max-requests-inflight", "3000"),
+        ("max-mutating-requests-inflight", "0"),
+        ("enable-priority-and-fairness", "false"),
+        ("request-timeout", "1m30s"),
+    ]);
+    let limits = limits.expect("valid").limits;
+    assert_eq!((limits.reading, limits.writing, limits.fair), (3000, 0, false));
+    assert_eq!(limits.timeout.as_secs(), 90);
+    let wrong = |flags: &[(&'static str, &str)]| config(flags).expect_err("wrong").to_string();
+    assert_eq!(
+        wrong(&[("max-requests-inflight", "-1")]),
+        "`max-requests-inflight` is `-1` (from flag): must be a number of requests, not negative"
+    );
+    assert_eq!(
+        wrong(&[("max-requests-inflight", "0"), ("max-mutating-requests-inflight", "0")]),
+        "`max-requests-inflight` is `0` (from flag): with priority and fairness, this and max-mutating-requests-inflight must not both be 0"
+    );
+    assert_eq!(
+        wrong(&[("request-timeout", "10")]),
+        "`request-timeout` is `10` (from flag): time: missing unit in duration \"10\""
+    );
+    assert_eq!(
+        wrong(&[("request-timeout", "-1s")]),
+        "`request-timeout` is `-1s` (from flag): must be longer than nothing"
+    );
+}

@@ -3,11 +3,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::node::{
+    Duplex, LogOptions, NodeAnswer, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
+};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
+use node::answers::Asked;
 use node::runtime::{Attached, EndOfInput, ExecRequest, OutputKind, TerminalSize};
 use node::streams::{StreamError, Target};
 use tokio::runtime::Handle;
@@ -127,6 +130,23 @@ impl NodeTransport for LocalNode {
         self.there(async move {
             let connected = agent?.pod_port_forward(&target(&pod, ""), port).await.map_err(refused)?;
             Ok(Box::new(connected) as Box<dyn Duplex>)
+        })
+    }
+
+    fn ask(
+        &self,
+        node: String,
+        request: NodeRequest,
+    ) -> BoxFuture<'static, Result<NodeAnswer, apiserver::Error>> {
+        let agent = self.agent();
+        self.there(async move {
+            let agent = agent?;
+            if agent.name() != node {
+                let why = format!("error trying to reach service: there is no way to node {node:?}");
+                return Err(apiserver::Error::unavailable(why));
+            }
+            let asked = Asked { method: request.method, path: request.path, query: request.query };
+            Ok(agent.answer(&asked).await)
         })
     }
 

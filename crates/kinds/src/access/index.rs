@@ -12,8 +12,8 @@ use model::validate::{list, text};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
-use super::followed::{Followed, Step};
 use super::rules::{GROUP, allows, rules_of};
+use crate::followed::{Followed, Step};
 
 /// Decides by the roles and bindings that there are.
 pub(super) struct Roles {

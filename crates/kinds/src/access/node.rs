@@ -19,9 +19,9 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
 use super::bootstrap;
-use super::followed::{Followed, Step};
 use super::graph::{Target, is_mirror, references};
 use super::rules::allows;
+use crate::followed::{Followed, Step};
 
 /// The group of what storage is made of, and that of devices.
 const STORAGE: &str = "storage.k8s.io";

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use apiserver::{Changed, Collection, News, Objects};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{Encoded, GroupResource, Object};
 use parking_lot::Mutex;
 use serde_json::Value;
 
 /// Objects by resource; each change has a number.
 #[derive(Default)]
-pub(super) struct Given(Mutex<HashMap<String, Arc<Changes>>>);
+pub(crate) struct Given(Mutex<HashMap<String, Arc<Changes>>>);
 
 #[derive(Default)]
-pub(super) struct Changes(Mutex<Vec<Changed>>);
+pub(crate) struct Changes(Mutex<Vec<Changed>>, tokio::sync::watch::Sender<u64>);
 
 impl Given {
     fn changes(&self, plural: &str) -> Arc<Changes> {
@@ -21,20 +23,22 @@ impl Given {
     }
 
     /// An object is there in this form.
-    pub(super) fn put(&self, plural: &str, object: Value) {
+    pub(crate) fn put(&self, plural: &str, object: Value) {
         let object = Object::from_value(object).expect("an object");
         let text = Encoded::stored(Encoded::encode(&object), 1);
         self.change(plural, object.namespace().unwrap_or_default(), object.name(), Some(text));
     }
 
     /// An object is not there any more.
-    pub(super) fn remove(&self, plural: &str, namespace: &str, name: &str) {
+    pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
         self.change(plural, namespace, name, None);
     }
 
     fn change(&self, plural: &str, namespace: &str, name: &str, text: Option<Encoded>) {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        self.changes(plural).0.lock().push(Changed { namespace, name, text });
+        let changes = self.changes(plural);
+        changes.0.lock().push(Changed { namespace, name, text });
+        changes.1.send_modify(|count| *count += 1);
     }
 }
 
@@ -53,5 +57,10 @@ impl Collection for Changes {
         let all = self.0.lock();
         let changes = all[usize::try_from(version).expect("it was given")..].to_vec();
         News { version: all.len() as u64, everything: false, changes }
+    }
+
+    fn changed(&self, version: u64) -> BoxFuture<'_, ()> {
+        let mut count = self.1.subscribe();
+        async move { drop(count.wait_for(|count| *count > version).await) }.boxed()
     }
 }

@@ -16,10 +16,6 @@ pub(super) struct CertificateApproval;
 pub(super) struct CertificateSigning;
 
 impl Admission for CertificateApproval {
-    fn name(&self) -> &'static str {
-        "CertificateApproval"
-    }
-
     fn validate<'a>(&'a self, write: &'a Write<'a>, _: Option<&'a Object>) -> Admitting<'a> {
         if is_update(write, "approval") { ask(write, "approve") } else { at_once(Ok(())) }
     }
@@ -30,10 +26,6 @@ impl Admission for CertificateApproval {
 }
 
 impl Admission for CertificateSigning {
-    fn name(&self) -> &'static str {
-        "CertificateSigning"
-    }
-
     fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
         let signs = is_update(write, "status")
             && object.zip(write.old).is_some_and(|(new, old)| issued(new) != issued(old));

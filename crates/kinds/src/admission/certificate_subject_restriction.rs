@@ -12,10 +12,6 @@ pub(super) struct CertificateSubjectRestriction;
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
 impl Admission for CertificateSubjectRestriction {
-    fn name(&self) -> &'static str {
-        "CertificateSubjectRestriction"
-    }
-
     fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
         let made = object.filter(|_| write.makes("certificates.k8s.io", "certificatesigningrequests"));
         let Some(request) = made.filter(|it| it.get_str(&["spec", "signerName"]) == Some(SIGNER)) else {

@@ -10,10 +10,6 @@ use crate::claims::class;
 pub(super) struct PersistentVolumeClaimResize;
 
 impl Admission for PersistentVolumeClaimResize {
-    fn name(&self) -> &'static str {
-        "PersistentVolumeClaimResize"
-    }
-
     fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
         let changes = write.operation == Operation::Update && write.is_of("", "persistentvolumeclaims");
         at_once(match (object, write.old) {

@@ -12,10 +12,6 @@ pub(super) struct DefaultStorageClass;
 pub(super) struct DefaultIngressClass;
 
 impl Admission for DefaultStorageClass {
-    fn name(&self) -> &'static str {
-        "DefaultStorageClass"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         /// By which the class was named before there was a field.
         const OLD: &str = "volume.beta.kubernetes.io/storage-class";
@@ -38,10 +34,6 @@ impl Admission for DefaultStorageClass {
 }
 
 impl Admission for DefaultIngressClass {
-    fn name(&self) -> &'static str {
-        "DefaultIngressClass"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         /// By which the class was named before there was a field.
         const OLD: &str = "kubernetes.io/ingress.class";

@@ -10,10 +10,6 @@ const SECONDS: i64 = 300;
 pub(super) struct DefaultTolerationSeconds;
 
 impl Admission for DefaultTolerationSeconds {
-    fn name(&self) -> &'static str {
-        "DefaultTolerationSeconds"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         if write.makes("", "pods") {
             add_defaults(object);

@@ -17,14 +17,11 @@ const CONTAINERS: [(&str, &str); 2] = [("containers", "container"), ("initContai
 pub(super) struct LimitRanger;
 
 impl Admission for LimitRanger {
-    fn name(&self) -> &'static str {
-        "LimitRanger"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
-        if write.makes("", "pods") {
+        let resizes = resizes_pod(write);
+        if write.makes("", "pods") || resizes {
             for range in ranges(write) {
-                fill_in(object, &range);
+                fill_in(object, &range, !resizes);
             }
         }
         at_once(Ok(()))
@@ -39,13 +36,22 @@ impl Admission for LimitRanger {
     }
 }
 
+/// Whether what a pod's containers have is changed, and nothing else.
+fn resizes_pod(write: &Write<'_>) -> bool {
+    let resource = write.context.resource();
+    write.operation == Operation::Update
+        && write.subresource == "resize"
+        && resource.group.is_empty()
+        && resource.plural == "pods"
+}
+
 /// The limit ranges of a namespace.
 fn ranges(write: &Write<'_>) -> Vec<Object> {
     write.context.list(&GroupResource::new("", "limitranges"), write.context.namespace())
 }
 
-/// Gives containers what they leave open.
-fn fill_in(pod: &mut Object, range: &Object) {
+/// Gives containers what they leave open; `tells` says whether the pod is told so.
+fn fill_in(pod: &mut Object, range: &Object, tells: bool) {
     let limits =
         range.get_list(&["spec", "limits"]).iter().filter(|limit| text(limit, "type") == "Container");
     let (mut limited, mut requested) = (Fields::new(), Fields::new());
@@ -83,13 +89,13 @@ fn fill_in(pod: &mut Object, range: &Object) {
             }
         }
     }
-    if !told.is_empty() {
+    if tells && !told.is_empty() {
         pod.set_annotation(TOLD, &format!("LimitRanger plugin set: {}", told.join("; ")));
     }
 }
 
 fn check(write: &Write<'_>, object: &Object) -> Result<()> {
-    let is_pod = write.makes("", "pods");
+    let is_pod = write.makes("", "pods") || resizes_pod(write);
     // One that is on its way out is let go.
     let is_claim = write.is_of("", "persistentvolumeclaims")
         && write.operation != Operation::Delete

@@ -37,10 +37,6 @@ const RESTRICTED: &str = "node-restriction.kubernetes.io";
 const LEASES: &str = "kube-node-lease";
 
 impl Admission for NodeRestriction {
-    fn name(&self) -> &'static str {
-        "NodeRestriction"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         at_once(judge(write, Some(object)))
     }

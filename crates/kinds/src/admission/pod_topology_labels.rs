@@ -9,10 +9,6 @@ pub(super) struct PodTopologyLabels;
 const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 impl Admission for PodTopologyLabels {
-    fn name(&self) -> &'static str {
-        "PodTopologyLabels"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         let resource = write.context.resource();
         let is_pod = resource.group.is_empty() && resource.plural == "pods";

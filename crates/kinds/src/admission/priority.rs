@@ -18,10 +18,6 @@ struct Class {
 }
 
 impl Admission for Priority {
-    fn name(&self) -> &'static str {
-        "Priority"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         at_once(match (write.is_of("", "pods"), write.old) {
             (true, None) => admit(&write.context, object),

@@ -24,10 +24,6 @@ const NONE: Quantity = Quantity::ZERO;
 pub(super) struct ResourceQuota;
 
 impl Admission for ResourceQuota {
-    fn name(&self) -> &'static str {
-        "ResourceQuota"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         let resource = write.context.resource();
         let asks = write.operation == Operation::Update

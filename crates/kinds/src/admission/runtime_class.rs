@@ -10,10 +10,6 @@ pub(super) struct RuntimeClass;
 const OVERHEAD: &[&str] = &["spec", "overhead"];
 
 impl Admission for RuntimeClass {
-    fn name(&self) -> &'static str {
-        "RuntimeClass"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         at_once(if write.makes("", "pods") { admit(&write.context, object) } else { Ok(()) })
     }

@@ -15,10 +15,6 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 pub(super) struct ServiceAccount;
 
 impl Admission for ServiceAccount {
-    fn name(&self) -> &'static str {
-        "ServiceAccount"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         at_once(if write.makes("", "pods") { admit(&write.context, object) } else { Ok(()) })
     }

@@ -7,10 +7,6 @@ use model::Object;
 pub(super) struct StorageObjectInUseProtection;
 
 impl Admission for StorageObjectInUseProtection {
-    fn name(&self) -> &'static str {
-        "StorageObjectInUseProtection"
-    }
-
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         let kinds = [
             ("persistentvolumeclaims", "kubernetes.io/pvc-protection"),

@@ -158,7 +158,7 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     Ok(Decision { endpoint, network, default_route, names_ready, before })
 }
 
-/// One address in each subnet of `network`: one of `wanted`, or the next free one.
+/// One address in each subnet of `network`: one of `wanted`, or a free one.
 fn choose_addresses(
     state: &State,
     network: &NetworkView,
@@ -182,7 +182,12 @@ fn choose_addresses(
     for pool in &network.pools {
         taken.extend(pool.reserved.values().copied().chain([pool.gateway]));
     }
-    let last = state.last.get(&network.id).map_or(&[][..], Vec::as_slice);
+    // Containers get the lowest free one, as from Docker. What in a cluster still remembers a pod's address should
+    // not reach another pod there.
+    let last = match network.kind {
+        NetworkKind::Pods => state.last.get(&network.id).map_or(&[][..], Vec::as_slice),
+        NetworkKind::Default | NetworkKind::User => &[],
+    };
     let choose = |pool: &Pool| {
         let within = |addresses: &[IpAddr]| addresses.iter().copied().find(|one| pool.subnet.contains(one));
         let address = match within(wanted) {

@@ -58,6 +58,26 @@ fn every_link_is_made_with_an_address_that_udev_leaves_alone() {
 }
 
 #[test]
+fn a_freed_address_is_the_next_containers_but_not_the_next_pods() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let user = NetworkSpec { name: "user".into(), ..NetworkSpec::default() };
+        let user = network.network_create(user).await.expect("create");
+        for (at, goes_to_the_next) in
+            [(network.network_default(), true), (user, true), (network.network_pods(), false)]
+        {
+            let first = sandbox(&network, &at.id, "first", &[]).await;
+            let second = sandbox(&network, &at.id, "second", &[]).await;
+            network.endpoint_detach(&at.id, "first-id").await.expect("detach");
+            let third = sandbox(&network, &at.id, "third", &[]).await;
+            assert_eq!(third.address() == first.address(), goes_to_the_next, "{}", at.name);
+            assert_ne!(third.address(), second.address(), "{}", at.name);
+        }
+        network.close().await;
+    });
+}
+
+#[test]
 fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
     on_host(|host| async move {
         let network = host.open().await;

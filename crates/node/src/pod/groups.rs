@@ -10,8 +10,11 @@
 //! Sums and weights are the kubelet's. Source:
 //! <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/helpers_linux.go>.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::quantity::Quantity;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use model::quantity::{Format, Quantity};
 
 use super::resources::{self, PERIOD, quality_of_service, quantity, shares};
 use super::status::role;
@@ -20,7 +23,7 @@ use crate::reserves::{self, Amounts};
 use crate::runtime::Resources;
 
 /// The group of all pods.
-const ALL: &str = "pods";
+pub(crate) const ALL: &str = "pods";
 const BURSTABLE: &str = "pods/burstable";
 const BEST_EFFORT: &str = "pods/besteffort";
 
@@ -43,7 +46,7 @@ pub fn of_pod(pod: &Pod) -> Resources {
         return Resources { cpu_shares: Some(shares(0)), ..Resources::default() };
     }
     Resources {
-        cpu_shares: Some(shares(requested(pod))),
+        cpu_shares: Some(shares(requested(pod, "cpu"))),
         cpu_period: cpu_limit.map(|_| PERIOD),
         cpu_quota: cpu_limit.map(resources::quota),
         memory,
@@ -61,15 +64,38 @@ pub fn limits<'a>(pods: impl Iterator<Item = &'a Pod>, together: Amounts) -> [(&
     };
     let burstable = pods
         .filter(|pod| !ended(pod) && quality_of_service(pod) == "Burstable")
-        .map(requested)
+        .map(|pod| requested(pod, "cpu"))
         .fold(0, i64::saturating_add);
     let weight = |millis| Resources { cpu_shares: Some(shares(millis)), ..Resources::default() };
     [(ALL, reserves::limits(together)), (BURSTABLE, weight(burstable)), (BEST_EFFORT, weight(0))]
 }
 
-/// Thousandths of processors that a pod asks for.
-fn requested(pod: &Pod) -> i64 {
-    total(pod, "cpu", Kind::Request).unwrap_or(0)
+/// How much a pod asks for of a resource: thousandths of processors, units of all else.
+pub fn requested(pod: &Pod, name: &str) -> i64 {
+    total(pod, name, Kind::Request).unwrap_or(0)
+}
+
+/// All that a pod asks for.
+pub fn all_requested(pod: &Pod) -> BTreeMap<String, Text> {
+    let Some(spec) = &pod.spec else { return BTreeMap::new() };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let resources = containers.filter_map(|container| container.resources.as_ref()).chain(&spec.resources);
+    let named = resources.flat_map(|resources| resources.requests.iter().flatten());
+    let named = named.chain(spec.overhead.iter().flatten());
+    // How the first one was written is how the sum is.
+    let mut formats: BTreeMap<&String, Format> = BTreeMap::new();
+    for (name, text) in named {
+        if let Ok(amount) = text.0.parse::<Quantity>() {
+            formats.entry(name).or_insert(amount.format());
+        }
+    }
+    let sum = |(name, format): (&String, Format)| {
+        let amount = requested(pod, name);
+        let amount =
+            if name == "cpu" { Quantity::from_millis(amount) } else { Quantity::new(amount, format) };
+        (name.clone(), Text(amount.to_string()))
+    };
+    formats.into_iter().map(sum).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -192,6 +218,19 @@ mod tests {
             "containers": [with("a", cpu("1"))],
         });
         check(spec, BURSTABLE, 2304, Some(225_000), None);
+    }
+
+    #[test]
+    fn all_that_a_pod_asks_for_is_told_as_it_is_written() {
+        let of = |cpu: &str, memory: &str| {
+            with("c", json!({"requests": {"cpu": cpu, "memory": memory, "example.org/d": "1"}}))
+        };
+        let pod =
+            pod(json!({"containers": [of("500m", "64Mi"), of("1", "1Gi")], "overhead": {"cpu": "250m"}}));
+        let all: Vec<(String, String)> =
+            all_requested(&pod).into_iter().map(|(name, amount)| (name, amount.0)).collect();
+        let expected = [("cpu", "1750m"), ("example.org/d", "2"), ("memory", "1088Mi")];
+        assert_eq!(all, expected.map(|(name, amount)| (name.to_owned(), amount.to_owned())));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn shares(millis: i64) -> u64 {
 
 /// Microseconds per period for a limit in thousandths of a processor; the kernel takes 1 ms at least, and
 /// refuses what is far beyond any machine.
-pub(super) fn quota(millis: i64) -> i64 {
+pub(crate) fn quota(millis: i64) -> i64 {
     millis.saturating_mul(100).clamp(1000, MOST_QUOTA)
 }
 

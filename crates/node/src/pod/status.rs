@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::ephemeral;
+use super::groups::all_requested;
 use super::plan::{RestartPolicy, Role};
+use super::resize::{self, Progress};
 use super::resources::quality_of_service;
+use crate::runtime::Resources;
 
 /// What is known of one container of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +44,8 @@ pub struct Run {
     pub image_id: String,
     /// When it began.
     pub started_at: Option<Timestamp>,
+    /// What it may use, while it runs.
+    pub resources: Option<Resources>,
     /// How it ended; `None` while it runs.
     pub end: Option<End>,
 }
@@ -76,6 +81,10 @@ pub struct View<'a> {
     pub ended: bool,
     /// Why it has failed, whatever its containers say: reason and message.
     pub failure: Option<(&'a str, &'a str)>,
+    /// How far its containers are from what it asks for.
+    pub resize: &'a Progress,
+    /// What it has as a whole, where something is said of that.
+    pub whole: Option<ResourceRequirements>,
 }
 
 /// The status that `view` amounts to. Times of conditions that did not change are kept.
@@ -127,6 +136,7 @@ pub fn status(view: &View<'_>) -> PodStatus {
             // Nobody asks whether they are.
             started: None,
             resources: None,
+            allocated_resources: None,
             ..container_status(container, facts(&container.name), false, waiting_reason)
         })
         .collect();
@@ -162,6 +172,8 @@ pub fn status(view: &View<'_>) -> PodStatus {
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
         container_statuses: (!main_statuses.is_empty()).then_some(main_statuses),
         ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
+        allocated_resources: Some(all_requested(view.pod)).filter(|requested| !requested.is_empty()),
+        resources: view.whole.clone(),
         ..old.clone()
     };
     status.conditions = Some(conditions(view, &old, &status, initialised, terminal));
@@ -249,7 +261,12 @@ fn container_status(
         restart_count: i32::try_from(facts.restarts).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(last_state.unwrap_or_default()),
-        resources: container.resources.clone(),
+        resources: resize::reported(container, facts.current.as_ref().and_then(|run| run.resources.as_ref())),
+        allocated_resources: container
+            .resources
+            .as_ref()
+            .and_then(|granted| granted.requests.clone())
+            .filter(|requests| !requests.is_empty()),
         ..ContainerStatus::default()
     }
 }
@@ -322,8 +339,12 @@ fn conditions(
         condition(view, old, "ContainersReady", containers_ready.map(|()| None)),
         condition(view, old, "PodScheduled", Ok(None)),
     ];
+    conditions.extend(view.resize.conditions());
     // Conditions that others set stay: readiness gates, disruption.
-    let ours = |kind: &str| conditions.iter().any(|condition| condition.type_ == kind);
+    let ours = |kind: &str| {
+        matches!(kind, resize::PENDING | resize::IN_PROGRESS)
+            || conditions.iter().any(|condition| condition.type_ == kind)
+    };
     let others: Vec<_> =
         old.conditions.iter().flatten().filter(|condition| !ours(&condition.type_)).cloned().collect();
     conditions.extend(others);

@@ -28,11 +28,13 @@ use crate::agent::Shared;
 use crate::probe;
 use crate::runtime::{self, ContainerId};
 use probing::Probes;
+use resize::Resizing;
 
 mod deadline;
 mod facts;
 mod probing;
 mod publish;
+mod resize;
 mod sources;
 mod start;
 mod terminate;
@@ -126,6 +128,10 @@ pub(crate) struct Worker {
     confirmed: bool,
     /// How long to wait before an end that failed is tried again.
     end_again: Backoff,
+    resizing: Resizing,
+    /// How long to wait before containers are given once more what they could not be given, and until when.
+    resize_again: Backoff,
+    resize_at: Option<Duration>,
 }
 
 /// Why a container has not been started.
@@ -179,6 +185,7 @@ impl Worker {
             probes: Probes::new(&shared, sender),
             shared,
             ephemeral: ephemeral::containers(&pod),
+            resizing: Resizing::new(&pod),
             pod,
             messages,
             interrupt,
@@ -197,6 +204,8 @@ impl Worker {
             cleared: false,
             confirmed: false,
             end_again: Backoff::new(AGAIN, AGAIN_AT_LAST),
+            resize_again: Backoff::new(resize::AGAIN, resize::AGAIN_AT_LAST),
+            resize_at: None,
         };
         (worker, mailbox)
     }
@@ -231,7 +240,7 @@ impl Worker {
         match message {
             Message::Changed(pod) => {
                 self.ephemeral = ephemeral::containers(&pod);
-                self.pod = pod;
+                self.take_pod(pod);
             }
             Message::Gone => self.gone = true,
             Message::Runtime => {}
@@ -250,6 +259,9 @@ impl Worker {
         }
         if !self.ended {
             self.age_messages();
+            if !self.follow_grants().await {
+                return self.after(AGAIN);
+            }
         }
         self.refresh_volumes().await;
         // Each round either does something or is the last; the bound is for a defect's sake.
@@ -262,10 +274,17 @@ impl Worker {
                 }
             };
             self.look(&observation);
+            let due = self.resize_at.is_none_or(|at| at <= self.now());
+            if !self.ended && due && !self.interrupt.is_cancelled() && self.resize(&observation).await {
+                continue;
+            }
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
             let plan = self.plan(&observation);
             self.ended = plan.ended;
             self.take_overdue(plan.overdue);
+            if self.ended && observation.running().next().is_none() {
+                self.give_back();
+            }
             self.announce_back_offs(&observation);
             self.publish(&observation).await;
             // The message that says why may have been taken already.
@@ -439,7 +458,14 @@ impl Worker {
         let shown = self.waiting.values().filter(|_| !self.ended).filter_map(Waiting::says_next);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
         let again = self.announced.next();
-        plan.wake.into_iter().chain(shown).chain(refresh).chain(again).chain(self.publish_again).min()
+        plan.wake
+            .into_iter()
+            .chain(shown)
+            .chain(refresh)
+            .chain(again)
+            .chain(self.publish_again)
+            .chain(self.resize_at)
+            .min()
     }
 
     /// Restarts that the API knows of, for a container of which the runtime has nothing left.

@@ -225,6 +225,8 @@ pub struct ContainerStatus {
     pub start_failed: bool,
     /// Why, where it could not.
     pub message: String,
+    /// What it may use, as it was told last.
+    pub resources: Resources,
 }
 
 /// Where a container is in its life.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::engine::Engine;
-use ::engine::container::{ContainerFilter, RemoveOptions};
+use ::engine::container::{ContainerFilter, ContainerUpdate, RemoveOptions};
 use ::engine::event::{EventKind, EventQuery};
 use ::engine::exec::ExecSpec;
 use ::engine::image::{ImageFilter, Progress, PullOptions};
@@ -16,9 +16,9 @@ use tracing::warn;
 
 use super::{
     Answer, Attached, Connection, Container, ContainerConfig, ContainerEvent, ContainerId, ContainerStatus,
-    Credentials, EndOfInput, Error, ExecOutput, ExecRequest, Features, Host, HostFacts, ImageStatus,
-    LogLines, LogQuery, Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus, Resources,
-    Runtime, Version,
+    Credentials, EndOfInput, Error, ExecOutput, ExecRequest, Features, GroupUsage, Host, HostFacts,
+    ImageStatus, LogLines, LogQuery, Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus,
+    Resources, Runtime, Usage, Version,
 };
 use crate::labels;
 use convert::{error, to_container_id, to_sandbox_id};
@@ -154,6 +154,43 @@ impl Runtime for OfEngine {
         .boxed()
     }
 
+    fn update_container_resources<'a>(&'a self, id: &'a ContainerId, resources: Resources) -> Answer<'a, ()> {
+        async move {
+            let update =
+                ContainerUpdate { resources: convert::resources(resources), ..ContainerUpdate::default() };
+            self.engine.container_update(&to_container_id(id)?, update).await.map(drop).map_err(error)
+        }
+        .boxed()
+    }
+
+    fn update_pod_sandbox_resources<'a>(
+        &'a self,
+        id: &'a PodSandboxId,
+        resources: Resources,
+    ) -> Answer<'a, ()> {
+        async move {
+            let resources = convert::resources(resources);
+            self.engine.sandbox_update(&to_sandbox_id(id)?, resources).await.map_err(error)
+        }
+        .boxed()
+    }
+
+    fn container_stats<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Usage> {
+        async move {
+            let found = self.engine.container_stats(&to_container_id(id)?).await.map_err(error)?;
+            Ok(convert::usage(&found))
+        }
+        .boxed()
+    }
+
+    fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage> {
+        async move {
+            let found = self.engine.sandbox_usage(&to_sandbox_id(id)?).await.map_err(error)?;
+            Ok(convert::group_usage(found))
+        }
+        .boxed()
+    }
+
     fn container_events(&self) -> BoxStream<'static, Result<ContainerEvent, Error>> {
         let query = EventQuery {
             kinds: vec![EventKind::Container],
@@ -281,5 +318,13 @@ impl Host for OfEngine {
     fn limit_group<'a>(&'a self, group: &'a str, resources: Resources) -> Answer<'a, ()> {
         async move { self.engine.group_apply(group, convert::resources(resources)).await.map_err(error) }
             .boxed()
+    }
+
+    fn group_stats<'a>(&'a self, group: &'a str) -> Answer<'a, GroupUsage> {
+        async move {
+            let found = self.engine.group_usage(group).await.map_err(error)?;
+            Ok(convert::group_usage(found))
+        }
+        .boxed()
     }
 }

@@ -1,6 +1,6 @@
 //! What a kubelet does by itself on its machine, beside its runtime.
 
-use super::{Answer, Resources};
+use super::{Answer, GroupUsage, Resources};
 
 /// The machine that a node is on.
 pub trait Host: Send + Sync + 'static {
@@ -9,6 +9,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Makes a control group, below which sandboxes have theirs, and limits it.
     fn limit_group<'a>(&'a self, group: &'a str, resources: Resources) -> Answer<'a, ()>;
+
+    /// What a control group uses that [`Host::limit_group`] made, or, by an absolute path, any other.
+    fn group_stats<'a>(&'a self, group: &'a str) -> Answer<'a, GroupUsage>;
 }
 
 /// What a machine is.

@@ -7,6 +7,7 @@ use base::RecordError;
 use serde_json::Value;
 
 use super::*;
+use crate::pod::allocation::Allocation;
 use crate::pod::volumes::Recorded;
 
 fn read(document: &str) -> Result<BTreeMap<String, Recorded>, RecordError> {
@@ -23,6 +24,19 @@ fn a_record_is_read_and_written_as_it_was() {
     let written = base::record::encode(&VolumesFile::from(&volumes)).expect("it is text");
     let written: Value = serde_json::from_slice(&written).expect("JSON");
     assert_eq!(written, serde_json::from_str::<Value>(document).expect("JSON"));
+}
+
+#[test]
+fn what_a_pod_was_granted_is_read_and_written_as_it_was() {
+    let document = include_str!("tests/resources-1.json");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("resources.json");
+    std::fs::write(&path, document).expect("write a document");
+    let granted: Allocation = base::record::read::<ResourcesFile>(&path).expect("a record").into();
+    save_durably(&path, &ResourcesFile::from(&granted)).expect("write a record");
+    let written = std::fs::read_to_string(&path).expect("read");
+    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    assert_eq!(json(&written), json(document));
 }
 
 #[test]

@@ -93,6 +93,13 @@ pub(super) fn stats(cgroup: &Cgroup) -> Stats {
     stats
 }
 
+/// The quota and its period.
+pub(super) fn cpu_quota(cgroup: &Cgroup) -> Option<(i64, i64)> {
+    let directory = cgroup.controller("cpu")?;
+    let read = |file| std::fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok();
+    Some((read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?))
+}
+
 pub(super) fn ask_frozen(cgroup: &Cgroup, frozen: bool) -> Result<bool, CgroupError> {
     let directory = controller(cgroup, "freezer", "running")?;
     let wanted = if frozen { "FROZEN" } else { "THAWED" };

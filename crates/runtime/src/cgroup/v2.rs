@@ -107,6 +107,13 @@ pub(super) fn stats(cgroup: &Cgroup) -> Stats {
     stats
 }
 
+/// The quota and its period.
+pub(super) fn cpu_quota(cgroup: &Cgroup) -> Option<(i64, i64)> {
+    let text = std::fs::read_to_string(directory(cgroup).ok()?.join("cpu.max")).ok()?;
+    let (quota, period) = text.trim().split_once(' ')?;
+    Some((quota.parse().ok()?, period.parse().ok()?))
+}
+
 pub(super) fn ask_frozen(cgroup: &Cgroup, frozen: bool) -> Result<bool, CgroupError> {
     let directory = directory(cgroup)?;
     write(&directory, "cgroup.freeze", if frozen { "1" } else { "0" })?;

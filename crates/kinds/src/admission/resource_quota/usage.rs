@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::matching::Kind;
 use crate::claims::class;
-use crate::pod_amounts::{Amounts, of, with_overhead};
+use crate::pod_amounts::{Amounts, held, of, with_overhead};
 use crate::resource_names::{HUGE_PAGES, REQUESTS, is_extended};
 
 /// What all containers have to ask for where it is bounded.
@@ -29,9 +29,8 @@ pub(super) fn of_object(kind: Kind<'_>, object: &Object, now: Timestamp) -> Amou
     let mut taken = Amounts::from([(kind.count_name(), number(1))]);
     match kind {
         Kind::Pods if is_charged(object, now) => {
-            let empty = Value::Null;
-            let spec = object.get(&["spec"]).unwrap_or(&empty);
-            taken.extend(compute(&with_overhead(spec, "requests"), &with_overhead(spec, "limits")));
+            let spec = held(object);
+            taken.extend(compute(&with_overhead(&spec, "requests"), &with_overhead(&spec, "limits")));
         }
         Kind::Pods => {}
         Kind::Services => taken.extend(of_service(object)),

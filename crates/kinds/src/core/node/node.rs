@@ -1,19 +1,27 @@
 //! Nodes: registered by their agents, status included.
 
 mod columns;
+mod proxy;
 mod rules;
 
-use apiserver::{Resource, Strategy};
+use apiserver::{Resource, Strategy, Subresource};
 use k8s_openapi::api::core::v1::Node;
+use model::GroupVersionKind;
 use model::default::{Fields, inside};
 use model::select::Selectable;
 use model::validate::Functions;
 
 use crate::amounts::round_up;
+use crate::proxied::VERBS;
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Node>()
         .short(&["no"])
+        .subresource(
+            Subresource::new("proxy", &VERBS, proxy::handle)
+                .kind(GroupVersionKind::new("", "v1", "NodeProxyOptions"))
+                .stream(),
+        )
         .status()
         .defaults(defaults)
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))

@@ -10,6 +10,7 @@ mod label_keys;
 mod log;
 mod proxy;
 mod quality;
+mod resize;
 mod rules;
 mod status;
 mod streams;
@@ -61,6 +62,7 @@ pub(crate) fn resource() -> Resource {
         .subresource(
             Subresource::new("proxy", &VERBS, proxy::handle).kind(options("PodProxyOptions")).stream(),
         )
+        .subresource(Subresource::part(resize::PART))
         .defaults(defaults::object)
         .rules(rules::Pods)
         .warnings(of_pod)
@@ -116,13 +118,16 @@ impl Strategy for Pods {
     }
 
     fn kept_by_part(&self, part: &str) -> &'static [&'static [&'static str]] {
-        // Whoever adds containers sets nothing else.
-        if part == ephemeral::PART { &[] } else { self.kept_by_status() }
+        // Whoever adds containers, or changes what they have, sets nothing else.
+        if matches!(part, ephemeral::PART | resize::PART) { &[] } else { self.kept_by_status() }
     }
 
     fn part_update(&self, _: &Context<'_>, part: &str, new: Object, old: &Object) -> Object {
         if part == ephemeral::PART {
             return ephemeral::update(&new, old);
+        }
+        if part == resize::PART {
+            return resize::update(&new, old);
         }
         let mut updated = status_and_metadata(new, old, self.kept_by_part(part));
         // What class a pod has was settled when it was made.

@@ -5,7 +5,7 @@ use model::field::{FieldError, Path};
 use model::validate::{Errors, Rules, list, replacement, text};
 use serde_json::Value;
 
-use super::{ephemeral, status, update};
+use super::{ephemeral, resize, status, update};
 use crate::pod_spec::container::images;
 use crate::pod_spec::rules::{Whole, spec};
 use crate::pod_spec::security::annotations;
@@ -35,6 +35,11 @@ impl Rules for Pods {
         if part == ephemeral::PART {
             replacement(self, pod, old, errors);
             ephemeral::change(pod, old, errors);
+        } else if part == resize::PART {
+            if !resize::never(old, errors) {
+                replacement(self, pod, old, errors);
+                resize::change(pod, old, errors);
+            }
         } else {
             self.status(pod, old, errors);
         }

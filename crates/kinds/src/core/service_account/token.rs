@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apiserver::{Body, Bound, Call, Error, Result};
+use apiserver::{Body, Bound, Call, Error, Lifetime, Result};
 use http::{Response, StatusCode};
 use model::field::{FieldError, Path};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Status};
@@ -13,6 +13,9 @@ use crate::admission::node_restriction::may_have_token;
 const SHORTEST: i64 = 600;
 const DEFAULT: i64 = 3600;
 const LONGEST: i64 = 1 << 32;
+/// What tokens of pods ask for where nobody says anything else, and how long they are good then.
+const IN_PODS: i64 = 3607;
+const EXTENDED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
@@ -24,25 +27,45 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         Some(value) => value.as_i64().unwrap_or_default(),
     };
     check_lifetime(&call, seconds)?;
+    let mut warnings = Vec::new();
+    let longest = call.tokens().longest.map(|longest| longest.as_secs().cast_signed());
+    let seconds = match longest.filter(|longest| seconds > *longest) {
+        Some(longest) => {
+            warnings
+                .push(format!("requested expiration of {seconds} seconds shortened to {longest} seconds"));
+            longest
+        }
+        None => seconds,
+    };
     let mut audiences: Vec<String> = request
         .get_list(&["spec", "audiences"])
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
     if audiences.is_empty() {
-        audiences.push(call.issuer().to_owned());
+        audiences.extend_from_slice(call.audiences());
     }
     let bound = bound_object(&call, &account, &request)?;
-    let lifetime = Duration::from_secs(seconds.unsigned_abs());
+    let asked = Duration::from_secs(seconds.unsigned_abs());
+    // Programs of before, which read the token of their pod once, go on for a year.
+    let extends = !call.tokens().ends_early
+        && seconds == IN_PODS
+        && bound.as_ref().is_some_and(|bound| bound.kind == "pod")
+        && audiences.iter().all(|audience| call.audiences().contains(audience));
+    let lifetime = if extends {
+        Lifetime { lasts: EXTENDED, warns: Some(asked) }
+    } else {
+        Lifetime { lasts: asked, warns: None }
+    };
     let token = call.issue_token(&account, &audiences, lifetime, bound.as_ref())?;
-    let expires = call.now().checked_add(lifetime).unwrap_or(call.now());
+    let expires = call.now().checked_add(asked).unwrap_or(call.now());
     request.set(&["spec", "audiences"], json!(audiences));
     request.set(&["spec", "expirationSeconds"], seconds);
     request.set(&["metadata", "name"], account.name());
     request.set(&["metadata", "namespace"], account.namespace().unwrap_or_default());
     request.set_creation_timestamp(call.now());
     request.set(&["status"], json!({"token": token, "expirationTimestamp": model::time::format(expires)}));
-    Ok(call.answer_other(StatusCode::CREATED, &request))
+    Ok(call.answer_other(StatusCode::CREATED, &request, &warnings))
 }
 
 fn check_lifetime(call: &Call, seconds: i64) -> Result<()> {

@@ -3,8 +3,8 @@
 use apiserver::resource::Permanent;
 use serde_json::{Value, json};
 
-/// Says that the server may bring an object back to its form.
-const KEPT: &str = "apf.kubernetes.io/autoupdate-spec";
+use crate::flow_control::made;
+
 const BY_USER: &str = "ByUser";
 const BY_NAMESPACE: &str = "ByNamespace";
 const EVERYBODY: [&str; 2] = ["system:unauthenticated", "system:authenticated"];
@@ -13,10 +13,7 @@ const SCHEDULER: &str = "system:kube-scheduler";
 
 /// All of them: those that must be as they are, and those that are there to begin with.
 pub(super) fn all() -> Vec<Permanent> {
-    let made = |(name, spec): (&str, Value)| {
-        Permanent::Made(json!({"metadata": {"name": name, "annotations": {KEPT: "true"}}, "spec": spec}))
-    };
-    must().into_iter().chain(suggested()).map(made).collect()
+    must().into_iter().chain(suggested()).map(|(name, spec)| made(name, spec)).collect()
 }
 
 /// What the spec of one must be that nobody may change.
@@ -24,7 +21,8 @@ pub(super) fn mandatory(name: &str) -> Option<Value> {
     must().into_iter().find(|(own, _)| *own == name).map(|(_, spec)| spec)
 }
 
-fn must() -> [(&'static str, Value); 2] {
+/// Those that must be as they are: the first and the last.
+pub(crate) fn must() -> [(&'static str, Value); 2] {
     [
         ("exempt", schema("exempt", 1, None, everything(groups(&["system:masters"])))),
         ("catch-all", schema("catch-all", 10_000, Some(BY_USER), everything(groups(&EVERYBODY)))),
@@ -85,6 +83,8 @@ fn suggested() -> Vec<(&'static str, Value)> {
             "kube-system-service-accounts",
             schema("workload-high", 900, Some(BY_NAMESPACE), everything(own_accounts())),
         ),
+        // What the cluster is made of, and no service account.
+        ("gantry", schema("workload-high", 950, Some(BY_USER), everything(groups(&["system:gantry"])))),
         (
             "service-accounts",
             schema("workload-low", 9000, Some(BY_USER), everything(groups(&["system:serviceaccounts"]))),

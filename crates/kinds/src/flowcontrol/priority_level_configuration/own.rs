@@ -3,8 +3,7 @@
 use apiserver::resource::Permanent;
 use serde_json::{Value, json};
 
-/// Says that the server may bring an object back to its form.
-const KEPT: &str = "apf.kubernetes.io/autoupdate-spec";
+use crate::flow_control::made;
 
 /// All of them: those that must be as they are, and those that are there to begin with.
 pub(super) fn all() -> Vec<Permanent> {
@@ -16,10 +15,7 @@ pub(super) fn all() -> Vec<Permanent> {
         ("workload-low", limited(100, 90, Some((128, 6)))),
         ("global-default", limited(20, 50, Some((128, 6)))),
     ];
-    let made = |(name, spec): (&str, Value)| {
-        Permanent::Made(json!({"metadata": {"name": name, "annotations": {KEPT: "true"}}, "spec": spec}))
-    };
-    must().into_iter().chain(suggested).map(made).collect()
+    must().into_iter().chain(suggested).map(|(name, spec)| made(name, spec)).collect()
 }
 
 /// What the spec of one must be that nobody may change.
@@ -27,7 +23,8 @@ pub(super) fn mandatory(name: &str) -> Option<Value> {
     must().into_iter().find(|(own, _)| *own == name).map(|(_, spec)| spec)
 }
 
-fn must() -> [(&'static str, Value); 2] {
+/// Those that must be as they are.
+pub(crate) fn must() -> [(&'static str, Value); 2] {
     let exempt = json!({
         "type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0},
     });

@@ -17,12 +17,13 @@ use serde_json::Value;
 
 use crate::spec_and_status::{KEEPS_METADATA, SpecAndStatus};
 
+pub(crate) use own::must;
+
 pub(crate) fn resource() -> Resource {
     Resource::of::<PriorityLevelConfiguration>()
         .status()
         .defaults(defaults)
         .rules(Functions::of(object).status(|object, _, errors| status_conditions(object, errors)))
-        .without_effect("no request is put off by it")
         .columns(COLUMNS, cells)
         .hook("priority-and-fairness-config-producer")
         .permanent(|_| own::all())

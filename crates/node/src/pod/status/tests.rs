@@ -56,6 +56,8 @@ fn check_failure(
         containers: &containers,
         ended,
         failure,
+        resize: &Progress::default(),
+        whole: None,
     });
     let mut words = vec![status.phase.clone().expect("a phase")];
     words.extend(
@@ -223,6 +225,8 @@ fn a_condition_keeps_the_time_at_which_it_last_changed() {
             containers: &containers,
             ended: false,
             failure: None,
+            resize: &Progress::default(),
+            whole: None,
         };
         status(&view).conditions.expect("conditions")
     };

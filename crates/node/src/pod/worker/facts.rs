@@ -76,6 +76,7 @@ impl Worker {
             image: instance.image.clone(),
             image_id: instance.image_id.clone(),
             started_at: instance.started_at,
+            resources: instance.is_running().then(|| instance.resources.clone()),
             end,
         }
     }

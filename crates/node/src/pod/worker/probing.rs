@@ -215,6 +215,7 @@ impl Prober {
             tokio::time::sleep_until(begun + attempt.at).await;
             let outcome = probe::check(&self.target, probe, timing.timeout).await;
             let good = outcome.is_ok();
+            self.shared.probed.count(&self.pod, &self.container, kind, good);
             if attempt.counts || good {
                 self.tell(kind, &outcome);
                 if let Some(good) = tally.add(good) {

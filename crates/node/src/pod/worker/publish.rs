@@ -1,14 +1,17 @@
 //! Telling the API how the pod fares.
 
+use std::collections::BTreeSet;
+
 use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{AGAIN, DEADLINE_EXCEEDED, Worker};
 use crate::pod::admission::Rejection;
 use crate::pod::observe::Observation;
+use crate::pod::resize;
 use crate::pod::status::{self, View};
 
 impl Worker {
@@ -34,6 +37,8 @@ impl Worker {
             containers: &self.facts(observation),
             ended: self.ended,
             failure: self.overdue.then_some(DEADLINE_EXCEEDED),
+            resize: &self.resizing.progress,
+            whole: self.whole(),
         });
         if next != self.published {
             self.send(next).await;
@@ -52,7 +57,9 @@ impl Worker {
     /// Tells the API a status. A pod that is gone has none, which is no error.
     pub(super) async fn try_send(&mut self, next: &PodStatus) -> Result<(), Error> {
         let metadata = &self.pod.metadata;
-        let patch = patch(&self.uid, next);
+        let before = [self.pod.status.as_ref(), Some(&self.published)];
+        let before = before.into_iter().flatten().flat_map(|status| status.conditions.iter().flatten());
+        let patch = patch(&self.uid, next, before);
         let api: Api<Pod> =
             Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -102,9 +109,15 @@ impl Worker {
 }
 
 /// The change that makes a status what it is to be. Conditions that are not this node's are left out: whoever
-/// decides them may have written them since this node looked.
-fn patch(uid: &str, next: &PodStatus) -> Value {
+/// decides them may have written them since this node looked. Those of `before` that come and go are taken away
+/// where they are no more.
+fn patch<'a>(uid: &str, next: &PodStatus, before: impl Iterator<Item = &'a PodCondition>) -> Value {
     let mut status = json!(next);
+    let now = |kind: &str| next.conditions.iter().flatten().any(|condition| condition.type_ == kind);
+    let gone: BTreeSet<&str> = before
+        .map(|condition| condition.type_.as_str())
+        .filter(|kind| PASSING.contains(kind) && !now(kind))
+        .collect();
     if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
         conditions.retain(|condition| OURS.iter().any(|ours| condition["type"] == *ours));
         for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
@@ -113,7 +126,9 @@ fn patch(uid: &str, next: &PodStatus) -> Value {
                 condition.entry(field).or_insert(Value::Null);
             }
         }
+        conditions.extend(gone.into_iter().map(|kind| json!({"$patch": "delete", "type": kind})));
     }
+
     for addresses in ["hostIPs", "podIPs"] {
         if let Some(addresses) = status.get_mut(addresses).and_then(Value::as_array_mut) {
             addresses.insert(0, json!({"$patch": "replace"}));
@@ -123,8 +138,18 @@ fn patch(uid: &str, next: &PodStatus) -> Value {
 }
 
 /// Conditions that this node decides.
-const OURS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OURS: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    resize::PENDING,
+    resize::IN_PROGRESS,
+];
+
+/// Those of them that come and go.
+const PASSING: [&str; 2] = [resize::PENDING, resize::IN_PROGRESS];
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +193,8 @@ mod tests {
             ]),
             ..PodStatus::default()
         };
-        let changed = strategic::apply(&schema, &live, &patch("u", &next)).expect("it is a patch");
+        let changed =
+            strategic::apply(&schema, &live, &patch("u", &next, std::iter::empty())).expect("it is a patch");
         let status = &changed["status"];
         assert_eq!(
             (&status["phase"], &status["podIPs"], &status["hostIPs"]),
@@ -182,5 +208,27 @@ mod tests {
                 {"type": "example.org/other", "status": "True"},
             ])
         );
+    }
+
+    #[test]
+    fn what_was_said_of_a_resize_goes_with_it() {
+        let schema = schema::builtin(&GroupVersionKind::new("", "v1", "Pod")).expect("built in");
+        let pending = condition(resize::PENDING, "True", Some("Deferred"));
+        let live = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "uid": "u"},
+            "status": {"conditions": [pending, condition("Ready", "True", None)]},
+        });
+        let next = |conditions: Vec<PodCondition>| PodStatus {
+            conditions: Some(conditions),
+            ..PodStatus::default()
+        };
+        let kinds = |next: &PodStatus| -> Vec<String> {
+            let patch = patch("u", next, [&pending].into_iter());
+            let changed = strategic::apply(&schema, &live, &patch).expect("it is a patch");
+            let conditions = changed["status"]["conditions"].as_array().expect("conditions").iter();
+            conditions.map(|condition| condition["type"].as_str().expect("a type").to_owned()).collect()
+        };
+        assert_eq!(kinds(&next(vec![condition("Ready", "True", None)])), ["Ready"]);
+        assert_eq!(kinds(&next(vec![pending.clone()])), [resize::PENDING, "Ready"]);
     }
 }

@@ -67,8 +67,10 @@ impl Worker {
             self.event(true, "SELinuxNotEnforced", admission::NO_SELINUX.to_owned());
         }
         self.shared.weigh_groups().await;
+        let limits = spec.resources.clone();
         match self.shared.runtime().run_pod_sandbox(spec).await {
             Ok(sandbox) => {
+                self.resizing.made(sandbox.clone(), &limits);
                 info!(pod = %self.name(), sandbox = %sandbox, "sandbox created");
                 self.waiting.clear();
             }

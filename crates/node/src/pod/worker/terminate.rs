@@ -42,6 +42,8 @@ impl Worker {
             return self.after(delay);
         }
         self.confirmed = true;
+        self.shared.allocations.forget(&self.uid);
+        self.shared.probed.forget(&self.uid);
         None
     }
 
@@ -59,6 +61,7 @@ impl Worker {
             self.publish(&observation).await;
         }
         self.clear_away().await?;
+        self.give_back();
         self.cleared = true;
         Ok(())
     }
@@ -147,9 +150,12 @@ impl Worker {
         observation: &Observation,
     ) -> Option<Condemned> {
         let running = observation.latest(&container.name).filter(|latest| latest.is_running())?;
-        // Its image is all that may change of a pod's container.
+        // Its image, and what it may use, are all that may change of a pod's container.
         if role == Role::Main && container.image.as_ref().is_some_and(|image| *image != running.image) {
             return Some(Condemned::Changed);
+        }
+        if role != Role::Ephemeral && self.restarts_to_resize(container, observation) {
+            return Some(Condemned::Resized);
         }
         self.probes.condemned_by(&container.name).map(Condemned::Dead)
     }
@@ -167,7 +173,7 @@ impl Worker {
         let again = RestartPolicy::parse(policy) != RestartPolicy::Never;
         let message = words::kills(&container.name, why, role != Role::Main, again);
         self.container_event(container, false, "Killing", message);
-        if why == Condemned::Changed {
+        if matches!(why, Condemned::Changed | Condemned::Resized) {
             self.replaced.insert(container.name.clone());
         }
         let Ok(observation) = self.observe().await else { return };
@@ -175,7 +181,7 @@ impl Worker {
         let probe = match why {
             Condemned::Dead(Kind::Startup) => container.startup_probe.as_ref(),
             Condemned::Dead(Kind::Liveness | Kind::Readiness) => container.liveness_probe.as_ref(),
-            Condemned::Changed => None,
+            Condemned::Changed | Condemned::Resized => None,
         };
         let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own

@@ -180,6 +180,7 @@ pub(super) fn status(container: &engine::Container) -> ContainerStatus {
         oom_killed: state.oom_killed,
         start_failed,
         message: state.error.clone(),
+        resources: convert::limits(&container.spec.resources),
     }
 }
 

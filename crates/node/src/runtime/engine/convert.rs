@@ -4,7 +4,8 @@ use engine::Fact as EngineFact;
 use engine::image::{Image, RegistryAuth};
 
 use crate::runtime::{
-    ContainerId, Credentials, Error, Fact, ImageStatus, Kind, PodSandboxId, Port, Resources,
+    ContainerId, Credentials, Error, Fact, GroupUsage, ImageStatus, Kind, PodSandboxId, Port, Resources,
+    Traffic, Usage,
 };
 
 /// What the engine says, in what the node acts on.
@@ -64,6 +65,58 @@ pub(super) fn resources(resources: Resources) -> engine::container::Resources {
         oom_score_adj,
         oom_group,
         ..engine::container::Resources::default()
+    }
+}
+
+/// Limits in the node's words: those that it sets itself.
+pub(super) fn limits(resources: &engine::container::Resources) -> Resources {
+    Resources {
+        memory: resources.memory,
+        memory_swap: resources.memory_swap,
+        cpu_shares: resources.cpu_shares,
+        cpu_quota: resources.cpu_quota,
+        cpu_period: resources.cpu_period,
+        pids: resources.pids,
+        oom_score_adj: resources.oom_score_adj,
+        oom_group: resources.oom_group,
+    }
+}
+
+pub(super) fn usage(stats: &engine::container::Stats) -> Usage {
+    let detail = |names: [&str; 2]| {
+        // What all below take too is told by a name of its own on cgroup v1.
+        let found = names.iter().find_map(|name| stats.memory.details.get(*name));
+        found.copied().unwrap_or(0)
+    };
+    let rss = match stats.memory.details.get("anon") {
+        Some(anon) => *anon,
+        None => detail(["total_rss", "rss"]),
+    };
+    Usage {
+        at: stats.read,
+        cpu: stats.cpu.total,
+        memory: stats.memory.usage,
+        working_set: stats.memory.usage.saturating_sub(stats.memory.inactive_file),
+        rss,
+        page_faults: detail(["total_pgfault", "pgfault"]),
+        major_page_faults: detail(["total_pgmajfault", "pgmajfault"]),
+        swap: stats.memory.swap,
+        pids: stats.pids.current,
+    }
+}
+
+pub(super) fn group_usage(found: engine::sandbox::GroupUsage) -> GroupUsage {
+    let traffic = |stats: &engine::container::NetworkStats| Traffic {
+        rx_bytes: stats.rx_bytes,
+        rx_errors: stats.rx_errors,
+        tx_bytes: stats.tx_bytes,
+        tx_errors: stats.tx_errors,
+    };
+    GroupUsage {
+        usage: usage(&found.stats),
+        memory_limit: found.memory_limit,
+        cpu_quota: found.cpu_quota,
+        networks: found.stats.networks.iter().map(|(name, stats)| (name.clone(), traffic(stats))).collect(),
     }
 }
 

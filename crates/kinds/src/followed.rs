@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use apiserver::{Changed, Collection, Objects};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{GroupResource, Object};
 
 /// A collection, and how far an index of it is.
-pub(super) struct Followed {
+pub(crate) struct Followed {
     collection: Arc<dyn Collection>,
     version: u64,
 }
 
 /// What is to be done to an index.
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// All is forgotten.
     Forget,
     /// An object is there in this form; what was of it before is forgotten.
@@ -23,17 +25,23 @@ pub(super) enum Step<'a> {
 
 impl Followed {
     /// Begins before anything.
-    pub(super) fn new(objects: &dyn Objects, group: &str, plural: &str) -> Self {
+    pub(crate) fn new(objects: &dyn Objects, group: &str, plural: &str) -> Self {
         Self { collection: objects.collection(&GroupResource::new(group, plural)), version: 0 }
     }
 
     /// Whether the index knows all there is.
-    pub(super) fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.collection.version() == self.version
     }
 
+    /// Waits until there is something that the index does not know.
+    pub(crate) fn newer(&self) -> BoxFuture<'static, ()> {
+        let (collection, version) = (self.collection.clone(), self.version);
+        async move { collection.changed(version).await }.boxed()
+    }
+
     /// Tells `index` what it does not know yet.
-    pub(super) fn catch_up(&mut self, mut index: impl FnMut(Step<'_>)) {
+    pub(crate) fn catch_up(&mut self, mut index: impl FnMut(Step<'_>)) {
         if self.is_current() {
             return;
         }

@@ -1,0 +1,209 @@
+//! Rights that somebody else decides on: asked by `SubjectAccessReview`s, whose answers are remembered for a
+//! while.
+//! Source: Kubernetes documentation, "Webhook Mode" and "Configuring the API Server using an Authorization Config
+//! File".
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Clock;
+use futures::FutureExt as _;
+use model::select::label::Test;
+use model::select::{Condition, Requirement};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Attributes, Authorizer, Deciding, Decision, KnownRules, decided};
+use crate::identity::Identity;
+use crate::outside::Outside;
+use crate::webhook::{Hook, Remembered};
+
+/// How many answers are remembered, and how long what was asked may be for that.
+const MOST: usize = 8192;
+const LONGEST_REMEMBERED: usize = 10_000;
+
+/// How a webhook for rights is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessWebhookOptions {
+    /// What it is called in what is logged.
+    pub name: String,
+    /// The version of the API: `v1`, `v1beta1`.
+    pub version: String,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it is remembered what it allows; not at all where there is none.
+    pub authorized: Option<Duration>,
+    /// How long it is remembered what it does not.
+    pub unauthorized: Option<Duration>,
+    /// Whether what cannot be asked for is denied, or left to the others.
+    pub denies_on_failure: bool,
+}
+
+/// Somebody who decides on rights.
+pub struct AccessWebhook {
+    hook: Hook,
+    options: AccessWebhookOptions,
+    version: String,
+    clock: Arc<dyn Clock>,
+    known: Remembered<Decision>,
+}
+
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    allowed: bool,
+    #[serde(default)]
+    denied: bool,
+    #[serde(default)]
+    reason: String,
+}
+
+impl AccessWebhook {
+    /// The one that a kubeconfig names.
+    pub fn new(
+        outside: &dyn Outside,
+        kubeconfig: &Path,
+        options: AccessWebhookOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        if !matches!(options.version.as_str(), "v1" | "v1beta1") {
+            return Err(format!("unsupported webhook authorizer version {:?}", options.version));
+        }
+        let version = format!("authorization.k8s.io/{}", options.version);
+        let hook = Hook::of_kubeconfig(outside, kubeconfig)?;
+        Ok(Self { hook, options, version, clock, known: Remembered::new(MOST) })
+    }
+
+    async fn ask(&self, spec: Value, key: Option<[u8; 32]>) -> Decision {
+        let review = json!({
+            "kind": "SubjectAccessReview",
+            "apiVersion": self.version,
+            "metadata": {"creationTimestamp": null},
+            "spec": spec,
+            "status": {"allowed": false},
+        });
+        let Answer { status } = match self.hook.ask(&review, self.options.timeout).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                let name = &self.options.name;
+                tracing::warn!(webhook = name, why, "a webhook cannot be asked for a right");
+                let why = format!("the webhook authorizer {name} cannot be asked").into();
+                return if self.options.denies_on_failure {
+                    Decision::Denied(why)
+                } else {
+                    Decision::NoOpinion(why)
+                };
+            }
+        };
+        let decision = match (status.allowed, status.denied) {
+            (_, true) => Decision::Denied(status.reason.into()),
+            (true, false) => Decision::Allowed(status.reason.into()),
+            (false, false) => Decision::NoOpinion(status.reason.into()),
+        };
+        let lifetime =
+            if decision.is_allowed() { self.options.authorized } else { self.options.unauthorized };
+        if let (Some(key), Some(lifetime)) = (key, lifetime) {
+            self.known.keep(key, decision.clone(), self.clock.elapsed() + lifetime);
+        }
+        decision
+    }
+}
+
+impl Authorizer for AccessWebhook {
+    fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
+        let spec = spec(identity, attributes, self.options.version == "v1beta1");
+        let text = spec.to_string();
+        let key = (text.len() <= LONGEST_REMEMBERED).then(|| Sha256::digest(&text).into());
+        if let Some(known) = key.and_then(|key| self.known.get(&key, self.clock.elapsed())) {
+            return decided(known);
+        }
+        Deciding::Right(self.ask(spec, key).boxed())
+    }
+
+    fn rules(&self, _: &Identity, _: &str) -> KnownRules {
+        KnownRules {
+            incomplete: true,
+            errors: vec!["webhook authorizer does not support user rule resolution".to_owned()],
+            ..KnownRules::default()
+        }
+    }
+}
+
+impl std::fmt::Debug for AccessWebhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessWebhook")
+            .field("hook", &self.hook)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is asked, as a webhook reads it.
+fn spec(identity: &Identity, attributes: Attributes<'_>, is_beta: bool) -> Value {
+    let mut spec = serde_json::Map::new();
+    let filled = |fields: &[(&str, &str)]| -> serde_json::Map<String, Value> {
+        let filled = fields.iter().filter(|(_, value)| !value.is_empty());
+        filled.map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+    };
+    match attributes {
+        Attributes::Resource(asked) => {
+            let mut resource = filled(&[
+                ("namespace", asked.namespace),
+                ("verb", asked.verb),
+                ("group", asked.group),
+                ("version", asked.version),
+                ("resource", asked.resource),
+                ("subresource", asked.subresource),
+                ("name", asked.name),
+            ]);
+            if !asked.fields.is_empty() {
+                let requirements: Vec<Value> = asked.fields.iter().map(field).collect();
+                resource.insert("fieldSelector".to_owned(), json!({"requirements": requirements}));
+            }
+            let requirements: Vec<Value> = asked.labels.iter().filter_map(label).collect();
+            if !requirements.is_empty() {
+                resource.insert("labelSelector".to_owned(), json!({"requirements": requirements}));
+            }
+            spec.insert("resourceAttributes".to_owned(), resource.into());
+        }
+        Attributes::Path { verb, path } => {
+            spec.insert("nonResourceAttributes".to_owned(), filled(&[("path", path), ("verb", verb)]).into());
+        }
+    }
+    spec.extend(filled(&[("user", &identity.user)]));
+    if !identity.groups.is_empty() {
+        spec.insert(if is_beta { "group" } else { "groups" }.to_owned(), json!(identity.groups));
+    }
+    if !identity.extra.is_empty() {
+        spec.insert("extra".to_owned(), json!(identity.extra));
+    }
+    spec.extend(filled(&[("uid", &identity.uid)]));
+    spec.into()
+}
+
+fn field(condition: &Condition) -> Value {
+    let operator = if condition.equal { "In" } else { "NotIn" };
+    json!({"key": condition.field, "operator": operator, "values": [condition.value]})
+}
+
+/// None of those that reviews cannot say: the webhook is asked for more then, not for less.
+fn label(requirement: &Requirement) -> Option<Value> {
+    let key = &requirement.key;
+    Some(match &requirement.test {
+        Test::Equals(value) => json!({"key": key, "operator": "In", "values": [value]}),
+        Test::NotEquals(value) => json!({"key": key, "operator": "NotIn", "values": [value]}),
+        Test::In(values) => json!({"key": key, "operator": "In", "values": values}),
+        Test::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": values}),
+        Test::Exists => json!({"key": key, "operator": "Exists"}),
+        Test::DoesNotExist => json!({"key": key, "operator": "DoesNotExist"}),
+        _ => return None,
+    })
+}

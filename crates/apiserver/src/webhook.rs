@@ -1,0 +1,156 @@
+//! Those who are asked about users, by webhook: one question at a time to each of a bounded number, asked again
+//! while there is time where it cannot be reached, and what they have answered.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::outside::{Outside, Peer};
+
+/// How much may be answered.
+const LONGEST: usize = 1 << 20;
+/// So many questions to one at a time; others wait for as long as they would for the answer.
+const AT_ONCE: usize = 128;
+/// How long before it is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Somebody who is asked.
+pub(crate) struct Hook {
+    url: Uri,
+    peer: Arc<dyn Peer>,
+    room: Semaphore,
+}
+
+impl Hook {
+    /// The one that a kubeconfig names.
+    pub(crate) fn of_kubeconfig(outside: &dyn Outside, path: &Path) -> Result<Self, String> {
+        let (url, peer) = outside.of_kubeconfig(path)?;
+        Ok(Self { url, peer, room: Semaphore::new(AT_ONCE) })
+    }
+
+    /// Sends a question, and gives what is answered within `patience`.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        question: &Value,
+        patience: Duration,
+    ) -> Result<T, String> {
+        let body = Bytes::from(question.to_string());
+        let asking = async {
+            let _place = self.room.acquire().await.map_err(|error| error.to_string())?;
+            let mut pause = PAUSE;
+            loop {
+                match self.once(body.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err((why, false)) => return Err(why),
+                    Err((why, true)) => tracing::debug!(url = %self.url, why, "a webhook is asked again"),
+                }
+                tokio::time::sleep(pause).await;
+                pause += pause / 2;
+            }
+        };
+        match tokio::time::timeout(patience, asking).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("{} did not answer within {patience:?}", self.url)),
+        }
+    }
+
+    /// The answer, or why there is none, and whether there may be one later.
+    async fn once<T: DeserializeOwned>(&self, body: Bytes) -> Result<T, (String, bool)> {
+        let request = Request::post(self.url.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, */*")
+            .body(body);
+        let request = request.map_err(|error| (error.to_string(), false))?;
+        let answer = self.peer.ask(request, LONGEST).await;
+        let answer = answer.map_err(|error| {
+            let again = matches!(error, crate::outside::PeerError::Reach { .. });
+            (base::error::chain(&error).to_string(), again)
+        })?;
+        let status = answer.status();
+        if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
+            let later = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+            return Err((format!("{} answered {status}", self.url), later));
+        }
+        serde_json::from_slice(answer.body())
+            .map_err(|error| (format!("{} answered what is no review: {error}", self.url), false))
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Answers by what was asked, for a while. Of too many, those that are over go first, then any.
+pub(crate) struct Remembered<T> {
+    most: usize,
+    answers: Mutex<HashMap<[u8; 32], (T, Duration)>>,
+}
+
+impl<T: Clone> Remembered<T> {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, answers: Mutex::default() }
+    }
+
+    /// What was answered, if that is still good.
+    pub(crate) fn get(&self, key: &[u8; 32], now: Duration) -> Option<T> {
+        let answers = self.answers.lock();
+        answers.get(key).filter(|(_, until)| now < *until).map(|(answer, _)| answer.clone())
+    }
+
+    /// Remembers an answer until then.
+    pub(crate) fn keep(&self, key: [u8; 32], answer: T, until: Duration) {
+        let mut answers = self.answers.lock();
+        if answers.len() >= self.most && !answers.contains_key(&key) {
+            // Half of them, so that this is seldom.
+            let mut ends: Vec<Duration> = answers.values().map(|(_, until)| *until).collect();
+            let middle = ends.len() / 2;
+            let (_, middle, _) = ends.select_nth_unstable(middle);
+            let middle = *middle;
+            answers.retain(|_, (_, until)| *until > middle);
+        }
+        answers.insert(key, (answer, until));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_remembered_while_they_are_good_and_not_too_many() {
+        let known = Remembered::new(100);
+        let key = |number: u64| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            key
+        };
+        let second = Duration::from_secs;
+        known.keep(key(0), "a", second(10));
+        assert_eq!(known.get(&key(0), second(9)), Some("a"));
+        assert_eq!(known.get(&key(0), second(10)), None);
+        assert_eq!(known.get(&key(1), second(0)), None);
+        for number in 0..10_000 {
+            known.keep(key(number), "b", second(number + 1));
+            assert!(known.answers.lock().len() <= 100);
+        }
+        assert_eq!(known.get(&key(9_999), second(0)), Some("b"), "the newest is there");
+        assert_eq!(known.get(&key(1), second(0)), None, "what ends first went");
+        // All of the same age: there is room all the same.
+        let same = Remembered::new(10);
+        for number in 0..100 {
+            same.keep(key(number), (), second(1));
+        }
+        assert!(same.answers.lock().len() <= 10);
+    }
+}

@@ -1,0 +1,689 @@
+//! Users of whom others say who they are: issuers of tokens, a proxy in front of the server, webhooks.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use apiserver::pki::{Authority, Issued};
+use apiserver::{
+    AccessWebhook, AccessWebhookOptions, AuthorizationMode, Config, FrontProxy, Identity, Structured,
+    TokenWebhook,
+};
+use base::Clock;
+use base::clock::ManualClock;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+
+use crate::access::{Connection, ask, exchange, message};
+use crate::cluster::Cluster;
+use crate::elsewhere::{OverHttps, Pages, Site, json as answer};
+use crate::roles::grant;
+
+const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const OWN: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// A key of an issuer.
+struct Key {
+    id: &'static str,
+    pair: EcdsaKeyPair,
+}
+
+impl Key {
+    fn new(id: &'static str) -> Self {
+        let made = rcgen::KeyPair::generate().expect("a key").serialize_der();
+        let random = ring::rand::SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &made, &random);
+        Self { id, pair: pair.expect("a key") }
+    }
+
+    fn jwk(&self) -> Value {
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+        json!({"kty": "EC", "crv": "P-256", "kid": self.id, "use": "sig", "alg": "ES256", "x": x, "y": y})
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        self.sign_with(&json!({"alg": "ES256", "kid": self.id}).to_string(), &claims.to_string())
+    }
+
+    fn sign_with(&self, head: &str, claims: &str) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+        let signature = self.pair.sign(&ring::rand::SystemRandom::new(), signed.as_bytes()).expect("signed");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// An issuer of tokens, and the server that knows it.
+struct Known {
+    cluster: Cluster,
+    site: Site,
+    pages: Pages,
+    structured: Arc<Structured>,
+    clock: Arc<ManualClock>,
+}
+
+impl Known {
+    /// A server that is told of the issuer as `more` says besides its address and authority.
+    async fn start(more: &str) -> Self {
+        let pages = Pages::default();
+        let site = Site::start(pages.answers()).await;
+        let structured = Arc::new(Structured::new(Arc::new(OverHttps), true));
+        let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+        let own = structured.clone();
+        let clock_of = clock.clone();
+        let change = move |config: &mut Config| {
+            config.structured = own.clone();
+            config.clock = clock_of.clone();
+        };
+        let root = tempfile::tempdir().expect("temporary directory");
+        let store = Arc::new(crate::cluster::open_store(&root).await);
+        let cluster = Cluster::with(root, store, kinds::all(), change).await;
+        let known = Self { cluster, site, pages, structured, clock };
+        known.configure(more).expect("a configuration");
+        known
+    }
+
+    fn configure(&self, more: &str) -> Result<(), String> {
+        let authority = self.site.authority.replace('\n', "\n        ");
+        let url = self.site.url();
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer:\n    url: {url}\n    \
+             audiences: [gantry]\n    certificateAuthority: |\n        {authority}\n{more}"
+        );
+        self.structured.replace(&text, &[OWN.to_owned()]).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The issuer shows these keys.
+    fn show(&self, keys: &[&Key]) {
+        let url = self.site.url();
+        self.pages.set(
+            "/.well-known/openid-configuration",
+            &json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
+        );
+        let keys: Vec<Value> = keys.iter().map(|key| key.jwk()).collect();
+        self.pages.set("/keys", &json!({"keys": keys}));
+    }
+
+    /// Claims that are good, with some others.
+    fn claims(&self, change: Value) -> Value {
+        let now = self.clock.now().as_second();
+        let mut claims = json!({
+            "iss": self.site.url(), "aud": "gantry", "sub": "jane", "exp": now + 600, "iat": now,
+            "teams": ["a", "b"], "hd": "example.com",
+        });
+        for (name, value) in change.as_object().expect("claims") {
+            if value.is_null() {
+                claims.as_object_mut().expect("claims").remove(name);
+            } else {
+                claims[name] = value.clone();
+            }
+        }
+        claims
+    }
+
+    /// The status of a review of a token.
+    async fn review(&self, token: &str) -> Value {
+        review(&self.cluster, token).await
+    }
+}
+
+async fn review(cluster: &Cluster, token: &str) -> Value {
+    let review =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    cluster.ok("POST", REVIEWS, &review).await["status"].clone()
+}
+
+const MAPPED: &str = "  claimMappings:\n    username: {claim: sub, prefix: 'o:'}\n    groups: {claim: teams, prefix: 'o:'}\n    \
+                      uid: {claim: sub}\n  claimValidationRules: [{claim: hd, requiredValue: example.com}]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_an_issuer_elsewhere_says_who_one_is() {
+    let known = Known::start(MAPPED).await;
+    let key = Key::new("k1");
+    known.show(&[&key]);
+    let token = key.sign(&known.claims(json!({"jti": "7"})));
+    let status = known.review(&token).await;
+    assert_eq!(status["authenticated"], true, "{status}");
+    assert_eq!(
+        status["user"],
+        json!({
+            "username": "o:jane", "uid": "jane", "groups": ["o:a", "o:b", "system:authenticated"],
+            "extra": {"authentication.kubernetes.io/credential-id": ["JTI=7"]},
+        })
+    );
+    assert_eq!(status["audiences"], json!([OWN]));
+    // The same over TLS, as clients come.
+    let (code, body) = ask(&known.cluster, None, Some(&token), PODS).await;
+    assert_eq!(code, 403);
+    assert!(message(&body).contains("User \"o:jane\" cannot list resource \"pods\""), "{body}");
+    // One group as a text is one group, and none is none.
+    let one = known.review(&key.sign(&known.claims(json!({"teams": "c"})))).await;
+    assert_eq!(one["user"]["groups"], json!(["o:c", "system:authenticated"]));
+    let none = known.review(&key.sign(&known.claims(json!({"teams": null})))).await;
+    assert_eq!(none["user"]["groups"], json!(["system:authenticated"]));
+    // All of that asked the issuer twice: for what it says of itself, and for its keys.
+    assert_eq!(known.site.asked(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_quite_right_is_refused() {
+    let known = Known::start(MAPPED).await;
+    let (key, other) = (Key::new("k1"), Key::new("k1"));
+    known.show(&[&key]);
+    let now = known.clock.now().as_second();
+    assert_eq!(known.review(&key.sign(&known.claims(json!({})))).await["authenticated"], true);
+    let refused = async |token: String, why: &str| {
+        let status = known.review(&token).await;
+        assert!(status["authenticated"].is_null(), "{why}: {status}");
+        assert_eq!(status["user"], json!({}), "{why}");
+        assert_eq!(ask(&known.cluster, None, Some(&token), "/livez").await.0, 401, "{why}");
+    };
+    for (claims, why) in [
+        (json!({"aud": "another"}), "for another"),
+        (json!({"aud": null}), "for nobody"),
+        (json!({"aud": ["another", "others"]}), "for others"),
+        (json!({"iss": "https://another.example"}), "of another issuer"),
+        (json!({"iss": OWN}), "as if of the server itself"),
+        (json!({"iss": "kubernetes/serviceaccount"}), "as if of the server itself, before"),
+        (json!({"exp": now - 1}), "over"),
+        (json!({"exp": null}), "without an end"),
+        (json!({"exp": "never"}), "with an end that is none"),
+        (json!({"nbf": now + 3600}), "of tomorrow"),
+        (json!({"sub": null}), "of nobody"),
+        (json!({"sub": 7}), "of a number"),
+        (json!({"sub": {"a": "b"}}), "of an object"),
+        (json!({"teams": 7}), "with groups that are none"),
+        (json!({"teams": ["a", 7]}), "with a group that is none"),
+        (
+            json!({"teams": null, "_claim_names": {"teams": "x"}, "_claim_sources": {"x": {"endpoint": "https://evil.example"}}}),
+            "with groups elsewhere",
+        ),
+        (json!({"hd": "evil.example"}), "with another claim than is needed"),
+        (json!({"hd": null}), "without a claim that is needed"),
+    ] {
+        refused(key.sign(&known.claims(claims)), why).await;
+    }
+    let good = known.claims(json!({})).to_string();
+    refused(other.sign(&known.claims(json!({}))), "signed by another key of that name").await;
+    let public = key.jwk().to_string();
+    for head in [
+        r#"{"alg":"none","kid":"k1"}"#,
+        r#"{"alg":"HS256","kid":"k1"}"#,
+        r#"{"alg":"RS256","kid":"k1"}"#,
+        r#"{"alg":"ES256","kid":"k1","crit":["exp"]}"#,
+        r#"{"alg":"none","alg":"ES256","kid":"k1"}"#,
+        r#"{"alg":"ES256","kid":"../../keys"}"#,
+        r#"{"alg":"ES256","kid":"https://evil.example/keys"}"#,
+        r#"{"alg":"ES256","kid":["k1"]}"#,
+    ] {
+        refused(key.sign_with(head, &good), head).await;
+    }
+    let brought = json!({"alg": "ES256", "kid": "k1", "jwk": other.jwk(), "jku": "https://evil.example/k"});
+    refused(other.sign_with(&brought.to_string(), &good), "with a key of its own").await;
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":"k1"}"#),
+        URL_SAFE_NO_PAD.encode(&good)
+    );
+    let mac = ring::hmac::sign(
+        &ring::hmac::Key::new(ring::hmac::HMAC_SHA256, public.as_bytes()),
+        signed.as_bytes(),
+    );
+    refused(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac)), "with the public key as a secret").await;
+    refused(format!("{signed}."), "without a signature").await;
+    let twice = good.replacen('{', "{\"sub\":\"admin\",", 1);
+    refused(key.sign_with(r#"{"alg":"ES256","kid":"k1"}"#, &twice), "with two names").await;
+    // However many of them come, the issuer was asked for its keys once.
+    assert_eq!(known.site.asked(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_email_that_is_not_verified_is_no_name() {
+    let known = Known::start("  claimMappings: {username: {claim: email, prefix: ''}}\n").await;
+    let key = Key::new("k1");
+    known.show(&[&key]);
+    let name = async |claims: Value| {
+        let status = known.review(&key.sign(&known.claims(claims))).await;
+        status["user"]["username"].as_str().map(str::to_owned)
+    };
+    let jane = Some("jane@example.com".to_owned());
+    assert_eq!(name(json!({"email": "jane@example.com"})).await, jane);
+    assert_eq!(name(json!({"email": "jane@example.com", "email_verified": true})).await, jane);
+    for value in [json!(false), json!("true"), json!(1)] {
+        assert_eq!(name(json!({"email": "jane@example.com", "email_verified": value})).await, None);
+    }
+    assert_eq!(name(json!({"email": ""})).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_changes_its_keys_and_is_asked_for_them_now_and_then() {
+    let known = Known::start(MAPPED).await;
+    let (first, second) = (Key::new("k1"), Key::new("k2"));
+    known.show(&[&first]);
+    let is_good =
+        async |key: &Key| known.review(&key.sign(&known.claims(json!({})))).await["authenticated"] == true;
+    assert!(is_good(&first).await);
+    known.show(&[&second]);
+    for _ in 0..50 {
+        assert!(!is_good(&second).await, "asked a moment ago");
+    }
+    assert_eq!(known.site.asked(), 2);
+    known.clock.advance(Duration::from_secs(11));
+    assert!(is_good(&second).await);
+    assert_eq!(known.site.asked(), 4);
+    assert!(!is_good(&first).await, "it is no key of the issuer any more");
+    // While it cannot say, its keys are what they were.
+    known.clock.advance(Duration::from_secs(11));
+    known.pages.put("/keys", Some((500, String::new())));
+    assert!(!is_good(&Key::new("k3")).await);
+    assert!(is_good(&second).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_lies_about_itself_is_not_believed() {
+    let known = Known::start(MAPPED).await;
+    let key = Key::new("k1");
+    let url = known.site.url();
+    let token = key.sign(&known.claims(json!({"exp": known.clock.now().as_second() + 100_000})));
+    let about = "/.well-known/openid-configuration";
+    let keys = json!({"keys": [key.jwk()]});
+    let elsewhere = Site::start(known.pages.answers()).await;
+    let long = json!({"keys": [key.jwk()], "x": "x".repeat(2 << 20)});
+    let many: Vec<Value> = vec![key.jwk(); 257];
+    let good = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+    let cases: [(&str, (u16, String), (u16, String)); 9] = [
+        ("it is not there", (404, String::new()), (200, keys.to_string())),
+        (
+            "another issuer",
+            (200, json!({"issuer": "https://a.example", "jwks_uri": format!("{url}/keys")}).to_string()),
+            (200, keys.to_string()),
+        ),
+        (
+            "keys in clear",
+            (200, json!({"issuer": url, "jwks_uri": url.replace("https", "http")}).to_string()),
+            (200, keys.to_string()),
+        ),
+        (
+            "keys of another authority",
+            (200, json!({"issuer": url, "jwks_uri": format!("{}/keys", elsewhere.url())}).to_string()),
+            (200, keys.to_string()),
+        ),
+        ("sent elsewhere", (302, format!("{url}/other")), (200, keys.to_string())),
+        ("keys elsewhere", (200, good.to_string()), (301, format!("{url}/other-keys"))),
+        ("too long", (200, good.to_string()), (200, long.to_string())),
+        ("too many", (200, good.to_string()), (200, json!({"keys": many}).to_string())),
+        ("no JSON", (200, "<html>".to_owned()), (200, keys.to_string())),
+    ];
+    known.pages.set("/other", &good);
+    known.pages.set("/other-keys", &keys);
+    for (what, said, shown) in cases {
+        known.pages.put(about, Some(said));
+        known.pages.put("/keys", Some(shown));
+        known.clock.advance(Duration::from_secs(11));
+        let status = known.review(&token).await;
+        assert!(status["authenticated"].is_null(), "{what}: {status}");
+        assert!(
+            status["error"].as_str().is_some_and(|why| why.contains("not initialized")),
+            "{what}: {status}"
+        );
+    }
+    assert_eq!(elsewhere.asked(), 0);
+    known.show(&[&key]);
+    known.clock.advance(Duration::from_secs(11));
+    assert_eq!(known.review(&token).await["authenticated"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_hangs_holds_up_nobody_else() {
+    let known = Known::start(MAPPED).await;
+    known.pages.put("/.well-known/openid-configuration", None);
+    let key = Key::new("k1");
+    let token = key.sign(&known.claims(json!({})));
+    let review = || async { known.review(&token).await };
+    let waiting = futures::future::join_all((0..64).map(|_| review()));
+    tokio::pin!(waiting);
+    let others = async {
+        // Once all of them wait, one more is told so at once.
+        testkit::wait_until_async("64 to wait", || async {
+            let status = known.review(&token).await;
+            let why = status["error"].as_str().unwrap_or_default().to_owned();
+            if why.contains("too many wait") { Ok(()) } else { Err(why) }
+        })
+        .await;
+        for _ in 0..20 {
+            assert_eq!(known.cluster.get("/api/v1/pods").await.0, 200);
+            assert_eq!(ask(&known.cluster, None, None, "/readyz").await.0, 200);
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("the issuer answers"),
+        () = others => {}
+    }
+    assert_eq!(known.site.asked(), 1, "one asks for all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_replaced_by_a_good_one_only() {
+    let known = Known::start(MAPPED).await;
+    let key = Key::new("k1");
+    known.show(&[&key]);
+    let user = async || known.review(&key.sign(&known.claims(json!({})))).await["user"]["username"].clone();
+    assert_eq!(user().await, "o:jane");
+    let error = known.configure("  claimMappings: {username: {claim: sub}}\n").expect_err("no prefix");
+    assert!(error.contains("jwt[0].claimMappings.username.prefix: Required value"), "{error}");
+    assert!(known.configure("  nonsense: 7\n").is_err());
+    assert_eq!(user().await, "o:jane", "the one before is in force");
+    known.configure("  claimMappings: {username: {claim: sub, prefix: 'n:'}}\n").expect("a good one");
+    assert_eq!(user().await, "n:jane");
+    let none = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
+    known.structured.replace(none, &[]).expect("no issuer at all");
+    assert_eq!(user().await, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_show_nothing_are_let_where_the_configuration_says() {
+    let known =
+        Known::start(&format!("{MAPPED}anonymous: {{enabled: true, conditions: [{{path: /livez}}]}}\n"))
+            .await;
+    let ask_as = async |who: Option<&Identity>, path: &str| ask(&known.cluster, who, None, path).await.0;
+    assert_eq!(ask_as(None, "/livez").await, 200);
+    for path in ["/readyz", "/livez/", "/livez/ping", "/version", "/api/v1/pods", "//livez"] {
+        assert_eq!(ask_as(None, path).await, 401, "{path}");
+    }
+    let administrator = Identity::administrator();
+    assert_eq!(ask_as(Some(&administrator), "/version").await, 200);
+    known.configure(&format!("{MAPPED}anonymous: {{enabled: false}}\n")).expect("a configuration");
+    assert_eq!(ask_as(None, "/livez").await, 401);
+    known.configure(MAPPED).expect("a configuration");
+    assert_eq!(ask_as(None, "/livez").await, 200);
+}
+
+/// A connection of a client with this certificate.
+async fn connect_with(cluster: &Cluster, issued: &Issued) -> Connection {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cluster.authority.certificate().clone()).expect("a certificate");
+    let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("PEM");
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .expect("a client certificate");
+    let stream = tokio::net::TcpStream::connect(cluster.address).await.expect("connect");
+    let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a connection")
+}
+
+/// Who the server takes a client to be that sends these headers; the code alone where it is nobody.
+async fn who(cluster: &Cluster, stream: Option<Connection>, headers: &str) -> Result<Value, u16> {
+    let body = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
+    let request = format!(
+        "POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    let mut stream = match stream {
+        Some(stream) => stream,
+        None => crate::access::connect(cluster, None, "http/1.1").await,
+    };
+    let (code, body) = exchange(&mut stream, &request).await;
+    if code != 201 {
+        return Err(code);
+    }
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    Ok(body["status"]["userInfo"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_in_front_says_who_its_callers_are_and_nobody_else_does() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock: Arc<dyn Clock> = Arc::new(base::SystemClock::new());
+    let theirs = Authority::open(root.path(), clock, Arc::new(base::SystemRandom)).expect("an authority");
+    let list = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let proxy = FrontProxy {
+        authorities: theirs.certificate_pem().as_bytes().to_vec(),
+        allowed_names: list(&["front"]),
+        username_headers: list(&["X-Remote-User"]),
+        group_headers: list(&["X-Remote-Group"]),
+        uid_headers: list(&["X-Remote-Uid"]),
+        extra_prefixes: list(&["X-Remote-Extra-"]),
+    };
+    let cluster = Cluster::configured(|config| config.front_proxy = Some(Arc::new(proxy.clone()))).await;
+    let hour = Duration::from_secs(3600);
+    let issue = |authority: &Authority, name: &str| {
+        authority.issue_client(&Identity::new(name, ["g"]), hour).expect("issue")
+    };
+    let (front, other) = (issue(&theirs, "front"), issue(&theirs, "other"));
+    let (jane, own_front) = (issue(&cluster.authority, "jane"), issue(&cluster.authority, "front"));
+    let headers = "X-Remote-User: bob\r\nX-Remote-Group: a\r\nX-Remote-Group: b\r\nX-Remote-Uid: 7\r\n\
+                   X-Remote-Extra-Acme.com%2Fteam: x\r\n";
+    let said = json!({
+        "username": "bob", "uid": "7", "groups": ["a", "b", "system:authenticated"],
+        "extra": {"acme.com/team": ["x"]},
+    });
+    let with = async |issued: &Issued, headers: &str| {
+        who(&cluster, Some(connect_with(&cluster, issued).await), headers).await
+    };
+    assert_eq!(with(&front, headers).await, Ok(said));
+    // It is nobody itself, has to have one of the names, and may not be of the server's own authority.
+    assert_eq!(with(&front, "").await, Err(401));
+    assert_eq!(with(&front, "X-Remote-Group: system:masters\r\n").await, Err(401));
+    assert_eq!(with(&other, headers).await, Err(401));
+    let name = |who: Result<Value, u16>| who.map(|who| who["username"].clone());
+    assert_eq!(name(with(&own_front, headers).await), Ok(json!("front")));
+    assert_eq!(name(with(&jane, headers).await), Ok(json!("jane")));
+    assert_eq!(
+        name(with(&jane, "X-Remote-User: admin\r\nX-Remote-Group: system:masters\r\n").await),
+        Ok(json!("jane"))
+    );
+    // Whoever shows nothing stays nobody.
+    let masters = "X-Remote-User: admin\r\nX-Remote-Group: system:masters\r\n";
+    assert_eq!(who(&cluster, None, masters).await, Err(403));
+    // Through the proxy others can be impersonated as far as rights go, and no further.
+    assert_eq!(with(&front, "X-Remote-User: bob\r\nImpersonate-User: admin\r\n").await, Err(403));
+    // Each request of its connection is somebody else's.
+    let mut stream = connect_with(&cluster, &front).await;
+    let first = format!(
+        "GET {PODS} HTTP/1.1\r\nHost: x\r\nX-Remote-User: admin\r\nX-Remote-Group: system:masters\r\n\r\n"
+    );
+    let second = format!("GET {PODS} HTTP/1.1\r\nHost: x\r\nX-Remote-User: bob\r\nConnection: close\r\n\r\n");
+    let (code, rest) = exchange(&mut stream, &format!("{first}{second}")).await;
+    assert_eq!(code, 200);
+    assert!(rest.contains("HTTP/1.1 403") && rest.contains("User \\\"bob\\\""), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_knows_tokens_that_nobody_else_does() {
+    let seen: Arc<Mutex<Vec<(Option<String>, Value)>>> = Arc::default();
+    let log = seen.clone();
+    let site = Site::start(Arc::new(move |request| {
+        let question: Value = serde_json::from_slice(request.body()).expect("JSON");
+        let authorization = request.headers().get("authorization").map(|value| value.to_str().expect("text").to_owned());
+        log.lock().expect("no holder panics").push((authorization, question.clone()));
+        let masters = json!({"username": "admin", "groups": ["system:masters"]});
+        let status = match question["spec"]["token"].as_str().expect("a token") {
+            "good" => json!({"authenticated": true, "user": {"username": "jane", "uid": "7", "groups": ["a"], "extra": {"k": ["v"]}}}),
+            "others" => json!({"authenticated": true, "user": {"username": "jane"}, "audiences": ["another"]}),
+            "nobody" => json!({"authenticated": true, "user": {}}),
+            "error" => json!({"authenticated": false, "error": "no such thing", "user": masters}),
+            "broken" => return answer(400, &json!({"status": {"authenticated": true, "user": masters}})),
+            "text" => return answer(200, &json!("authenticated")),
+            // Whom it names it does not know.
+            _ => json!({"authenticated": false, "user": masters}),
+        };
+        answer(200, &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status}))
+    }))
+    .await;
+    let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+    let kubeconfig = site.kubeconfig("/tokens?who=x");
+    let webhook =
+        TokenWebhook::new(&OverHttps, &kubeconfig, "v1", Duration::from_secs(120)).expect("a webhook");
+    assert!(TokenWebhook::new(&OverHttps, &kubeconfig, "v2", Duration::ZERO).is_err());
+    let (webhook, own) = (Arc::new(webhook), clock.clone());
+    let root = tempfile::tempdir().expect("temporary directory");
+    let store = Arc::new(crate::cluster::open_store(&root).await);
+    let change = |config: &mut Config| {
+        config.token_webhook = Some(webhook);
+        config.clock = own;
+    };
+    let cluster = Cluster::with(root, store, kinds::all(), change).await;
+    let status = review(&cluster, "good").await;
+    let jane = json!({"username": "jane", "uid": "7", "groups": ["a", "system:authenticated"], "extra": {"k": ["v"]}});
+    assert_eq!((&status["authenticated"], &status["user"]), (&json!(true), &jane));
+    let (code, body) = ask(&cluster, None, Some("good"), PODS).await;
+    assert_eq!(code, 403);
+    assert!(message(&body).contains("User \"jane\""), "{body}");
+    {
+        let seen = seen.lock().expect("no holder panics");
+        assert_eq!(seen.len(), 1, "what it said is remembered");
+        assert_eq!(seen[0].0.as_deref(), Some("Bearer of-the-server"));
+        assert_eq!(seen[0].1["spec"], json!({"token": "good", "audiences": [OWN]}));
+        assert_eq!(seen[0].1["apiVersion"], "authentication.k8s.io/v1");
+    }
+    clock.advance(Duration::from_secs(121));
+    assert_eq!(review(&cluster, "good").await["authenticated"], true);
+    assert_eq!(seen.lock().expect("no holder panics").len(), 2, "not for ever");
+    for token in ["garbage", "others", "nobody", "error", "broken", "text"] {
+        let status = review(&cluster, token).await;
+        assert!(status["authenticated"].is_null() && status["user"] == json!({}), "{token}: {status}");
+        assert_eq!(ask(&cluster, None, Some(token), "/livez").await.0, 401, "{token}");
+    }
+    // What the server knows itself it asks nobody about.
+    let before = site.asked();
+    assert_eq!(ask(&cluster, Some(&Identity::administrator()), None, PODS).await.0, 200);
+    assert_eq!(ask(&cluster, None, None, "/livez").await.0, 200);
+    assert_eq!(site.asked(), before);
+}
+
+/// A server of which a webhook, then roles, decide what one may.
+async fn decided(site: &Site, denies_on_failure: bool, clock: &Arc<ManualClock>) -> Cluster {
+    let options = AccessWebhookOptions {
+        name: "policy".to_owned(),
+        version: "v1".to_owned(),
+        timeout: Duration::from_secs(5),
+        authorized: Some(Duration::from_secs(300)),
+        unauthorized: Some(Duration::from_secs(30)),
+        denies_on_failure,
+    };
+    let webhook = AccessWebhook::new(&OverHttps, &site.kubeconfig("/access"), options, clock.clone());
+    let modes =
+        vec![AuthorizationMode::Webhook(Arc::new(webhook.expect("a webhook"))), AuthorizationMode::Rbac];
+    let root = tempfile::tempdir().expect("temporary directory");
+    let store = Arc::new(crate::cluster::open_store(&root).await);
+    let own = clock.clone();
+    let change = |config: &mut Config| {
+        config.authorization = kinds::authorization_by(modes);
+        config.clock = own;
+    };
+    Cluster::with(root, store, kinds::all(), change).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_decides_before_roles_do() {
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = seen.clone();
+    let site = Site::start(Arc::new(move |request| {
+        let question: Value = serde_json::from_slice(request.body()).expect("JSON");
+        log.lock().expect("no holder panics").push(question["spec"].clone());
+        let status = match question["spec"]["user"].as_str().expect("a user") {
+            "allowed" => json!({"allowed": true}),
+            "denied" => json!({"allowed": false, "denied": true, "reason": "it is Sunday"}),
+            "both" => json!({"allowed": true, "denied": true, "reason": "both"}),
+            "broken" => return answer(400, &json!({"status": {"allowed": true}})),
+            _ => json!({"allowed": false, "reason": "never heard of"}),
+        };
+        answer(200, &json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "status": status}))
+    }))
+    .await;
+    let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+    let cluster = decided(&site, true, &clock).await;
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}]);
+    for user in ["denied", "other", "broken", "both"] {
+        grant(&cluster, user, rules.clone()).await;
+    }
+    let list = async |cluster: &Cluster, user: &str| {
+        let path = format!("{PODS}?labelSelector=a%3Db,c&fieldSelector=spec.nodeName%21%3Dn");
+        let identity = Identity::new(user, ["g"]);
+        let (code, body) = cluster.send_by(&identity, "GET", &path, "").await;
+        (code, body["message"].as_str().unwrap_or_default().to_owned())
+    };
+    seen.lock().expect("no holder panics").clear();
+    assert_eq!(list(&cluster, "allowed").await.0, 200);
+    assert_eq!(
+        seen.lock().expect("no holder panics").concat_one(),
+        json!({
+            "resourceAttributes": {
+                "namespace": "default", "verb": "list", "version": "v1", "resource": "pods",
+                "fieldSelector": {"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["n"]}]},
+                "labelSelector": {"requirements": [
+                    {"key": "a", "operator": "In", "values": ["b"]}, {"key": "c", "operator": "Exists"},
+                ]},
+            },
+            "user": "allowed", "groups": ["g", "system:authenticated"],
+        })
+    );
+    let (code, why) = list(&cluster, "denied").await;
+    assert!(code == 403 && why.ends_with(": it is Sunday"), "{why}");
+    assert_eq!(list(&cluster, "both").await.0, 403, "a denial wins");
+    assert_eq!(list(&cluster, "other").await.0, 200, "a role decides");
+    let (code, why) = list(&cluster, "nobody").await;
+    assert!(code == 403 && why.contains("never heard of"), "{why}");
+    let (code, why) = list(&cluster, "broken").await;
+    assert!(code == 403 && why.contains("policy cannot be asked"), "{why}");
+    // Answers are remembered, those that allow for longer; failures are not.
+    let asked = |site: &Site| site.asked();
+    let before = asked(&site);
+    for user in ["allowed", "denied", "other", "nobody"] {
+        list(&cluster, user).await;
+    }
+    assert_eq!(asked(&site), before);
+    list(&cluster, "broken").await;
+    assert_eq!(asked(&site), before + 1);
+    clock.advance(Duration::from_secs(31));
+    list(&cluster, "allowed").await;
+    assert_eq!(asked(&site), before + 1);
+    list(&cluster, "denied").await;
+    assert_eq!(asked(&site), before + 2);
+    // Administrators are not asked about.
+    assert_eq!(cluster.get(PODS).await.0, 200);
+    assert_eq!(asked(&site), before + 2);
+    // Where it fails, and that is to say nothing, roles decide.
+    let lenient = decided(&site, false, &clock).await;
+    grant(&lenient, "broken", rules).await;
+    assert_eq!(list(&lenient, "broken").await.0, 200);
+}
+
+trait One {
+    /// The only one.
+    fn concat_one(&self) -> Value;
+}
+
+impl One for Vec<Value> {
+    fn concat_one(&self) -> Value {
+        assert_eq!(self.len(), 1, "{self:?}");
+        self[0].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_or_nothing_can_be_allowed() {
+    for (mode, code) in [(AuthorizationMode::AlwaysAllow, 200), (AuthorizationMode::AlwaysDeny, 403)] {
+        let cluster = Cluster::configured(|config| {
+            config.authorization = kinds::authorization_by(vec![mode.clone()]);
+        })
+        .await;
+        let (found, body) = cluster.send_by(&Identity::new("jane", ["g"]), "GET", PODS, "").await;
+        assert_eq!(found, code, "{body}");
+        assert_eq!(cluster.get(PODS).await.0, 200, "administrators may");
+        if code == 403 {
+            assert!(body["message"].as_str().expect("why").ends_with(": Everything is forbidden."), "{body}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What the node, its pods and their containers use at one moment: control groups, and `/proc`. No disk is walked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use futures::stream::{self, StreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::Agent;
+use crate::agent::Shared;
+use crate::pod::observe::Observation;
+use crate::runtime::{GroupUsage, Traffic, Usage};
+
+/// How old a sample may be that is told: who asks at once shares one.
+const FRESH: Duration = Duration::from_secs(1);
+/// So many pods are looked at at once.
+const AT_ONCE: usize = 8;
+
+/// The latest sample.
+#[derive(Default)]
+pub(crate) struct Samples(tokio::sync::Mutex<Option<(Duration, Arc<Sample>)>>);
+
+/// What is used at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    /// When it was begun.
+    pub(super) at: Timestamp,
+    pub(super) node: OfNode,
+    /// All pods together, if that is known.
+    pub(super) together: Option<Measured>,
+    pub(super) pods: Vec<OfPod>,
+    /// Whether something could not be looked at.
+    pub(super) failed: bool,
+}
+
+/// What is used, and how fast processors were used since the sample before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measured {
+    pub(super) usage: Usage,
+    /// Bytes of memory that it may have.
+    pub(super) memory_limit: Option<u64>,
+    /// Billionths of a processor.
+    pub(super) rate: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct OfNode {
+    pub(super) measured: Measured,
+    pub(super) started: Timestamp,
+    /// Bytes of memory that could be had.
+    pub(super) available: u64,
+    pub(super) memory: u64,
+    pub(super) networks: BTreeMap<String, Traffic>,
+    pub(super) files: Option<Files>,
+    pub(super) processes: u64,
+    pub(super) most_processes: i64,
+}
+
+/// How full the file system is that pods' files are on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Files {
+    pub(super) available: u64,
+    pub(super) capacity: u64,
+    pub(super) used: u64,
+    pub(super) inodes_free: u64,
+    pub(super) inodes: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct OfPod {
+    pub(super) pod: Arc<Pod>,
+    pub(super) measured: Measured,
+    pub(super) networks: BTreeMap<String, Traffic>,
+    pub(super) containers: Vec<OfContainer>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct OfContainer {
+    pub(super) name: String,
+    /// Its id, image and group, by which the metrics of containers name it.
+    pub(super) id: String,
+    pub(super) image: String,
+    pub(super) started: Option<Timestamp>,
+    pub(super) measured: Measured,
+    /// Bytes of its log.
+    pub(super) log: Option<u64>,
+}
+
+impl Agent {
+    /// What is used now, or was a moment ago.
+    pub(super) async fn sample(&self) -> Arc<Sample> {
+        let mut latest = self.shared.samples.0.lock().await;
+        let now = self.shared.clock.elapsed();
+        if let Some((taken, sample)) = latest.as_ref()
+            && now.saturating_sub(*taken) < FRESH
+        {
+            return Arc::clone(sample);
+        }
+        let before = latest.as_ref().map(|(_, sample)| Arc::clone(sample));
+        let mut sample = self.take().await;
+        if let Some(before) = before {
+            sample.rate(&before);
+        }
+        let sample = Arc::new(sample);
+        *latest = Some((now, Arc::clone(&sample)));
+        sample
+    }
+
+    async fn take(&self) -> Sample {
+        let shared = &self.shared;
+        let at = shared.clock.now();
+        let together = shared.machine.host.group_stats(crate::pod::groups::ALL).await.ok().map(measured);
+        let node = of_node(shared, at).await;
+        let pods = self.pods.store().list();
+        let looked: Vec<Result<Option<OfPod>, ()>> =
+            stream::iter(pods).map(|pod| of_pod(shared, pod)).buffered(AT_ONCE).collect().await;
+        let failed = looked.iter().any(Result::is_err);
+        let mut pods: Vec<OfPod> = looked.into_iter().flatten().flatten().collect();
+        pods.sort_by_cached_key(|of| (of.pod.metadata.namespace.clone(), of.pod.metadata.name.clone()));
+        Sample { at, node, together, pods, failed }
+    }
+}
+
+impl Sample {
+    /// Works out how fast processors are used, where that was looked at before.
+    fn rate(&mut self, before: &Sample) {
+        self.node.measured.since(&before.node.measured);
+        if let (Some(now), Some(then)) = (&mut self.together, &before.together) {
+            now.since(then);
+        }
+        let known: BTreeMap<Option<&str>, &OfPod> =
+            before.pods.iter().map(|of| (of.pod.metadata.uid.as_deref(), of)).collect();
+        for of in &mut self.pods {
+            let Some(then) = known.get(&of.pod.metadata.uid.as_deref()) else { continue };
+            of.measured.since(&then.measured);
+            for container in &mut of.containers {
+                let same = then.containers.iter().find(|then| then.id == container.id);
+                if let Some(then) = same {
+                    container.measured.since(&then.measured);
+                }
+            }
+        }
+    }
+}
+
+impl Measured {
+    fn since(&mut self, then: &Self) {
+        let (Some(now), Some(before)) = (self.usage.at, then.usage.at) else { return };
+        let nanoseconds = now.as_nanosecond().saturating_sub(before.as_nanosecond());
+        let used = self.usage.cpu.checked_sub(then.usage.cpu);
+        if let (Some(used), true) = (used, nanoseconds > 0) {
+            self.rate = u64::try_from(i128::from(used) * 1_000_000_000 / nanoseconds).ok();
+        }
+    }
+}
+
+fn measured(group: GroupUsage) -> Measured {
+    Measured { usage: group.usage, memory_limit: group.memory_limit, rate: None }
+}
+
+/// What a pod uses; nothing where nothing of it runs.
+async fn of_pod(shared: &Shared, pod: Arc<Pod>) -> Result<Option<OfPod>, ()> {
+    let runtime = shared.runtime();
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let observation = Observation::new(runtime, uid).await.map_err(drop)?;
+    let Some(sandbox) = &observation.sandbox else { return Ok(None) };
+    let group = runtime.pod_sandbox_stats(&sandbox.id).await.map_err(drop)?;
+    let networks = group.networks.clone();
+    let directory = shared.config.pod_directory(uid);
+    let mut containers = Vec::new();
+    for instance in observation.running() {
+        // One that ends meanwhile uses nothing.
+        let Ok(usage) = runtime.container_stats(&instance.id).await else { continue };
+        let log = crate::pod::log_path(&directory, &instance.name, instance.attempt);
+        let log = offload::in_place(|| std::fs::metadata(log)).ok().map(|log| log.len());
+        let limit = instance.resources.memory.and_then(|bytes| u64::try_from(bytes).ok());
+        containers.push(OfContainer {
+            name: instance.name.clone(),
+            id: instance.id.to_string(),
+            image: instance.image.clone(),
+            started: instance.started_at,
+            measured: Measured { usage, memory_limit: limit, rate: None },
+            log,
+        });
+    }
+    Ok(Some(OfPod { pod, measured: measured(group), networks, containers }))
+}
+
+async fn of_node(shared: &Shared, at: Timestamp) -> OfNode {
+    let root = shared.config.root.clone();
+    let looked = shared.files.quick(move || {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let texts =
+            ["/proc/stat", "/proc/meminfo", "/proc/vmstat", "/proc/net/dev", "/proc/loadavg"].map(read);
+        let disk = root.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+        (texts, disk)
+    });
+    let ([stat, memory, events, network, load], disk) = looked.await;
+    let mut node = from_proc(at, &stat, &memory, &events, &network, &load);
+    node.most_processes = crate::reserves::host_pids().unwrap_or(0);
+    node.files = disk.map(|disk| Files {
+        available: disk.f_bavail.saturating_mul(disk.f_frsize),
+        capacity: disk.f_blocks.saturating_mul(disk.f_frsize),
+        used: disk.f_blocks.saturating_sub(disk.f_bfree).saturating_mul(disk.f_frsize),
+        inodes_free: disk.f_ffree,
+        inodes: disk.f_files,
+    });
+    node
+}
+
+/// The whole machine, as the kernel tells it.
+fn from_proc(at: Timestamp, stat: &str, memory: &str, events: &str, network: &str, load: &str) -> OfNode {
+    /// The kernel tells times in hundredths of a second.
+    const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+    let field = |text: &str, name: &str| -> u64 {
+        let mut lines = text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            (words.next()?.trim_end_matches(':') == name).then(|| words.next()?.parse().ok()).flatten()
+        });
+        lines.next().unwrap_or(0)
+    };
+    let kilobytes = |name: &str| field(memory, name).saturating_mul(1024);
+    let busy = stat.lines().next().map_or(0, |line| {
+        let times: Vec<u64> =
+            line.split_ascii_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+        // User, nice, system; then idle and waiting for disks; then interrupts and what a host above took.
+        [0, 1, 2, 5, 6, 7].iter().filter_map(|place| times.get(*place)).sum::<u64>()
+    });
+    let (total, free) = (kilobytes("MemTotal"), kilobytes("MemFree"));
+    let used = total.saturating_sub(free);
+    let available = kilobytes("MemAvailable");
+    let processes = load.split_ascii_whitespace().nth(3).and_then(|counts| counts.split_once('/'));
+    let usage = Usage {
+        at: Some(at),
+        cpu: busy.saturating_mul(NANOSECONDS_PER_TICK),
+        memory: used,
+        working_set: used.saturating_sub(kilobytes("Inactive(file)")),
+        rss: kilobytes("AnonPages"),
+        page_faults: field(events, "pgfault"),
+        major_page_faults: field(events, "pgmajfault"),
+        swap: kilobytes("SwapTotal").saturating_sub(kilobytes("SwapFree")),
+        pids: 0,
+    };
+    let booted = i64::try_from(field(stat, "btime")).unwrap_or(0);
+    OfNode {
+        measured: Measured { usage, memory_limit: Some(total), rate: None },
+        started: Timestamp::from_second(booted).unwrap_or(at),
+        available,
+        memory: total,
+        networks: interfaces(network),
+        files: None,
+        processes: processes.and_then(|(_, all)| all.parse().ok()).unwrap_or(0),
+        most_processes: 0,
+    }
+}
+
+/// Reads `/proc/net/dev`: the host's own interfaces, not the ends of those of containers.
+fn interfaces(text: &str) -> BTreeMap<String, Traffic> {
+    let one = |line: &str| {
+        let (name, counters) = line.split_once(':')?;
+        let numbers: Vec<u64> =
+            counters.split_ascii_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let at = |index: usize| numbers.get(index).copied().unwrap_or_default();
+        let traffic = Traffic { rx_bytes: at(0), rx_errors: at(2), tx_bytes: at(8), tx_errors: at(10) };
+        Some((name.trim().to_owned(), traffic))
+    };
+    let is_own = |name: &str| name != "lo" && !name.starts_with("veth");
+    text.lines().filter_map(one).filter(|(name, _)| is_own(name)).take(MOST_INTERFACES).collect()
+}
+
+/// So many interfaces of the host are told.
+const MOST_INTERFACES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_read_from_what_the_kernel_tells() {
+        let at = Timestamp::from_second(1_800_000_000).expect("in range");
+        let stat = "cpu  100 10 50 4000 30 5 5 2 0 0\ncpu0 1 1 1 1\nbtime 1700000000\n";
+        let memory = "MemTotal: 1000 kB\nMemFree: 400 kB\nMemAvailable: 700 kB\nInactive(file): 100 kB\nAnonPages: 200 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n";
+        let events = "pgfault 77\npgmajfault 7\n";
+        let network = "Inter-| Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 10 2 3 4 0 0 0 0 20 5 6 7 0 0 0 0\n vethx: 1 2 3 4 0 0 0 0 1 5 6 7 0 0 0 0\n";
+        let node = from_proc(at, stat, memory, events, network, "0.1 0.1 0.1 2/345 99\n");
+        let usage = &node.measured.usage;
+        assert_eq!(usage.cpu, 172 * 10_000_000);
+        assert_eq!((usage.memory, usage.working_set, usage.rss), (600 << 10, 500 << 10, 200 << 10));
+        assert_eq!((usage.page_faults, usage.major_page_faults, usage.swap), (77, 7, 6 << 10));
+        assert_eq!((node.available, node.processes), (700 << 10, 345));
+        assert_eq!(node.started.as_second(), 1_700_000_000);
+        assert_eq!(node.networks.keys().collect::<Vec<_>>(), ["eth0"]);
+        assert_eq!(node.networks["eth0"].tx_errors, 6);
+    }
+
+    #[test]
+    fn processors_are_used_at_a_rate_once_they_were_looked_at_twice() {
+        let measured = |second: i64, cpu: u64| Measured {
+            usage: Usage { at: Timestamp::from_second(second).ok(), cpu, ..Usage::default() },
+            ..Measured::default()
+        };
+        let mut now = measured(20, 3_000_000_000);
+        now.since(&measured(10, 1_000_000_000));
+        assert_eq!(now.rate, Some(200_000_000));
+        let mut restarted = measured(20, 5);
+        restarted.since(&measured(10, 1_000_000_000));
+        assert_eq!(restarted.rate, None);
+    }
+}
