@@ -10,6 +10,9 @@
 //! earlier version lack, and removes those of objects that are gone, as [`tidy`] does from then on: what a
 //! write was to let go of after it stays where it was cut off, perhaps by the end of another server.
 
+mod networks;
+mod restoring;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -26,6 +29,9 @@ use crate::cache;
 use crate::resource::{Resource, partition};
 use crate::state::State;
 use crate::version::{revision_of, version_at};
+
+pub(crate) use networks::Networks;
+pub(crate) use restoring::keep;
 
 /// What an object takes that no other may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,8 +63,11 @@ pub(crate) struct Holder {
 const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
 const PORTS: &str = "nodeports.gantry.dev/nodeports";
 /// How many things an object can take in one write. Each is a condition and a step of the transaction that
-/// the object is stored in; the object is one, and its namespace another condition.
-pub(crate) const TAKEN_AT_ONCE: usize = store::OPERATION_LIMIT - 2;
+/// the object is stored in; the object is one, its namespace another condition, and the network of an address too.
+pub(crate) const TAKEN_AT_ONCE: usize = store::OPERATION_LIMIT - 3;
+/// By which those who look after addresses know theirs.
+const MANAGED_BY: (&str, &str) = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+const FAMILY: (&str, &str) = ("ipaddress.kubernetes.io/ip-family", "IPv4");
 /// How many entries are written at once while repairing.
 const AT_ONCE: usize = 64;
 
@@ -83,10 +92,7 @@ impl Claim {
             }},
         });
         if matches!(self, Self::Address(_)) {
-            entry["metadata"]["labels"] = json!({
-                "ipaddress.kubernetes.io/ip-family": "IPv4",
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-            });
+            entry["metadata"]["labels"] = json!({FAMILY.0: FAMILY.1, MANAGED_BY.0: MANAGED_BY.1});
         }
         let mut entry = Object::from_value(entry).expect("an entry is an object");
         entry.set_creation_timestamp(now);
@@ -111,11 +117,7 @@ impl Claim {
             return Ok(());
         }
         let inside = match self {
-            Self::Address(address) => {
-                let cidr = state.service_cidr;
-                let ends = [cidr.nth(0), cidr.nth(cidr.size() - 1)];
-                cidr.contains(address.into()) && !ends.contains(&Some(address))
-            }
+            Self::Address(address) => state.networks.now(state).iter().any(|network| network.has(address)),
             Self::Port(port) => state.node_ports.contains(&port),
         };
         if !inside {
@@ -124,6 +126,14 @@ impl Claim {
         match self.holder(state) {
             Some(holder) if holder != Holder::of(resource, object) => Err(Refusal::Taken),
             _ => Ok(()),
+        }
+    }
+
+    /// What has to be so for it to be taken, besides that nobody has it.
+    pub(crate) fn condition(self, state: &State) -> Option<Compare> {
+        match self {
+            Self::Address(address) => networks::condition(state, address),
+            Self::Port(_) => None,
         }
     }
 
@@ -176,19 +186,20 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Any free address. The low part of the network is left for those that are named, such as the cluster's
-/// DNS server, until nothing else is free.
+/// Any free address of any of the networks. The low part of each is left for those that are named, such as the
+/// cluster's DNS server, until nothing else is free in it.
 pub(crate) fn any_address(state: &State) -> Option<Ipv4Addr> {
-    let cidr = state.service_cidr;
-    let size = cidr.size();
-    let low = (size / 16).clamp(16, 256).min(size - 1);
-    let reserved = [cidr.api(), cidr.dns()];
-    let any = |from: u32, until: u32| {
-        places(state, until.saturating_sub(from))
-            .filter_map(|place| cidr.nth(from + place))
-            .find(|address| !reserved.contains(address) && Claim::Address(*address).is_free(state))
+    let reserved = [state.service_cidr.api(), state.service_cidr.dns()];
+    let networks = state.networks.now(state);
+    let count = u32::try_from(networks.len()).unwrap_or(u32::MAX);
+    let in_network = |network: &networks::Network| {
+        network.parts().into_iter().find_map(|(from, count)| {
+            places(state, count)
+                .map(|place| network.nth(from + place))
+                .find(|address| !reserved.contains(address) && Claim::Address(*address).is_free(state))
+        })
     };
-    any(low, size - 1).or_else(|| any(1, low))
+    places(state, count).find_map(|index| in_network(networks.get(index as usize)?))
 }
 
 /// Any free port but those that the same service has chosen already.
@@ -316,7 +327,12 @@ async fn strays(state: &State, held: &BTreeSet<Claim>, versions: &HashMap<Holder
             if held.contains(&key) {
                 continue;
             }
-            let holder = Holder::in_entry(&stored.object());
+            let entry = stored.object();
+            // What others have set aside for themselves is theirs.
+            if name == ADDRESSES && entry.label(MANAGED_BY.0) != Some(MANAGED_BY.1) {
+                continue;
+            }
+            let holder = Holder::in_entry(&entry);
             let shown = versions.get(&holder).copied().unwrap_or_default();
             removals.push(
                 Txn::new()

@@ -106,7 +106,13 @@ pub(crate) async fn apply(handle: &Handle, path: &str, object: &Value) -> Result
     if code.is_success() { Ok(()) } else { Err((code, answer)) }
 }
 
-async fn call(handle: &Handle, method: Method, path: &str, object: &Value) -> (StatusCode, String) {
+/// Asks the server itself.
+pub(crate) async fn call(
+    handle: &Handle,
+    method: Method,
+    path: &str,
+    object: &Value,
+) -> (StatusCode, String) {
     send(handle, method, path, "application/json", object).await
 }
 

@@ -138,6 +138,7 @@ impl Server {
             issuers,
             tokens: config.tokens.clone(),
             service_cidr: config.service_cidr,
+            networks: allocation::Networks::default(),
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
             clock: config.clock.clone(),
@@ -260,10 +261,12 @@ impl Server {
     pub async fn serve(self, shutdown: CancellationToken) {
         let upkeep = self.look_after();
         let fairness = look_after_fairness(&self.state);
+        let handle = self.handle();
         tokio::select! {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
             () = fairness => {}
+            () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
         }
         self.state.stopping.cancel();

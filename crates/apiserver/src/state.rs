@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::Noting;
 use crate::admission::Admission;
+use crate::allocation::Networks;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
 use crate::authentication::front_proxy::FrontProxy;
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) audiences: Vec<String>,
     pub(crate) tokens: crate::config::ServiceAccountTokens,
     pub(crate) service_cidr: ServiceCidr,
+    /// Of which services get addresses: the one above, and others that there are objects of.
+    pub(crate) networks: Networks,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -25,6 +25,7 @@ mod endpoints;
 mod garbage;
 mod kinds;
 mod namespace;
+mod node_lifecycle;
 mod objects;
 mod ownership;
 mod pods;
@@ -34,6 +35,7 @@ mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
+mod service_cidrs;
 mod token_secrets;
 
 pub use certificates::{Asked, Signer};
@@ -120,6 +122,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
+    let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -128,6 +131,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
+        cidr_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -146,6 +150,11 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         acts(&context, "namespace-controller", namespace::run),
         acts(&context, "generic-garbage-collector", |context| garbage::run(context, garbage_events.clone())),
         acts(&context, "service-account-controller", service_account::run),
+        acts(&context, "service-cidrs-controller", |context| service_cidrs::run(
+            context,
+            cidr_events.clone()
+        )),
+        acts(&context, "node-controller", node_lifecycle::run),
         acts(&context, "resourcequota-controller", resource_quota::run),
         acts(&context, "disruption-controller", |context| disruption::run(
             context,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Timestamp;
 use model::{GroupResource, Object, Status};
@@ -14,7 +15,6 @@ use crate::account::Account;
 use crate::allocation::{self, Claim, Refusal};
 use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
-use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::request::NAMESPACES;
@@ -31,6 +31,16 @@ pub struct Context<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) turn: &'a tokio::sync::OnceCell<Turn>,
     pub(crate) now: Timestamp,
+}
+
+/// An object as it was stored when it was found. It is read when it is looked at.
+pub struct Shown(Arc<Stored>);
+
+impl Shown {
+    /// The object.
+    pub fn object(&self) -> Object {
+        self.0.object()
+    }
 }
 
 /// What objects take that no other may have: addresses of the cluster, ports of all nodes.
@@ -78,6 +88,11 @@ impl<'a> Context<'a> {
         self.now
     }
 
+    /// How long the server has run: for those who may not take too long.
+    pub fn elapsed(&self) -> Duration {
+        self.state.clock.elapsed()
+    }
+
     /// A random number.
     pub fn random(&self) -> u64 {
         self.state.random.next_u64()
@@ -109,10 +124,15 @@ impl<'a> Context<'a> {
     /// All objects of another resource that are in a namespace, or everywhere where that is empty, in the order
     /// of their names.
     pub fn list(&self, resource: &GroupResource, namespace: &str) -> Vec<Object> {
+        self.shown(resource, namespace).iter().map(Shown::object).collect()
+    }
+
+    /// As [`Context::list`], for those who read one after the other and may stop.
+    pub fn shown(&self, resource: &GroupResource, namespace: &str) -> Vec<Shown> {
         let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let (found, _) = partition.snapshot(self.state.cache.revision(), &prefix);
-        found.iter().map(|stored| stored.object()).collect()
+        found.into_iter().map(Shown).collect()
     }
 
     /// How many objects of another resource are in a namespace: quicker than to look at them.
@@ -138,6 +158,14 @@ impl<'a> Context<'a> {
         self.state.cache.ask_for_progress();
         let caught_up = self.state.cache.wait_for(version).await;
         caught_up.map_err(|current| Error::too_large_version(version, current))
+    }
+
+    /// The plural name of a kind, and whether its objects are in namespaces.
+    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<(String, bool)> {
+        let entries = self.state.table.entries();
+        let mut entries = entries.values();
+        let found = entries.find(|it| it.group == group && it.version == version && it.kind == kind)?;
+        Some((found.plural.clone(), found.namespaced))
     }
 
     /// What is allocated to objects of this resource.
@@ -183,17 +211,12 @@ impl<'a> Context<'a> {
 }
 
 impl Allocation<'_> {
-    /// The network of cluster addresses.
-    pub fn addresses(&self) -> ServiceCidr {
-        self.state.service_cidr
-    }
-
     /// The range of ports on nodes.
     pub fn ports(&self) -> RangeInclusive<u16> {
         self.state.node_ports.clone()
     }
 
-    /// Any free address. The low part of the network is left for those that are named, such as the
+    /// Any free address. The low parts of the networks are left for those that are named, such as the
     /// cluster's DNS server, until nothing else is free.
     pub fn any_address(&self) -> Option<Ipv4Addr> {
         allocation::any_address(self.state)

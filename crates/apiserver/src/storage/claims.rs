@@ -50,6 +50,7 @@ pub(super) fn exchange(
             continue;
         }
         let entry = claim.entry(state, resource, object, state.clock.now());
+        txn.compare.extend(claim.condition(state));
         txn.compare.push(Compare::absent(claim.key()));
         txn.success.push(Op::Put(Put::new(claim.key(), entry)));
     }

@@ -15,7 +15,6 @@ pub(crate) fn resource() -> Resource {
         .short(&["ip"])
         .defaults(defaults)
         .rules(Functions::of(object).name(name).change(change))
-        .without_effect("no address is set aside by it")
         .columns(COLUMNS, cells)
 }
 
