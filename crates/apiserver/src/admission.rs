@@ -4,6 +4,7 @@
 //! table.
 
 use model::{GroupResource, Object};
+use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::identity::Identity;
@@ -45,6 +46,8 @@ pub struct Write<'a> {
     pub old: Option<&'a Object>,
     /// Nothing will be stored: whoever is asked must not do anything that lasts either.
     pub dry_run: bool,
+    /// What whoever asks for it is told, though it is done.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 /// What changes along with an object, in the very transaction in which that is stored or deleted: another
@@ -63,6 +66,11 @@ pub struct Along {
 pub const MOST_ALONG: usize = 16;
 
 impl Write<'_> {
+    /// Tells whoever asks for it something, if it is done.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.warnings.lock().push(warning.into());
+    }
+
     /// Whether it makes an object of this resource.
     pub fn makes(&self, group: &str, plural: &str) -> bool {
         self.operation == Operation::Create && self.is_of(group, plural)

@@ -49,10 +49,16 @@ mod kubectl;
 mod managers;
 #[path = "api/metrics.rs"]
 mod metrics;
+#[path = "api/networks.rs"]
+mod networks;
 #[path = "api/nodes.rs"]
 mod nodes;
 #[path = "api/outside.rs"]
 mod outside;
+#[path = "api/plugins.rs"]
+mod plugins;
+#[path = "api/pod_security.rs"]
+mod pod_security;
 #[path = "api/proxy.rs"]
 mod proxy;
 #[path = "api/put.rs"]

@@ -236,6 +236,8 @@ pub(crate) struct Config {
     pub(crate) allowed_sysctls: node::AllowedSysctls,
     /// The file of users' tokens, if there is one.
     pub(crate) token_file: Option<PathBuf>,
+    /// What is asked of writes to the API besides what always is, and which of that is not.
+    pub(crate) admission: Admission,
     /// How much the Kubernetes API serves at once.
     pub(crate) limits: apiserver::fairness::Limits,
     /// Who callers of the API are, and who decides what they may.
@@ -250,6 +252,17 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
     pub(crate) origins: Vec<(&'static str, String, Origin)>,
+}
+
+/// What is asked of writes to the Kubernetes API.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Admission {
+    /// The names of what is asked besides what always is.
+    pub(crate) enabled: Vec<String>,
+    /// The names of what is not asked.
+    pub(crate) disabled: Vec<String>,
+    /// The file that says how, if there is one.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Where etcd is, and what is shown to it.
@@ -306,6 +319,14 @@ impl Config {
             token_file: match read.raw("token-auth-file").0.as_str() {
                 "" => None,
                 _ => Some(read.directory("token-auth-file")?),
+            },
+            admission: Admission {
+                enabled: read.list("enable-admission-plugins"),
+                disabled: read.list("disable-admission-plugins"),
+                file: match read.raw("admission-control-config-file").0.as_str() {
+                    "" => None,
+                    _ => Some(read.directory("admission-control-config-file")?),
+                },
             },
             limits: read.limits()?,
             access: Access::read(&read)?,

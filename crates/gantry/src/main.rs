@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 mod access;
+mod admission;
 mod audit_log;
 mod cli;
 mod cluster_state;

@@ -331,7 +331,7 @@ fn api_config(
         token_webhook: access.token_webhook.clone(),
         front_proxy: access.front_proxy.clone(),
         authorization: kinds::authorization_of(access.deciders.clone()),
-        admission: kinds::admission(),
+        admission: crate::admission::of(&config.admission)?,
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))

@@ -35,7 +35,7 @@ mod workload;
 use apiserver::Resource;
 
 pub use access::{Deciders, authorization, authorization_by, authorization_of};
-pub use admission::admission;
+pub use admission::{Plugins, PluginsError, admission, admission_of};
 pub use flow_control::flow_control;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

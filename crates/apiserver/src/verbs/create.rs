@@ -156,7 +156,7 @@ async fn admit_and_store(
     }
     phases::validate_by_others(call, &write, Some(&object)).await?;
     let accompanied = phases::accompany(call, &write, &object).await?;
-    let warnings = phases::warnings(call, Part::Whole, &object, None);
+    let warnings = phases::warnings(call, &write, Part::Whole, &object);
     if options.dry_run {
         return Ok(Ok(Created { outcome: Outcome::DryRun(object), warnings }));
     }

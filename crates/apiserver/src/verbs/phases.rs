@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use model::field::FieldError;
 use model::{Object, Status};
+use parking_lot::Mutex;
 
 use super::Part;
 use crate::admission::{Along, MOST_ALONG, Operation, Write};
@@ -37,8 +38,15 @@ pub(super) fn write<'a>(
     old: Option<&'a Object>,
     dry_run: bool,
 ) -> Write<'a> {
-    let subresource = &call.target.subresource;
-    Write { context: call.context(), identity: &call.identity, operation, subresource, old, dry_run }
+    Write {
+        context: call.context(),
+        identity: &call.identity,
+        operation,
+        subresource: &call.target.subresource,
+        old,
+        dry_run,
+        warnings: Mutex::default(),
+    }
 }
 
 /// Fills in what the object leaves out.
@@ -109,8 +117,14 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     Err(Status::invalid(&resource.group_kind(), object.name(), &errors).into())
 }
 
-/// What is odd about an object that may be written all the same.
-pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
+/// What is odd about an object that may be written all the same: what its kind says of it, and what others do.
+pub(super) fn warnings(call: &Call, write: &Write<'_>, part: Part, object: &Object) -> Vec<String> {
+    let mut warnings = own_warnings(call, part, object, write.old);
+    warnings.append(&mut write.warnings.lock());
+    warnings
+}
+
+fn own_warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
     if !matches!(part, Part::Whole | Part::Scale) {
         return Vec::new();
     }

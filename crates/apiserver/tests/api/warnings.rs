@@ -10,7 +10,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 /// The warnings that come with an answer.
-async fn warned(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Vec<String> {
+pub async fn warned(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Vec<String> {
     let kind = match (method, path.contains("fieldManager")) {
         ("PATCH", true) => "application/apply-patch+yaml",
         ("PATCH", false) => "application/merge-patch+json",

@@ -189,6 +189,24 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "enable-admission-plugins",
+        value_name: "NAME[,NAME]",
+        help: "What is asked of writes to the Kubernetes API besides what always is, by the names of Kubernetes' admission plugins",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "disable-admission-plugins",
+        value_name: "NAME[,NAME]",
+        help: "What is not asked of them",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "admission-control-config-file",
+        value_name: "PATH",
+        help: "How that is configured, as Kubernetes' AdmissionConfiguration: PodSecurity, ResourceQuota, PodNodeSelector, PodTolerationRestriction; read at the start",
+        default: Default::Text(""),
+    },
+    Key {
         name: "max-requests-inflight",
         value_name: "COUNT",
         help: "Requests of the Kubernetes API that read and are served at once; with the next one, the seats that priority levels share",

@@ -7,6 +7,7 @@
 //! meanwhile, which the revision of the quota tells, the count is right: what is made before a quota knows of it changes
 //! that, too.
 
+mod limited;
 mod matching;
 mod usage;
 
@@ -15,13 +16,18 @@ use model::{GroupResource, Object, Quantity};
 use serde_json::{Map, Value};
 
 use crate::pod_amounts::{Amounts, add, of};
+use limited::Limited;
 use matching::{Kind, matches};
 
 /// What is used where nothing is.
 const NONE: Quantity = Quantity::ZERO;
 
 /// Charges what is made to quotas.
-pub(super) struct ResourceQuota;
+#[derive(Debug, Default)]
+pub(super) struct ResourceQuota {
+    /// What nobody may take where no quota counts it.
+    limited: Vec<Limited>,
+}
 
 impl Admission for ResourceQuota {
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
@@ -53,11 +59,16 @@ impl Admission for ResourceQuota {
                 hard.is_some_and(|hard| hard.keys().any(|name| kind.counts(name)))
             })
         };
-        is_charged(write) && write.context.list(&quotas(), write.context.namespace()).iter().any(counts)
+        let is_limited = || self.limited.iter().any(|limited| limited.is_of(kind));
+        is_charged(write)
+            && (is_limited() || write.context.list(&quotas(), write.context.namespace()).iter().any(counts))
     }
 
     fn along(&self, write: &Write<'_>, object: &Object) -> Result<Vec<Along>> {
         let all = write.context.list(&quotas(), write.context.namespace());
+        if !self.limited.is_empty() {
+            limited::check(&self.limited, write, &all, object)?;
+        }
         let mut along = Vec::new();
         for quota in all {
             let new = match charge(write, &quota, object)? {

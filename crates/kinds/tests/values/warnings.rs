@@ -170,16 +170,3 @@ fn services_are_told_what_of_them_is_ignored() {
         ],
     );
 }
-
-#[test]
-fn levels_that_pods_are_not_held_to_are_told() {
-    let namespace = |labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": labels}});
-    check(namespace(json!({"a": "b", "pod-security.kubernetes.io/enforce": "privileged"})), &[]);
-    check(
-        namespace(json!({"pod-security.kubernetes.io/enforce": "restricted"})),
-        &[
-            "metadata.labels[pod-security.kubernetes.io/enforce]: pods are not held to a level yet, restricted is \
-             stored without effect",
-        ],
-    );
-}

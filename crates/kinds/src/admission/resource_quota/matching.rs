@@ -122,7 +122,8 @@ pub(super) fn matches(quota: &Object, kind: Kind<'_>, counted: &[&str], object: 
     !counted.is_empty() && scopes(quota).iter().all(|scope| is_in(scope, kind, object))
 }
 
-fn is_in(scope: &Value, kind: Kind<'_>, object: &Object) -> bool {
+/// Whether an object is of what a scope asks for.
+pub(super) fn is_in(scope: &Value, kind: Kind<'_>, object: &Object) -> bool {
     match (kind, text(scope, "scopeName")) {
         (Kind::Pods, "Terminating") => has_deadline(object),
         (Kind::Pods, "NotTerminating") => !has_deadline(object),

@@ -28,7 +28,6 @@ pub(crate) fn resource() -> Resource {
         .subresource(Subresource::new("finalize", &[Verb::Update], finalize::handle))
         .defaults(defaults)
         .rules(Functions::of(object).name(dns1123_label).status(status))
-        .warnings(warnings)
         .columns(COLUMNS, cells)
         .selectable([Selectable::text("status.phase")])
         .hook("start-system-namespaces-controller")
@@ -39,23 +38,6 @@ pub(crate) fn resource() -> Resource {
 }
 
 const COLUMNS: &[Column] = &[NAME, text("Status", "Whether it is active or terminating."), AGE];
-
-/// Labels by which pods of the namespace would be kept from what they might do; nothing looks at them yet.
-const LEVELS: [&str; 3] = ["enforce", "audit", "warn"];
-
-fn warnings(object: &Object, old: Option<&Object>) -> Vec<String> {
-    let asked = LEVELS.iter().filter_map(|mode| {
-        let label = format!("pod-security.kubernetes.io/{mode}");
-        let level = object.label(&label).filter(|level| *level != "privileged")?;
-        let is_new = old.and_then(|old| old.label(&label)) != Some(level);
-        is_new.then(|| {
-            format!(
-                "metadata.labels[{label}]: pods are not held to a level yet, {level} is stored without effect"
-            )
-        })
-    });
-    asked.collect()
-}
 
 /// What holds a namespace has a name.
 fn object(object: &Object, errors: &mut Errors) {
