@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+pub mod history;
 pub mod load;
 mod namespace;
 

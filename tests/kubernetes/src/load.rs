@@ -59,6 +59,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// Others, of which each depends on these.
+    pub fn from(dice: &mut Self) -> Self {
+        Self(dice.below(u64::MAX))
+    }
+
     /// A number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         // SplitMix64, whose steps are any odd constant's.
@@ -296,7 +301,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Moves this thread into the network namespace at `path`.
-fn enter(path: &Path) {
+pub(crate) fn enter(path: &Path) {
     let namespace = File::open(path).expect("open the daemon's network namespace");
     let kind = Some(rustix::thread::LinkNameSpaceType::Network);
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)
