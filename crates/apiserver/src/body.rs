@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
+use crate::account::{Account, Copying};
 use crate::connections::Busy;
 use crate::fairness::Place;
 
@@ -23,6 +24,10 @@ pub struct Body {
     /// The request that it answers, where that came by a connection.
     busy: Option<Busy>,
     patient: bool,
+    /// Of the request that it answers.
+    account: Option<Arc<Account>>,
+    /// What it is copied to.
+    copying: Option<Box<Copying>>,
 }
 
 /// An answer broke off by a fault of the server, or of whoever it passes on.
@@ -132,6 +137,44 @@ impl Body {
         self
     }
 
+    /// The pieces, where they are all there.
+    pub(crate) fn chunks(&self) -> Option<&[Bytes]> {
+        match &self.kind {
+            // They are put in at the end and taken at the beginning.
+            Kind::Chunks(chunks) => Some(chunks.as_slices().0).filter(|first| first.len() == chunks.len()),
+            Kind::Stream { .. } | Kind::Carried(_) => None,
+        }
+    }
+
+    /// What is sent is counted there.
+    pub(crate) fn charge(&mut self, account: Arc<Account>) {
+        self.account = Some(account);
+    }
+
+    /// What is sent is copied there.
+    pub(crate) fn copy_to(&mut self, copying: Copying) {
+        self.copying = Some(Box::new(copying));
+    }
+
+    /// Notes a piece that is sent, or the end.
+    fn note(&mut self, piece: Option<&Bytes>) {
+        match piece {
+            Some(piece) => {
+                if let Some(account) = &self.account {
+                    account.sent(piece.len());
+                }
+                if let Some(copying) = &mut self.copying {
+                    copying.piece(piece);
+                }
+            }
+            None => {
+                if let Some(copying) = self.copying.take() {
+                    copying.end();
+                }
+            }
+        }
+    }
+
     /// The request has its place until the answer is over, or its client takes nothing of it while others wait.
     pub(crate) fn hold(&mut self, place: Arc<Place>) {
         place.offer();
@@ -168,7 +211,7 @@ impl Chunks {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, place: None, busy: None, patient: false }
+        Self { kind, place: None, busy: None, patient: false, account: None, copying: None }
     }
 }
 
@@ -191,10 +234,18 @@ impl http_body::Body for Body {
             // Asked for the next piece, the client has taken the last one.
             if matches!(polled, Ok(Poll::Pending)) { busy.wait() } else { busy.offer() }
         }
+        match &polled {
+            Ok(Poll::Ready(Some(Ok(piece)))) => self.note(Some(piece)),
+            Ok(Poll::Ready(None)) => self.note(None),
+            _ => {}
+        }
         match polled {
             Ok(piece) => piece.map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
             Err(panic) => {
                 tracing::error!(%panic, "an answer broke off");
+                if let Some(account) = &self.account {
+                    account.broke_off(&panic);
+                }
                 self.kind = Kind::Chunks(VecDeque::new());
                 Poll::Ready(Some(Err(BrokenOff)))
             }

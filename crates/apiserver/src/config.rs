@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Clock, Random};
 
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
 use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
@@ -62,6 +63,10 @@ pub struct Config {
     pub flow_control: FlowControls,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// What is noted of requests, and who keeps it; nothing where none is given.
+    pub audit: Option<Arc<Audit>>,
+    /// All who count something in this process: `/metrics` gives their numbers, and the server's own.
+    pub metrics: metrics::Registry,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
     /// The time.
@@ -129,6 +134,8 @@ impl Config {
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
             admission: Vec::new(),
+            audit: None,
+            metrics: metrics::Registry::default(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),

@@ -36,6 +36,9 @@ pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object
     let warnings = judge(&decoded.problems, validation, |why| wrong(&gvk, &why))?;
     let mut object = decoded.object;
     check_kind(&mut object, &gvk)?;
+    if let Some(record) = call.account.record() {
+        record.names(&object);
+    }
     Ok((object, warnings))
 }
 
@@ -207,7 +210,7 @@ fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
 }
 
 /// Reads YAML as a body of a request.
-pub(crate) fn fuzz_yaml(text: &[u8]) -> Option<Value> {
+pub(crate) fn yaml_value(text: &[u8]) -> Option<Value> {
     plain(text, BodyKind::Yaml).ok()
 }
 

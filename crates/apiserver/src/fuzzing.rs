@@ -34,7 +34,7 @@ pub fn bootstrap_token(token: &str) -> Option<(&str, &str)> {
 
 /// The document in a body of YAML.
 pub fn yaml(body: &[u8]) -> Option<Value> {
-    crate::decode::fuzz_yaml(body)
+    crate::decode::yaml_value(body)
 }
 
 /// What a SPDY session reads of what a client sends, if it comes in pieces of `size` bytes: as text, and why

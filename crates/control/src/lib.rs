@@ -82,6 +82,11 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
+/// Writes what is counted of scheduling.
+pub fn write_metrics(text: &mut metrics::Text) {
+    scheduler::write_metrics(text);
+}
+
 /// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the
 /// one that leads.
 pub async fn run(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: CancellationToken) {
