@@ -30,7 +30,8 @@ pub(super) struct Counts {
     /// How long those waited that were let in, and those that were not.
     pub(super) waited: [Histogram; 2],
     pub(super) took: Histogram,
-    pub(super) seats: AtomicU64,
+    /// The seats of those that are served.
+    pub(super) seats: AtomicI64,
 }
 
 /// Durations, counted by how long they are.
@@ -80,7 +81,7 @@ impl Counts {
         self.waited[0].add(waited.unwrap_or_default());
         self.dispatched.fetch_add(1, Ordering::Relaxed);
         self.executing.fetch_add(1, Ordering::Relaxed);
-        self.seats.fetch_add(u64::from(seats), Ordering::Relaxed);
+        self.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
     }
 
     /// One does not wait any more.
@@ -93,8 +94,10 @@ impl Counts {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn finished(&self, took: Duration) {
+    /// One is not served any more, which had so many seats.
+    pub(super) fn finished(&self, took: Duration, seats: u32) {
         self.executing.fetch_sub(1, Ordering::Relaxed);
+        self.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
         self.took.add(took);
     }
 }

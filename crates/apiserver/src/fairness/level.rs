@@ -314,7 +314,7 @@ impl Place {
     pub(crate) fn release(&self) {
         let Some(seats) = self.seats.lock().take() else { return };
         let level = &self.flow.level;
-        self.flow.counts.finished(level.clock.elapsed().saturating_sub(self.began));
+        self.flow.counts.finished(level.clock.elapsed().saturating_sub(self.began), seats.most());
         level.finish(seats);
     }
 

@@ -65,7 +65,7 @@ pub struct FlowReport {
     pub waited_in_vain: Durations,
     /// How long they took.
     pub took: Durations,
-    /// The seats of all that were let in.
+    /// The seats of those that are served.
     pub seats: u64,
 }
 
@@ -280,7 +280,7 @@ impl Flow {
             waited: counts.waited[0].counted(),
             waited_in_vain: counts.waited[1].counted(),
             took: counts.took.counted(),
-            seats: counts.seats.load(Ordering::Relaxed),
+            seats: positive(counts.seats.load(Ordering::Relaxed)),
         }
     }
 }

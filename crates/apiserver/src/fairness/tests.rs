@@ -122,12 +122,13 @@ async fn each_level_has_its_own_seats_and_the_first_has_no_limit() {
     assert_eq!(began.elapsed(), Duration::from_secs(15));
     let of_staff = report(&fairness, "staff");
     assert_eq!((of_staff.dispatched, of_staff.executing, of_staff.waiting), (5, 5, 0));
+    assert_eq!(of_staff.seats, 5);
     assert_eq!(of_staff.refused[Refusal::TimeOut as usize], (Refusal::TimeOut, 1));
     assert_eq!(report(&fairness, "rest").refused[Refusal::ConcurrencyLimit as usize].1, 1);
     drop(held);
     let (levels, flows) = fairness.report();
     assert!(levels.iter().all(|level| level.seats_in_use == 0 && level.waiting == 0), "{levels:?}");
-    assert!(flows.iter().all(|flow| flow.executing == 0), "{flows:?}");
+    assert!(flows.iter().all(|flow| flow.executing == 0 && flow.seats == 0), "{flows:?}");
 }
 
 #[tokio::test(start_paused = true)]

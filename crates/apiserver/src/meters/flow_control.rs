@@ -4,17 +4,59 @@ use metrics::{Kind, Text};
 
 use crate::fairness::{BUCKETS, Durations, FlowReport, LevelReport};
 
+/// A number of each level: its name, what it is, and where it is.
+type OfLevel = (&'static str, &'static str, fn(&LevelReport) -> f64);
+
+const LEVELS: [OfLevel; 10] = [
+    (
+        "apiserver_flowcontrol_nominal_limit_seats",
+        "[BETA] Nominal number of execution seats configured for each priority level",
+        |level| f64::from(level.nominal),
+    ),
+    (
+        "apiserver_flowcontrol_lower_limit_seats",
+        "[ALPHA] Configured lower bound on number of execution seats available to each priority level",
+        |level| f64::from(level.least),
+    ),
+    (
+        "apiserver_flowcontrol_upper_limit_seats",
+        "[ALPHA] Configured upper bound on number of execution seats available to each priority level",
+        |level| f64::from(level.most),
+    ),
+    (
+        "apiserver_flowcontrol_current_limit_seats",
+        "[ALPHA] current derived number of execution seats available to each priority level",
+        |level| f64::from(level.now),
+    ),
+    (
+        "apiserver_flowcontrol_demand_seats_high_watermark",
+        "[ALPHA] High watermark, over last adjustment period, of demand_seats",
+        |level| level.demand_most,
+    ),
+    (
+        "apiserver_flowcontrol_demand_seats_average",
+        "[ALPHA] Time-weighted average, over last adjustment period, of demand_seats",
+        |level| level.demand_average,
+    ),
+    (
+        "apiserver_flowcontrol_demand_seats_stdev",
+        "[ALPHA] Time-weighted standard deviation, over last adjustment period, of demand_seats",
+        |level| level.demand_deviation,
+    ),
+    ("apiserver_flowcontrol_demand_seats_smoothed", "[ALPHA] Smoothed seat demands", |level| {
+        level.demand_smoothed
+    }),
+    ("apiserver_flowcontrol_target_seats", "[ALPHA] Seat allocation targets", |level| level.target),
+    ("apiserver_flowcontrol_current_r", "[ALPHA] R(time of last change)", |level| level.progress),
+];
+
 /// Writes it.
 pub(crate) fn write(text: &mut Text, levels: &[LevelReport], flows: &[FlowReport]) {
-    let help = "[BETA] Nominal number of execution seats configured for each priority level";
-    let block = text.block("apiserver_flowcontrol_nominal_limit_seats", Kind::Gauge, help);
-    for level in levels {
-        block.value(&[("priority_level", &level.name)], level.nominal);
-    }
-    let help = "[ALPHA] Current derived number of execution seats available to each priority level";
-    let block = text.block("apiserver_flowcontrol_current_limit_seats", Kind::Gauge, help);
-    for level in levels {
-        block.value(&[("priority_level", &level.name)], level.now);
+    for (name, help, of) in LEVELS {
+        let block = text.block(name, Kind::Gauge, help);
+        for level in levels {
+            block.value(&[("priority_level", &level.name)], of(level));
+        }
     }
     let mut each = |name: &str, kind, help: &str, count: fn(&FlowReport) -> u64| {
         let block = text.block(name, kind, help);
@@ -34,6 +76,13 @@ pub(crate) fn write(text: &mut Text, levels: &[LevelReport], flows: &[FlowReport
         Kind::Gauge,
         "[BETA] Number of requests currently pending in queues of the API Priority and Fairness subsystem",
         |flow| flow.waiting,
+    );
+    each(
+        "apiserver_flowcontrol_current_executing_seats",
+        Kind::Gauge,
+        "[BETA] Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any \
+         stage otherwise) requests in the API Priority and Fairness subsystem",
+        |flow| flow.seats,
     );
     each(
         "apiserver_flowcontrol_dispatched_requests_total",
