@@ -2,8 +2,8 @@
 //!
 //! Each request is of the first *schema* that is for it, and by that of a *level*, which has a share of all seats.
 //! A request has seats as long as it is served; beyond its level's share it waits in one of the level's queues
-//! ([`queues`]), of which the flows of a schema (users, or namespaces) have a few each ([`deal`]), or is refused.
-//! Seats that a level has no use for others borrow ([`allotment`]). What levels and schemas there are, objects say,
+//! (`queues`), of which the flows of a schema (users, or namespaces) have a few each (`deal`), or is refused.
+//! Seats that a level has no use for others borrow (`allotment`). What levels and schemas there are, objects say,
 //! which whoever knows them reads ([`FlowControl`]).
 //!
 //! Where that is switched off there are two levels: what reads, and what writes.

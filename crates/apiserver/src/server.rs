@@ -209,6 +209,12 @@ impl Server {
             service_address: self.state.service_cidr.api(),
             service_network: self.state.service_cidr,
             certificate: self.state.authority.certificate_pem().to_owned(),
+            front_proxy: self.state.front_proxy.clone(),
+            today: model::time::format(self.state.clock.now())
+                .split('T')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         };
         bootstrap::ensure(&self.state, &self.handle(), &installation, occasion).await;
     }

@@ -57,6 +57,8 @@ mod outside;
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/renewal.rs"]
+mod renewal;
 #[path = "api/resize.rs"]
 mod resize;
 #[path = "api/roles.rs"]

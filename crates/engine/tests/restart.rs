@@ -52,8 +52,10 @@ fn what_is_being_ended_when_the_engine_closes_comes_to_its_end() {
         let options = RemoveOptions { force: true, volumes: true };
         let mut removing = Box::pin(other.container_remove(&id, options));
         assert!(futures::poll!(&mut removing).is_pending(), "its processes have to end first");
-        let engine = host.reopen(engine, async || {}).await;
+        engine.close().await;
         removing.await.expect("it is removed");
+        drop(other);
+        let engine = host.reopen(engine, async || {}).await;
         assert!(engine.container_inspect(&id).is_err());
         remove_all(&engine).await;
     });

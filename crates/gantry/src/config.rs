@@ -13,8 +13,10 @@ use ipnet::Ipv4Net;
 
 use crate::audit_log;
 
+mod access;
 mod keys;
 
+pub(crate) use access::{Access, Deciders};
 use keys::Default;
 pub(crate) use keys::{KEYS, Key};
 
@@ -236,6 +238,8 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     /// How much the Kubernetes API serves at once.
     pub(crate) limits: apiserver::fairness::Limits,
+    /// Who callers of the API are, and who decides what they may.
+    pub(crate) access: Access,
     /// The file that says what is noted of requests.
     pub(crate) audit_policy: Option<PathBuf>,
     /// Where it is noted.
@@ -304,6 +308,7 @@ impl Config {
                 _ => Some(read.directory("token-auth-file")?),
             },
             limits: read.limits()?,
+            access: Access::read(&read)?,
             audit_policy: match read.raw("audit-policy-file").0.as_str() {
                 "" => None,
                 _ => Some(read.directory("audit-policy-file")?),

@@ -7,6 +7,7 @@
 
 use std::process::ExitCode;
 
+mod access;
 mod audit_log;
 mod cli;
 mod cluster_state;

@@ -58,6 +58,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let began = Instant::now();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    // Before anything is begun: what is wrong with it is told at once.
+    let access = crate::access::open(config, &clock)?;
 
     // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
     let engine_config =
@@ -81,7 +83,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         let stop = CancellationToken::new();
         (api_runtime.spawn(writer.run(stop.clone())), stop)
     });
-    let api_config = apiserver::Config { audit, metrics, ..api_config(config, &nodes, &clock, &random)? };
+    let api_config =
+        apiserver::Config { audit, metrics, ..api_config(config, &access, &nodes, &clock, &random)? };
     let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::all());
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
@@ -89,7 +92,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         })?;
     let api = server.handle();
     let api_address = server.address();
-    let (authority, leaving) = (server.authority(), server.leaving());
+    let (authority, token_keys, leaving) = (server.authority(), server.token_keys(), server.leaving());
     let client = move |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
 
     // 3. Everything that acts.
@@ -118,8 +121,9 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         server.serve(stop).await;
         Ok(())
     });
+    services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
-        let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority)));
+        let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
         let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
@@ -306,6 +310,7 @@ fn loopback_targets(api: SocketAddr) -> Vec<SocketAddr> {
 
 fn api_config(
     config: &Config,
+    access: &crate::access::Opened,
     nodes: &LocalNode,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
@@ -319,9 +324,13 @@ fn api_config(
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
         fixed_tokens: fixed_tokens(config)?,
-        authorization: kinds::authorization(),
         limits: config.limits,
         flow_control: kinds::flow_control(),
+        tokens: access.tokens.clone(),
+        structured: access.structured.clone(),
+        token_webhook: access.token_webhook.clone(),
+        front_proxy: access.front_proxy.clone(),
+        authorization: kinds::authorization_of(access.deciders.clone()),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),

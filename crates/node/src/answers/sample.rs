@@ -53,6 +53,8 @@ pub(super) struct OfNode {
     pub(super) available: u64,
     pub(super) memory: u64,
     pub(super) networks: BTreeMap<String, Traffic>,
+    /// The interface that leads out.
+    pub(super) outward: Option<String>,
     pub(super) files: Option<Files>,
     pub(super) processes: u64,
     pub(super) most_processes: i64,
@@ -195,10 +197,11 @@ async fn of_node(shared: &Shared, at: Timestamp) -> OfNode {
         let texts =
             ["/proc/stat", "/proc/meminfo", "/proc/vmstat", "/proc/net/dev", "/proc/loadavg"].map(read);
         let disk = root.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
-        (texts, disk)
+        (texts, read("/proc/net/route"), disk)
     });
-    let ([stat, memory, events, network, load], disk) = looked.await;
+    let ([stat, memory, events, network, load], routes, disk) = looked.await;
     let mut node = from_proc(at, &stat, &memory, &events, &network, &load);
+    node.outward = outward(&routes);
     node.most_processes = crate::reserves::host_pids().unwrap_or(0);
     node.files = disk.map(|disk| Files {
         available: disk.f_bavail.saturating_mul(disk.f_frsize),
@@ -250,10 +253,20 @@ fn from_proc(at: Timestamp, stat: &str, memory: &str, events: &str, network: &st
         available,
         memory: total,
         networks: interfaces(network),
+        outward: None,
         files: None,
         processes: processes.and_then(|(_, all)| all.parse().ok()).unwrap_or(0),
         most_processes: 0,
     }
+}
+
+/// Reads `/proc/net/route`: the interface of the route to everywhere.
+fn outward(text: &str) -> Option<String> {
+    let mut routes = text.lines().skip(1).map(|line| line.split_ascii_whitespace());
+    routes.find_map(|mut fields| {
+        let (interface, destination) = (fields.next()?, fields.next()?);
+        (destination == "00000000").then(|| interface.to_owned())
+    })
 }
 
 /// Reads `/proc/net/dev`: the host's own interfaces, not the ends of those of containers.
@@ -293,6 +306,8 @@ mod tests {
         assert_eq!(node.started.as_second(), 1_700_000_000);
         assert_eq!(node.networks.keys().collect::<Vec<_>>(), ["eth0"]);
         assert_eq!(node.networks["eth0"].tx_errors, 6);
+        let routes = "Iface Destination Gateway\npods 00002A0A 00000000\neth0 00000000 0101A8C0\n";
+        assert_eq!(outward(routes).as_deref(), Some("eth0"));
     }
 
     #[test]

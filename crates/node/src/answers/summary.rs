@@ -36,7 +36,7 @@ fn summary(sample: &Sample, name: &str, only_cpu_and_memory: bool) -> Value {
         of_node.insert("systemContainers".to_owned(), value!([pods]));
     }
     if !only_cpu_and_memory {
-        of_node.insert("network".to_owned(), network(sample.at, &node.networks));
+        of_node.insert("network".to_owned(), network(sample.at, &node.networks, node.outward.as_deref()));
         if let Some(files) = &node.files {
             of_node.insert("fs".to_owned(), file_system(sample.at, files));
         }
@@ -86,7 +86,7 @@ fn pod(of: &OfPod, sample: &Sample, only_cpu_and_memory: bool) -> Map<String, Va
     ]);
     if !only_cpu_and_memory {
         if !of.networks.is_empty() {
-            told.insert("network".to_owned(), network(sample.at, &of.networks));
+            told.insert("network".to_owned(), network(sample.at, &of.networks, Some("eth0")));
         }
         told.insert("process_stats".to_owned(), value!({"process_count": of.measured.usage.pids}));
         told.insert("swap".to_owned(), swap(&of.measured));
@@ -136,7 +136,8 @@ fn swap(measured: &Measured) -> Value {
     object([("time", at(measured)), ("swapUsageBytes", Some(measured.usage.swap.into()))]).into()
 }
 
-fn network(at: Timestamp, interfaces: &BTreeMap<String, Traffic>) -> Value {
+/// What goes through interfaces: that of `outward` is told first, as a kubelet does.
+fn network(at: Timestamp, interfaces: &BTreeMap<String, Traffic>, outward: Option<&str>) -> Value {
     let one = |(name, traffic): (&String, &Traffic)| {
         object([
             ("name", Some(name.clone().into())),
@@ -146,8 +147,8 @@ fn network(at: Timestamp, interfaces: &BTreeMap<String, Traffic>) -> Value {
             ("txErrors", Some(traffic.tx_errors.into())),
         ])
     };
-    // The first is told for all, as a kubelet does.
-    let first = interfaces.iter().find(|(name, _)| *name == "eth0").or_else(|| interfaces.iter().next());
+    let first = interfaces.iter().find(|(name, _)| outward == Some(name.as_str()));
+    let first = first.or_else(|| interfaces.iter().next());
     let mut told = object([("time", Some(time(at)))]);
     told.extend(first.map(one).unwrap_or_default());
     told.insert("interfaces".to_owned(), interfaces.iter().map(one).collect::<Vec<_>>().into());

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, ResourceRequireme
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model::quantity::Quantity;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::resources::{self, quantity};
 use crate::runtime::{GroupUsage, Resources};
@@ -114,40 +114,27 @@ impl Progress {
 
 /// What an event tells of a resize: the amounts of all containers, the generation, and what is the matter.
 pub fn message(what: &str, pod: &Pod, generation: i64, error: Option<&str>) -> String {
-    let amounts = |container: &Container| Amounts {
-        name: container.name.clone(),
-        resources: ResourceRequirements { claims: None, ..container.resources.clone().unwrap_or_default() },
+    let amounts = |containers: &[Container]| -> Value {
+        let one = |container: &Container| {
+            let all = container.resources.clone().unwrap_or_default();
+            json!({ "name": container.name, "resources": ResourceRequirements { claims: None, ..all } })
+        };
+        containers.iter().map(one).collect()
     };
     let spec = pod.spec.as_ref();
-    let inits = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let mains = spec.iter().flat_map(|spec| &spec.containers);
-    let summary = Summary {
-        init_containers: inits.map(amounts).collect(),
-        containers: mains.map(amounts).collect(),
-        generation,
-        error,
-    };
-    match serde_json::to_string(&summary) {
-        Ok(summary) => format!("{what}: {summary}"),
-        Err(_) => what.to_owned(),
+    let inits = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let mains = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    // Whoever reads it knows it in this order.
+    let mut parts = Vec::new();
+    if !inits.is_empty() {
+        parts.push(format!("\"initContainers\":{}", amounts(inits)));
     }
-}
-
-#[derive(Serialize)]
-struct Summary<'a> {
-    #[serde(rename = "initContainers", skip_serializing_if = "Vec::is_empty")]
-    init_containers: Vec<Amounts>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    containers: Vec<Amounts>,
-    generation: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Amounts {
-    name: String,
-    resources: ResourceRequirements,
+    if !mains.is_empty() {
+        parts.push(format!("\"containers\":{}", amounts(mains)));
+    }
+    parts.push(format!("\"generation\":{generation}"));
+    parts.extend(error.map(|error| format!("\"error\":{}", Value::from(error))));
+    format!("{what}: {{{}}}", parts.join(","))
 }
 
 /// How what a container may use differs from what it is to.
@@ -301,8 +288,6 @@ fn put(told: &mut ResourceRequirements, name: &str, amount: Option<Quantity>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::pod::resources::of_container;
 
