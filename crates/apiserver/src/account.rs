@@ -134,7 +134,7 @@ impl Account {
         }
         if self.long_running {
             self.note(Stage::ResponseStarted).await;
-        } else if response.body().len().is_some() && !self.over.swap(true, Ordering::Relaxed) {
+        } else if response.body().chunks().is_some() && !self.over.swap(true, Ordering::Relaxed) {
             self.note(Stage::ResponseComplete).await;
         }
     }

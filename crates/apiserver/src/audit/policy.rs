@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Stage;
 use crate::authorisation::Attributes;
 use crate::identity::Identity;
+use crate::request::NAMESPACES;
 
 /// How much is noted of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,7 +123,7 @@ const RULE_FIELDS: [&str; 9] = [
     "userGroups",
     "verbs",
     "resources",
-    "namespaces",
+    NAMESPACES,
     "nonResourceURLs",
     "omitStages",
     "omitManagedFields",
