@@ -116,7 +116,6 @@ async fn tell(state: &State, handle: &Handle, resource: &Resource, service: &Obj
     let namespace = service.namespace().unwrap_or("default");
     let now = state.clock.now();
     let event = json!({
-        "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": format!("{}.{:x}", service.name(), now.as_nanosecond()), "namespace": namespace},
         "eventTime": model::time::format_micro(now),
         "reportingController": REPORTER, "reportingInstance": REPORTER,
