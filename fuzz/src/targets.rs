@@ -1,6 +1,7 @@
 //! All that is fed, a file each.
 
 mod archive;
+mod certificate;
 mod dns;
 mod dockerfile;
 mod field_set;
@@ -15,6 +16,7 @@ mod registry;
 mod selector;
 mod shim;
 mod spdy;
+mod token;
 mod yaml;
 
 use crate::Target;
@@ -23,6 +25,7 @@ use crate::Target;
 pub fn all() -> Vec<Target> {
     vec![
         archive::TARGET,
+        certificate::TARGET,
         dns::TARGET,
         dockerfile::TARGET,
         field_set::TARGET,
@@ -37,6 +40,7 @@ pub fn all() -> Vec<Target> {
         selector::TARGET,
         shim::TARGET,
         spdy::TARGET,
+        token::TARGET,
         yaml::TARGET,
     ]
 }

@@ -20,6 +20,17 @@ pub enum Operation {
     Delete,
 }
 
+impl Operation {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// A write, as others see it.
 pub struct Write<'a> {
     /// The resource, its namespace, other objects, the time.
@@ -68,6 +79,11 @@ impl Write<'_> {
 ///
 /// Who has nothing to ask anybody decides [`at_once`].
 pub trait Admission: Send + Sync + 'static {
+    /// What it is called, as Kubernetes' admission plugins are: under this it is counted. As its type, unless it is said.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or_default()
+    }
+
     /// Changes what is to be written: after the defaults, before the resource's own strategy and its rules.
     /// Not asked of a deletion.
     fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {

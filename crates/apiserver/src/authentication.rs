@@ -2,7 +2,7 @@
 //! token: of a service account, of a machine that is new, one that a file names, of an issuer elsewhere, or one
 //! that a webhook knows.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 pub(crate) mod certificate;
 pub(crate) mod fixed;
 pub(crate) mod front_proxy;

@@ -1,15 +1,17 @@
 //! Response bodies: whole, in chunks of shared bytes, or a stream that goes on.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
+use crate::account::{Account, Copying};
 use crate::connections::Busy;
+use crate::fairness::Place;
 
 /// What the server answers with.
 ///
@@ -17,11 +19,15 @@ use crate::connections::Busy;
 /// rather than an answer that looks whole.
 pub struct Body {
     kind: Kind,
-    /// Dropped with the body: what lasts as long as the answer.
-    kept: Option<Box<dyn Any + Send>>,
+    /// Among the requests that are served, as long as the client takes the answer.
+    place: Option<Arc<Place>>,
     /// The request that it answers, where that came by a connection.
     busy: Option<Busy>,
     patient: bool,
+    /// Of the request that it answers.
+    account: Option<Arc<Account>>,
+    /// What it is copied to.
+    copying: Option<Box<Copying>>,
 }
 
 /// An answer broke off by a fault of the server, or of whoever it passes on.
@@ -131,12 +137,48 @@ impl Body {
         self
     }
 
-    /// Keeps something until the answer is over.
-    pub(crate) fn keep(&mut self, kept: impl Send + 'static) {
-        self.kept = Some(match self.kept.take() {
-            Some(before) => Box::new((before, kept)),
-            None => Box::new(kept),
-        });
+    /// The pieces, where they are all there.
+    pub(crate) fn chunks(&self) -> Option<&[Bytes]> {
+        match &self.kind {
+            // They are put in at the end and taken at the beginning.
+            Kind::Chunks(chunks) => Some(chunks.as_slices().0).filter(|first| first.len() == chunks.len()),
+            Kind::Stream { .. } | Kind::Carried(_) => None,
+        }
+    }
+
+    /// What is sent is counted there.
+    pub(crate) fn charge(&mut self, account: Arc<Account>) {
+        self.account = Some(account);
+    }
+
+    /// What is sent is copied there.
+    pub(crate) fn copy_to(&mut self, copying: Copying) {
+        self.copying = Some(Box::new(copying));
+    }
+
+    /// Notes a piece that is sent, or the end.
+    fn note(&mut self, piece: Option<&Bytes>) {
+        match piece {
+            Some(piece) => {
+                if let Some(account) = &self.account {
+                    account.sent(piece.len());
+                }
+                if let Some(copying) = &mut self.copying {
+                    copying.piece(piece);
+                }
+            }
+            None => {
+                if let Some(copying) = self.copying.take() {
+                    copying.end();
+                }
+            }
+        }
+    }
+
+    /// The request has its place until the answer is over, or its client takes nothing of it while others wait.
+    pub(crate) fn hold(&mut self, place: Arc<Place>) {
+        place.offer();
+        self.place = Some(place);
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
@@ -169,7 +211,7 @@ impl Chunks {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, kept: None, busy: None, patient: false }
+        Self { kind, place: None, busy: None, patient: false, account: None, copying: None }
     }
 }
 
@@ -182,14 +224,28 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = base::panics::catch(|| self.poll_piece(context));
+        match (&polled, &self.place) {
+            (Ok(Poll::Ready(None)) | Err(_), _) => self.place = None,
+            (Ok(Poll::Ready(Some(_))), Some(place)) => place.offer(),
+            (Ok(Poll::Pending), Some(place)) => place.work(),
+            (_, None) => {}
+        }
         if let Some(busy) = self.busy.as_ref().filter(|_| !self.patient) {
             // Asked for the next piece, the client has taken the last one.
             if matches!(polled, Ok(Poll::Pending)) { busy.wait() } else { busy.offer() }
+        }
+        match &polled {
+            Ok(Poll::Ready(Some(Ok(piece)))) => self.note(Some(piece)),
+            Ok(Poll::Ready(None)) => self.note(None),
+            _ => {}
         }
         match polled {
             Ok(piece) => piece.map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
             Err(panic) => {
                 tracing::error!(%panic, "an answer broke off");
+                if let Some(account) = &self.account {
+                    account.broke_off(&panic);
+                }
                 self.kind = Kind::Chunks(VecDeque::new());
                 Poll::Ready(Some(Err(BrokenOff)))
             }
@@ -219,8 +275,6 @@ impl std::fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures::FutureExt;
     use http_body_util::BodyExt;
 

@@ -1,6 +1,7 @@
 //! Objects that must always be there, made through the front door at every start, and
 //! again when somebody has removed them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,27 +31,40 @@ const TOGETHER: usize = 32;
 /// Makes what the resources say must always be there: what is cluster-wide first, since the rest may
 /// live in it.
 pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Installation, occasion: Occasion) {
+    let mut failed: BTreeMap<&str, String> = BTreeMap::new();
     let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
     for resource in wide.iter().chain(&inside) {
         let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
         let each = objects.into_iter().map(|object| ensure_object(handle, resource, object, occasion));
-        futures::stream::iter(each).buffer_unordered(TOGETHER).collect::<()>().await;
+        let outcomes: Vec<_> = futures::stream::iter(each).buffer_unordered(TOGETHER).collect().await;
+        let wrong = outcomes.into_iter().filter_map(Result::err).next();
+        if let (Some(hook), Some(why)) = (resource.hook, wrong) {
+            failed.entry(hook).or_insert(why);
+        }
+    }
+    for hook in state.table.all().iter().filter_map(|resource| resource.hook) {
+        state.hooks.note(hook, failed.get(hook).cloned().map_or(Ok(()), Err));
     }
 }
 
-async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Permanent, occasion: Occasion) {
+async fn ensure_object(
+    handle: &Handle,
+    resource: &Arc<Resource>,
+    permanent: Permanent,
+    occasion: Occasion,
+) -> Result<(), String> {
     let begins = occasion == Occasion::Begins;
     let (document, kept, reconcile) = match permanent {
         Permanent::Made(document) => (document, false, None),
         Permanent::Kept(document) => (document, begins, None),
-        Permanent::AtStart(_, _) if !begins => return,
+        Permanent::AtStart(_, _) if !begins => return Ok(()),
         Permanent::AtStart(document, reconcile) | Permanent::Reconciled(document, reconcile) => {
             (document, false, Some(reconcile))
         }
     };
     let Ok(mut object) = Object::from_value(document) else {
         tracing::error!(?resource, "what must be there is no object");
-        return;
+        return Err("what must be there is no object".to_owned());
     };
     object.set_gvk(&resource.gvk());
     let collection = collection(resource, object.namespace().unwrap_or_default());
@@ -69,13 +83,15 @@ async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Per
         found = call(handle, Method::PUT, &path, changed.value()).await;
     }
     let made = match found {
-        (code, _) if code.is_success() => return,
+        (code, _) if code.is_success() => return Ok(()),
         (StatusCode::NOT_FOUND, _) => call(handle, Method::POST, &collection, object.value()).await,
         failed => failed,
     };
     if !made.0.is_success() && made.0 != StatusCode::CONFLICT {
         tracing::error!(path, answer = %made.1, "cannot make what must be there");
+        return Err(format!("cannot make {path}: {}", made.1));
     }
+    Ok(())
 }
 
 fn collection(resource: &Resource, namespace: &str) -> String {

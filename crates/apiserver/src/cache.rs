@@ -160,6 +160,29 @@ impl Cache {
             .clone()
     }
 
+    /// Writes how many objects there are of each stored resource.
+    pub(crate) fn write_numbers(&self, text: &mut metrics::Text) {
+        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for resource in self.table.all().iter().filter(|resource| resource.unstored.is_none()) {
+            let known = self.known(&resource.storage.partition);
+            let count = known.map_or(0, |partition| partition.len());
+            counts.insert((resource.group.clone(), resource.plural.clone()), count);
+        }
+        let help = "[ALPHA] Number of stored objects at the time of last check split by kind. In case of a fetching \
+                    error, the value will be -1.";
+        let block = text.block("apiserver_resource_objects", metrics::Kind::Gauge, help);
+        for ((group, plural), count) in &counts {
+            block.value(&[("group", group), ("resource", plural)], count);
+        }
+        let help = "[STABLE] [DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects \
+                    at the time of last check split by kind. In case of a fetching error, the value will be -1.";
+        let block = text.block("apiserver_storage_objects", metrics::Kind::Gauge, help);
+        for ((group, plural), count) in &counts {
+            let resource = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
+            block.value(&[("resource", &resource)], count);
+        }
+    }
+
     /// Forgets changes that are older than watchers can go back.
     pub(crate) fn trim(&self) {
         let partitions: Vec<Arc<Partition>> = self.partitions.read().values().cloned().collect();

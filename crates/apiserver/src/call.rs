@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 
+use crate::account::Account;
 use crate::admission::Along;
 use crate::authentication::token::{self, Bound, Lifetime};
 use crate::body::Body;
@@ -31,6 +32,7 @@ use crate::verbs::{self, Modified, Part};
 /// One request to a resource, as those who answer it see it.
 pub struct Call {
     pub(crate) state: Arc<State>,
+    pub(crate) account: Arc<Account>,
     pub(crate) identity: Identity,
     pub(crate) target: ResourceTarget,
     pub(crate) resource: Arc<Resource>,
@@ -68,6 +70,7 @@ impl Call {
     pub fn context(&self) -> Context<'_> {
         Context {
             state: &self.state,
+            account: &self.account,
             resource: &self.resource,
             namespace: self.namespace(),
             identity: &self.identity,
@@ -198,7 +201,8 @@ impl Call {
         let value = serde_json::to_value(status).expect("a status always has a text");
         match encode::document(&value).filter(|_| self.view.is_protobuf()) {
             Some(body) => self.respond(code, Body::full(body)),
-            None => json_response(code, Body::full(value.to_string())),
+            // Clients look at the text of it, its last newline included.
+            None => json_response(code, Body::full(format!("{value}\n"))),
         }
     }
 
@@ -224,7 +228,7 @@ impl Call {
 
     /// Whether the store takes writes, or why not.
     pub async fn is_store_well(&self) -> Result<(), String> {
-        crate::paths::writable(&self.state).await
+        crate::paths::writable(&self.state).await.map_err(|unwell| unwell.to_string())
     }
 
     /// The answer with one object that is not stored.
@@ -279,6 +283,7 @@ impl Call {
         name.clone_into(&mut target.name);
         Self {
             state: self.state.clone(),
+            account: self.account.clone(),
             identity: self.identity.clone(),
             target,
             resource: self.resource.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Clock, Random};
 
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
 use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
@@ -37,6 +38,8 @@ pub struct Config {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// The domain of the cluster's DNS names, for example `cluster.local`.
     pub cluster_domain: String,
+    /// The commit that the program was built from, as `/version` names it; empty where nobody knows.
+    pub commit: String,
     /// How many connections one user may have at a time, those included that have become streams.
     pub connections_of_user: usize,
     /// How often the server looks after itself: certificates that have to be made anew, what is to be
@@ -60,6 +63,10 @@ pub struct Config {
     pub flow_control: FlowControls,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// What is noted of requests, and who keeps it; nothing where none is given.
+    pub audit: Option<Arc<Audit>>,
+    /// All who count something in this process: `/metrics` gives their numbers, and the server's own.
+    pub metrics: metrics::Registry,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
     /// The time.
@@ -115,6 +122,7 @@ impl Config {
             service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
+            commit: String::new(),
             connections_of_user: crate::connections::ONE_USER,
             upkeep: Duration::from_secs(60),
             tokens: ServiceAccountTokens::default(),
@@ -126,6 +134,8 @@ impl Config {
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
             admission: Vec::new(),
+            audit: None,
+            metrics: metrics::Registry::default(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),

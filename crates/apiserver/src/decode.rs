@@ -36,6 +36,9 @@ pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object
     let warnings = judge(&decoded.problems, validation, |why| wrong(&gvk, &why))?;
     let mut object = decoded.object;
     check_kind(&mut object, &gvk)?;
+    if let Some(record) = call.account.record() {
+        record.names(&object);
+    }
     Ok((object, warnings))
 }
 
@@ -75,8 +78,11 @@ pub(crate) fn applied(call: &Call, validation: FieldValidation) -> Result<(Objec
         (document(&call.body)?, Vec::new())
     };
     model::depth::check(&document).map_err(|e| wrong(&gvk, &e.to_string()))?;
-    let mut decoded = typed(call.resource.schema.as_ref(), &gvk, document)?;
-    check_kind(&mut decoded.object, &gvk)?;
+    let said = kind_of(&document);
+    if said != gvk {
+        return Err(Error::bad_request(format!("invalid object type: {said}")));
+    }
+    let decoded = typed(call.resource.schema.as_ref(), &gvk, document)?;
     let unknown: Vec<String> = decoded.problems.iter().filter_map(|problem| undeclared(problem)).collect();
     if !unknown.is_empty() {
         let why = match unknown.as_slice() {
@@ -204,7 +210,7 @@ fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
 }
 
 /// Reads YAML as a body of a request.
-pub(crate) fn fuzz_yaml(text: &[u8]) -> Option<Value> {
+pub(crate) fn yaml_value(text: &[u8]) -> Option<Value> {
     plain(text, BodyKind::Yaml).ok()
 }
 
@@ -271,17 +277,23 @@ fn undeclared(problem: &str) -> Option<String> {
     Some(format!(".{field}: field not declared in schema"))
 }
 
-/// Kubernetes answers 500 here, without a reason, and clients look at the message.
 fn untyped(object: &Object, why: &str) -> Error {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name());
     let message =
         format!("failed to create typed patch object ({namespace}/{name}; {}): {why}", object.gvk());
-    Status::failure(500, "", message).into()
+    Status::untyped_patch(message).into()
 }
 
 fn wrong(gvk: &GroupVersionKind, why: &str) -> Error {
     let (kind, version) = (&gvk.kind, &gvk.version);
     Error::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+}
+
+/// The kind that a document says it is of; empty where it says nothing.
+fn kind_of(document: &Value) -> GroupVersionKind {
+    let text = |key: &str| document[key].as_str().unwrap_or_default();
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    GroupVersionKind::new(group, version, text("kind"))
 }
 
 /// The object must be of the kind that the path serves; where it says nothing, it is.

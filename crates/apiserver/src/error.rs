@@ -94,7 +94,10 @@ impl Error {
 
     /// The answer to the client.
     pub fn response(&self) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.encoded()));
+        // Clients look at the text of it, its last newline included.
+        let mut text = self.encoded().to_vec();
+        text.push(b'\n');
+        let mut response = Response::new(Body::full(text));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

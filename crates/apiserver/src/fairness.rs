@@ -2,8 +2,8 @@
 //!
 //! Each request is of the first *schema* that is for it, and by that of a *level*, which has a share of all seats.
 //! A request has seats as long as it is served; beyond its level's share it waits in one of the level's queues
-//! ([`queues`]), of which the flows of a schema (users, or namespaces) have a few each ([`deal`]), or is refused.
-//! Seats that a level has no use for others borrow ([`allotment`]). What levels and schemas there are, objects say,
+//! (`queues`), of which the flows of a schema (users, or namespaces) have a few each (`deal`), or is refused.
+//! Seats that a level has no use for others borrow (`allotment`). What levels and schemas there are, objects say,
 //! which whoever knows them reads ([`FlowControl`]).
 //!
 //! Where that is switched off there are two levels: what reads, and what writes.
@@ -232,7 +232,7 @@ impl Fairness {
         let place = if self.limits.fair {
             let last = plan.flows.len().checked_sub(1)?;
             plan.index.first(identity, asked).unwrap_or(last)
-        } else if identity.is_administrator() {
+        } else if identity.is_administrator() || verb(asked) == "watch" {
             return None;
         } else {
             usize::from(!reads(asked))
@@ -264,7 +264,7 @@ impl Fairness {
         identity: &Identity,
         asked: &Attributes<'_>,
         work: Work,
-    ) -> Result<Place, Error> {
+    ) -> Result<Arc<Place>, Error> {
         let by = match (flow.distinguisher, asked) {
             (Some(Distinguisher::User), _) => identity.user.as_str(),
             (Some(Distinguisher::Namespace), Attributes::Resource(asked)) => asked.namespace,
@@ -288,18 +288,21 @@ fn refused(seconds: u64) -> Error {
     Status::too_many_requests("Too many requests, please try again later.", seconds).into()
 }
 
-fn reads(asked: &Attributes<'_>) -> bool {
-    let verb = match asked {
+fn verb<'a>(asked: &Attributes<'a>) -> &'a str {
+    match asked {
         Attributes::Resource(asked) => asked.verb,
         Attributes::Path { verb, .. } => verb,
-    };
-    matches!(verb, "get" | "list" | "watch" | "head" | "options" | "proxy")
+    }
+}
+
+fn reads(asked: &Attributes<'_>) -> bool {
+    matches!(verb(asked), "get" | "list" | "watch" | "head" | "options" | "proxy")
 }
 
 /// A request on its way: of which flow it is, and its place.
 pub(crate) struct Admitted {
     flow: Option<Arc<Flow>>,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl Admitted {

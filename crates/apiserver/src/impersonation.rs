@@ -13,6 +13,7 @@ use model::Status;
 use model::field::quote;
 use percent_encoding::percent_decode_str;
 
+use crate::audit::Record;
 use crate::authorisation::{self, Attributes, ResourceAttributes, refusal};
 use crate::error::{Error, Result};
 use crate::identity::{ADMINISTRATORS, AUTHENTICATED, Identity, UNAUTHENTICATED, account_groups};
@@ -64,6 +65,7 @@ pub(crate) async fn apply(
     caller: Identity,
     headers: &HeaderMap,
     attributes: Attributes<'_>,
+    record: Option<&Record>,
 ) -> Result<Identity> {
     let Some(wanted) = read(headers)? else { return Ok(caller) };
     let mut first = None;
@@ -72,6 +74,9 @@ pub(crate) async fn apply(
             Ok(None) => {}
             Ok(Some(identity)) => {
                 tracing::debug!(user = caller.user, acts_as = identity.user, ?mode, "impersonation");
+                if let Some(record) = record {
+                    record.impersonates(&identity, mode.name().map(|name| format!("impersonate:{name}")));
+                }
                 return Ok(identity);
             }
             Err(error) => drop(first.get_or_insert(error)),

@@ -9,8 +9,10 @@
 //! object is encoded once and its bytes are shared by all who read it.
 #![forbid(unsafe_code)]
 
+mod account;
 mod admission;
 mod allocation;
+pub mod audit;
 mod authentication;
 mod authorisation;
 pub mod body;
@@ -33,6 +35,7 @@ mod identity;
 mod impersonation;
 mod jws;
 mod listener;
+mod meters;
 mod negotiate;
 pub mod node;
 mod objects;

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use crate::audit;
 use crate::authentication;
 use crate::authentication::certificate::{Certificates, Shown};
 use crate::body::Body;
@@ -208,17 +209,31 @@ async fn answer(
 ) -> Response<Body> {
     let busy = seat.work();
     let version = request.version();
-    let identity = match authentication::authenticate(state, shown, request.headers_mut()).await {
-        Ok(identity) => identity,
-        Err(error) => return parting(error.response(), version, seat),
+    request.extensions_mut().insert(Remote(remote.ip()));
+    let began = state.clock.elapsed();
+    let known = authentication::authenticate(state, shown, request.headers_mut()).await;
+    let took = state.clock.elapsed().saturating_sub(began);
+    let identity = match known {
+        Ok(identity) => {
+            state.meters.authenticated("success", identity.as_ref(), took);
+            identity
+        }
+        Err(error) => {
+            state.meters.authenticated("failure", None, took);
+            let query = request.uri().query().unwrap_or_default();
+            let why = audit::attempted(request.headers(), shown.identity.is_some(), query);
+            let response = service::turn_away(state, &request, None, &error, why).await;
+            return parting(response, version, seat);
+        }
     };
     if let Some(identity) = &identity
         && !seat.introduce(identity)
     {
         let error: Error = Status::too_many_requests("this user has too many connections", 1).into();
-        return parting(error.response(), version, seat);
+        let why = error.to_string();
+        let response = service::turn_away(state, &request, Some(identity), &error, why).await;
+        return parting(response, version, seat);
     }
-    request.extensions_mut().insert(Remote(remote.ip()));
     request.extensions_mut().insert(Arc::clone(seat));
     let unknown = identity.is_none();
     let mut response = service::answer(state, request.map(Payload::Arriving), identity).await;

@@ -11,7 +11,7 @@ use model::Status;
 use serde_json::{Value, json};
 
 pub(crate) use discovery::Discovery;
-pub(crate) use health::{Readiness, writable};
+pub(crate) use health::{Hooks, Readiness, writable};
 
 use crate::body::Body;
 use crate::call::json_response;
@@ -42,8 +42,14 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
-        ["version"] => Ok(document(&version())),
+        ["version"] => Ok(document(&version(&state.commit))),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
+        ["metrics"] => Ok(numbers(state.metrics.text())),
+        ["metrics", "slis"] => {
+            let mut text = metrics::Text::default();
+            state.meters.write_health(&mut text);
+            Ok(numbers(text.finish()))
+        }
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
         ["debug", "api_priority_and_fairness", table] => {
@@ -54,10 +60,38 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         ["openid", "v1", "jwks"] => Ok(key_set(state)),
         [".well-known", "openid-configuration"] => Ok(document(&openid_configuration(state))),
         [] => Ok(document(&json!({"paths": [
-            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_resource().into()),
     }
+}
+
+/// What is counted, as Prometheus reads it.
+fn numbers(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response
+}
+
+/// Writes what program this is.
+pub(crate) fn write_build(text: &mut metrics::Text, commit: &str) {
+    let version = version(commit);
+    let names = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ];
+    let labels = names.map(|(label, key)| (label, version[key].as_str().unwrap_or_default()));
+    let help = "[ALPHA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git \
+                tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on \
+                which it is running.";
+    text.block("kubernetes_build_info", metrics::Kind::Gauge, help).value(&labels, 1);
 }
 
 /// Where those who check tokens themselves find what they need.
@@ -91,7 +125,7 @@ fn document(value: &Value) -> Response<Body> {
     json_response(StatusCode::OK, Body::full(value.to_string()))
 }
 
-fn version() -> Value {
+fn version(commit: &str) -> Value {
     json!({
         "major": MAJOR,
         "minor": MINOR,
@@ -100,7 +134,7 @@ fn version() -> Value {
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MINOR,
         "gitVersion": format!("{RELEASE}+gantry"),
-        "gitCommit": "",
+        "gitCommit": commit,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",

@@ -68,6 +68,52 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The document in a body, `apiVersion` and `kind` included.
 pub(crate) fn document(body: &[u8]) -> Result<Value, ProtobufError> {
+    let (api_version, kind, raw) = opened(body)?;
+    message_document(&api_version, &kind, raw)
+}
+
+/// The document in an answer: an object, or a list of some.
+pub(crate) fn readable(answer: &[u8]) -> Option<Value> {
+    let (api_version, kind, raw) = opened(answer).ok()?;
+    if let Ok(document) = message_document(&api_version, &kind, raw) {
+        return Some(document);
+    }
+    let of = kind.strip_suffix("List")?;
+    let (mut metadata, mut items) = (Map::new(), Vec::new());
+    for field in fields(raw) {
+        match field.ok()? {
+            (1, Wire::Bytes(list)) => {
+                for field in fields(list) {
+                    match field.ok()? {
+                        (2, Wire::Bytes(text)) => {
+                            metadata.insert("resourceVersion".to_owned(), json!(utf8(text).ok()?))
+                        }
+                        (3, Wire::Bytes(text)) => {
+                            metadata.insert("continue".to_owned(), json!(utf8(text).ok()?))
+                        }
+                        (4, Wire::Number(count)) => {
+                            metadata.insert("remainingItemCount".to_owned(), json!(count))
+                        }
+                        _ => None,
+                    };
+                }
+            }
+            (2, Wire::Bytes(item)) => {
+                let mut item = message_document(&api_version, of, item).ok()?;
+                // An item of a list does not say what it is.
+                for name in ["kind", "apiVersion"] {
+                    item.as_object_mut()?.shift_remove(name);
+                }
+                items.push(item);
+            }
+            _ => {}
+        }
+    }
+    Some(json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
+}
+
+/// Version, kind and message of a body.
+fn opened(body: &[u8]) -> Result<(String, String, Bytes<'_>), ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Malformed)?;
     let (mut kind, mut api_version, mut raw) = (String::new(), String::new(), Bytes::default());
     for field in fields(envelope) {
@@ -85,12 +131,19 @@ pub(crate) fn document(body: &[u8]) -> Result<Value, ProtobufError> {
             _ => {}
         }
     }
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let gvk = GroupVersionKind::new(group, version, kind.as_str());
+    Ok((api_version, kind, raw))
+}
+
+fn message_document(api_version: &str, kind: &str, raw: Bytes<'_>) -> Result<Value, ProtobufError> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let gvk = GroupVersionKind::new(group, version, kind);
     // Kinds of `meta/v1` belong to every group.
     let schema = model::schema::builtin(&gvk)
-        .or_else(|| model::schema::builtin(&GroupVersionKind::new("", "v1", kind.as_str())))
-        .ok_or_else(|| ProtobufError::Unknown { api_version: api_version.clone(), kind: kind.clone() })?;
+        .or_else(|| model::schema::builtin(&GroupVersionKind::new("", "v1", kind)))
+        .ok_or_else(|| ProtobufError::Unknown {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        })?;
     let mut object = Map::new();
     object.insert("kind".to_owned(), json!(kind));
     object.insert("apiVersion".to_owned(), json!(api_version));

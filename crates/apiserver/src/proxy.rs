@@ -243,10 +243,10 @@ impl Call {
         if let Some(seat) = &seat {
             seat.take_over();
         }
-        let stop = self.state.stop.clone();
+        let (stop, account) = (self.state.stop.clone(), self.account.clone());
         self.state.tasks.spawn(async move {
-            // Whose connection it is does not change by what it carries.
-            let _seat = seat;
+            // Whose connection it is does not change by what it carries; the request goes on with it.
+            let (_seat, _account) = (seat, account);
             let piping = async {
                 let (ours, theirs) = tokio::join!(connection, theirs);
                 let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return };

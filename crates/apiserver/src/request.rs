@@ -7,6 +7,7 @@ mod query;
 
 use http::Method;
 
+pub(crate) use options::revision_named;
 pub use options::{
     DeleteOptions, FieldValidation, ListOptions, Preconditions, Propagation, VersionMatch, WriteOptions,
 };

@@ -94,6 +94,8 @@ pub struct Resource {
     pub strategy: Arc<dyn Strategy>,
     /// Objects that must always be there.
     pub permanent: Option<fn(&Installation) -> Vec<Permanent>>,
+    /// As what making them is told among the server's checks of itself: by Kubernetes' name of what does so there.
+    pub hook: Option<&'static str>,
     /// What is done instead where no objects are stored.
     pub unstored: Option<Unstored>,
     pub(crate) storage: Storage,
@@ -141,6 +143,7 @@ impl Resource {
             selectable: Vec::new(),
             strategy: Arc::new(Plain),
             permanent: None,
+            hook: None,
             unstored: None,
             storage: Storage::of(partition(&kind.group, plural)),
         }
@@ -258,6 +261,13 @@ impl Resource {
     #[must_use]
     pub fn permanent(mut self, objects: fn(&Installation) -> Vec<Permanent>) -> Self {
         self.permanent = Some(objects);
+        self
+    }
+
+    /// With this name for the making of its permanent objects, among the server's checks of itself.
+    #[must_use]
+    pub fn hook(mut self, name: &'static str) -> Self {
+        self.hook = Some(name);
         self
     }
 

@@ -10,7 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use model::{Object, Status};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+};
+use k8s_openapi::schemars::JsonSchema;
+use model::{GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
 
 use crate::body::Body;
@@ -18,6 +23,7 @@ use crate::call::plain_object;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::{OFFERED, View};
+use crate::openapi::{Describe, Entry, describe};
 use crate::request::{Query, ResourceTarget, Verb};
 use crate::state::State;
 
@@ -28,6 +34,8 @@ pub(crate) struct Review {
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) namespaced: bool,
+    /// What its fields are for, in words.
+    description: Describe,
     asks: Asks,
 }
 
@@ -50,23 +58,37 @@ enum Asks {
 
 /// All kinds of questions.
 pub(crate) const REVIEWS: [Review; 6] = [
-    about_users("SelfSubjectReview", "selfsubjectreviews", Asks::Self_),
-    about_users("TokenReview", "tokenreviews", Asks::Token),
+    review::<SelfSubjectReview>("selfsubjectreviews", Asks::Self_),
+    review::<TokenReview>("tokenreviews", Asks::Token),
     Review {
         namespaced: true,
-        ..about_rights("LocalSubjectAccessReview", "localsubjectaccessreviews", Asks::LocalAccess)
+        ..review::<LocalSubjectAccessReview>("localsubjectaccessreviews", Asks::LocalAccess)
     },
-    about_rights("SelfSubjectAccessReview", "selfsubjectaccessreviews", Asks::OwnAccess),
-    about_rights("SelfSubjectRulesReview", "selfsubjectrulesreviews", Asks::OwnRules),
-    about_rights("SubjectAccessReview", "subjectaccessreviews", Asks::Access),
+    review::<SelfSubjectAccessReview>("selfsubjectaccessreviews", Asks::OwnAccess),
+    review::<SelfSubjectRulesReview>("selfsubjectrulesreviews", Asks::OwnRules),
+    review::<SubjectAccessReview>("subjectaccessreviews", Asks::Access),
 ];
 
-const fn about_users(kind: &'static str, plural: &'static str, asks: Asks) -> Review {
-    Review { group: "authentication.k8s.io", version: "v1", kind, plural, namespaced: false, asks }
+const fn review<T: k8s_openapi::Resource + JsonSchema>(plural: &'static str, asks: Asks) -> Review {
+    let (group, version, kind) = (T::GROUP, T::VERSION, T::KIND);
+    Review { group, version, kind, plural, namespaced: false, description: describe::<T>, asks }
 }
 
-const fn about_rights(kind: &'static str, plural: &'static str, asks: Asks) -> Review {
-    Review { group: "authorization.k8s.io", version: "v1", kind, plural, namespaced: false, asks }
+impl Review {
+    /// What documents tell of it.
+    pub(crate) fn entry(&self) -> Entry {
+        let kind = GroupVersionKind::new(self.group, self.version, self.kind);
+        Entry {
+            schema: model::schema::builtin(&kind),
+            kind,
+            plural: self.plural.to_owned(),
+            namespaced: self.namespaced,
+            verbs: vec!["create"],
+            subresources: Vec::new(),
+            description: Some(self.description),
+            revision: String::new(),
+        }
+    }
 }
 
 /// Whether a request asks such a question.
@@ -93,7 +115,7 @@ pub(crate) async fn handle(
     if View::negotiate(headers, &Query::default(), false)? != View::Full {
         return Err(Status::not_acceptable(&OFFERED[..1]).into());
     }
-    let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
+    let gvk = GroupVersionKind::new(review.group, review.version, review.kind);
     let mut object = crate::decode::question(state, identity.is_component(), body, &gvk).await?;
     let status = match review.asks {
         Asks::Self_ => {

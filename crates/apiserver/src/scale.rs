@@ -7,17 +7,26 @@ use model::{GroupVersionKind, Object};
 use serde_json::{Value, json};
 
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, json_response};
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::negotiate::View;
 use crate::request::Verb;
+use crate::table::{AGE, Column, Columns, ListMetadata, NAME, age, integer, table};
 use crate::verbs::{Part, modify, patched_document};
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    integer("Desired", "How many replicas there are to be."),
+    integer("Available", "How many replicas there are."),
+    AGE,
+];
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
-        return Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk), &[]));
+        return Ok(answer(call, &scale_of(&object, &gvk)));
     }
     let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
@@ -44,7 +53,20 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     })
     .await?;
     let object = modified.object();
-    Ok(call.answer_other(StatusCode::OK, &scale_of(&object, &gvk), &[]))
+    Ok(answer(call, &scale_of(&object, &gvk)))
+}
+
+/// A scale as the client wants to see it.
+fn answer(call: &Call, scale: &Object) -> Response<Body> {
+    let View::Table(form) = call.view else { return call.answer_other(StatusCode::OK, scale, &[]) };
+    let columns = Columns::new(COLUMNS, |scale, now| {
+        let replicas = |part| scale.get_i64(&[part, "replicas"]).unwrap_or(0).into();
+        vec![scale.name().into(), replicas("spec"), replicas("status"), age(scale, now)]
+    });
+    let resource_version = scale.resource_version().to_owned();
+    let metadata = ListMetadata { resource_version, ..ListMetadata::default() };
+    let table = table(&columns, [scale], &metadata, form, true, call.now);
+    json_response(StatusCode::OK, Body::full(table.to_string()))
 }
 
 fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {

@@ -21,6 +21,7 @@ use crate::config::{Config, ServiceAccountTokens};
 use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
+use crate::meters::Meters;
 use crate::objects::Served;
 use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKeys, kubeconfig};
 use crate::resource::{Installation, Resource, Table};
@@ -68,6 +69,8 @@ pub enum StartError {
     },
 }
 
+/// As what the allocations of services are looked after when the server starts.
+const REPAIR: &str = "start-service-ip-repair-controllers";
 /// How long to wait before what panicked is begun anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end at shutdown, and how long what was in memory only may take to
@@ -123,6 +126,7 @@ impl Server {
             authority,
             token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),
+            commit: config.commit.clone(),
             structured: config.structured.clone(),
             token_webhook: config.token_webhook.clone(),
             front_proxy: config.front_proxy.clone(),
@@ -147,6 +151,12 @@ impl Server {
             workers: crate::workers::Workers::new(),
             consistency: crate::consistency::Consistency::default(),
             readiness: crate::paths::Readiness::default(),
+            hooks: crate::paths::Hooks::default(),
+            audit: config.audit.clone(),
+            notes: crate::account::Noting::default(),
+            meters: Arc::new(Meters::new()),
+            metrics: config.metrics.clone(),
+            stopping: CancellationToken::new(),
             past: crate::verbs::Room::default(),
             passing: crate::passing::Passing::default(),
             stop: CancellationToken::new(),
@@ -158,10 +168,19 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        config.metrics.add(Arc::new(numbers(&state)));
+        state.hooks.expect(REPAIR);
+        state
+            .table
+            .all()
+            .iter()
+            .filter_map(|resource| resource.hook)
+            .for_each(|hook| state.hooks.expect(hook));
         let follower = state.clone();
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });
         let closing = state.closed.clone().drop_guard();
         allocation::repair(&state, &state.table.all()).await?;
+        state.hooks.note(REPAIR, Ok(()));
         let listener =
             Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
         let (kubeconfig, upkeep, own_address) = (config.kubeconfig, config.upkeep, config.own_address);
@@ -190,6 +209,12 @@ impl Server {
             service_address: self.state.service_cidr.api(),
             service_network: self.state.service_cidr,
             certificate: self.state.authority.certificate_pem().to_owned(),
+            front_proxy: self.state.front_proxy.clone(),
+            today: model::time::format(self.state.clock.now())
+                .split('T')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         };
         bootstrap::ensure(&self.state, &self.handle(), &installation, occasion).await;
     }
@@ -224,6 +249,12 @@ impl Server {
         kubeconfig(&self.state.authority, &self.serving.administrator(), &local_url(self.address()))
     }
 
+    /// From when this is cancelled on the server says that it is not ready, and goes on as before: who balances
+    /// load has time to send it no more.
+    pub fn leaving(&self) -> CancellationToken {
+        self.state.stopping.clone()
+    }
+
     /// Serves until `shutdown` is cancelled, then lets requests in flight end: watches at once, the
     /// others within ten seconds. Returns within [`Server::LONGEST_STOP`] after that.
     pub async fn serve(self, shutdown: CancellationToken) {
@@ -235,6 +266,7 @@ impl Server {
             () = fairness => {}
             () = shutdown.cancelled() => {}
         }
+        self.state.stopping.cancel();
         self.state.stop.cancel();
         self.state.tasks.close();
         if tokio::time::timeout(GRACE, self.state.tasks.wait()).await.is_err() {
@@ -313,6 +345,19 @@ impl Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+/// What the server counts, as long as it is there.
+fn numbers(state: &Arc<State>) -> impl Fn(&mut metrics::Text) + Send + Sync + 'static {
+    let state = Arc::downgrade(state);
+    move |text| {
+        let Some(state) = state.upgrade() else { return };
+        state.meters.write(text, state.clock.elapsed());
+        crate::paths::write_build(text, &state.commit);
+        state.cache.write_numbers(text);
+        let (levels, flows) = state.fairness.report();
+        crate::meters::flow_control::write(text, &levels, &flows);
     }
 }
 

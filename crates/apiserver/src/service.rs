@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use model::Status;
 use model::select::{FieldSelector, LabelSelector};
 use model::shared::Share;
 use tracing::Instrument;
 
+use crate::account::Account;
+use crate::audit::{Arrived, Level};
 use crate::authorisation::{self, Attributes};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
@@ -16,6 +20,7 @@ use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
+use crate::meters::Labels;
 use crate::negotiate::{View, names_protobuf};
 use crate::payload::{BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
@@ -28,17 +33,30 @@ const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
 const LIGHT: usize = 64 << 10;
 
+/// By what a request is known in the audit log; a client may name it.
+const AUDIT_ID: &str = "audit-id";
+
 /// The address that a request came from, where it came by a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote(pub(crate) IpAddr);
 
+/// What a request asks for, and what is kept of it.
+struct Asked {
+    query: Query,
+    /// None where nothing is understood by it.
+    target: Option<Target>,
+    /// The resource that it names, if it is served.
+    found: Option<Arc<Resource>>,
+    account: Arc<Account>,
+}
+
 /// Answers a request of `identity`; none where the caller is not known.
 pub(crate) async fn answer(
     state: &Arc<State>,
-    request: Request<Payload>,
+    mut request: Request<Payload>,
     identity: Option<Identity>,
 ) -> Response<Body> {
-    let id = state.new_uid();
+    let id = audit_id(state, request.headers());
     let span = tracing::debug_span!(
         "request",
         id,
@@ -51,27 +69,120 @@ pub(crate) async fn answer(
     let far = request.extensions().get::<Remote>().is_some_and(|r| !r.0.is_loopback());
     let gzip = far && compress::is_accepted(request.headers());
     let head = request.method() == Method::HEAD;
+    let caller = identity.as_ref();
+    let asked = asked(state, &request, Some(caller.unwrap_or(&Identity::anonymous())), &id, started);
+    let account = asked.account.clone();
+    if account.wants_object() {
+        request.extensions_mut().remove::<Share>();
+    }
     // Large, and in this process passed about: what its callers move is a pointer.
-    let future = Box::pin(route(state, request, identity, gzip));
+    let future = Box::pin(async {
+        if asked.account.received().await {
+            route(state, request, identity, gzip, asked).await
+        } else {
+            Ok(unkept(&request))
+        }
+    });
     let mut response = async {
-        let response = match base::panics::catch_async(future).await {
-            Ok(outcome) => outcome.unwrap_or_else(|error| error.response()),
-            Err(panic) => panicked(&panic).response(),
+        let mut panicked_at = None;
+        let (mut response, failure) = match base::panics::catch_async(future).await {
+            Ok(Ok(response)) => (response, None),
+            Ok(Err(error)) => (error.response(), Some(error)),
+            Err(panic) => {
+                let error = panicked(&panic);
+                panicked_at = Some(panic);
+                (error.response(), Some(error))
+            }
         };
+        match panicked_at {
+            Some(panic) => account.panicked(&panic).await,
+            None => account.answered(&mut response, failure.as_ref().map(Error::status)).await,
+        }
         let took = state.clock.elapsed().saturating_sub(started);
         tracing::debug!(code = response.status().as_u16(), ?took, "answered");
         response
     }
     .instrument(span)
     .await;
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("audit-id", id);
-    }
+    mark(&mut response, &id);
     if head {
         *response.body_mut() = Body::empty();
     } else if gzip {
         response = compress::compress(response);
     }
+    response.body_mut().charge(account);
+    response
+}
+
+/// Turns away whoever cannot show who he is, or has too much already.
+pub(crate) async fn turn_away<B>(
+    state: &Arc<State>,
+    request: &Request<B>,
+    identity: Option<&Identity>,
+    error: &Error,
+    message: String,
+) -> Response<Body> {
+    let id = audit_id(state, request.headers());
+    let account = asked(state, request, identity, &id, state.clock.elapsed()).account;
+    account.turned_away(error.code(), Status { message, ..error.status().clone() }).await;
+    let mut response = error.response();
+    mark(&mut response, &id);
+    response.body_mut().charge(account);
+    response
+}
+
+/// By what the request is known: as the client has named it, if it has.
+fn audit_id(state: &State, headers: &HeaderMap) -> String {
+    let named = headers.get(AUDIT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    named.map_or_else(|| state.new_uid(), str::to_owned)
+}
+
+fn mark(response: &mut Response<Body>, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(AUDIT_ID, id);
+    }
+}
+
+/// Reads what a request asks for, and begins to keep account of it.
+fn asked<B>(
+    state: &Arc<State>,
+    request: &Request<B>,
+    identity: Option<&Identity>,
+    id: &str,
+    started: Duration,
+) -> Asked {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let target = Target::parse(request.method(), request.uri().path(), &query);
+    let found = match &target {
+        Some(Target::Resource(target)) => state.table.get(&target.group, &target.version, &target.resource),
+        _ => None,
+    };
+    let labels = Labels::of(target.as_ref(), found.as_deref(), request.method(), request.headers(), &query);
+    let under_way = state.meters.begin(&labels, started);
+    let record = state.audit.as_ref().and_then(|audit| {
+        let verb = request.method().as_str().to_lowercase();
+        let (attributes, target) = match &target {
+            Some(Target::Resource(target)) => (Attributes::Resource(target.attributes()), Some(target)),
+            _ => (Attributes::Path { verb: &verb, path: request.uri().path() }, None),
+        };
+        let now = state.clock.now();
+        let (level, record) = audit.begin(&Arrived { id, request, identity, attributes, target, now });
+        state.meters.audited(level);
+        record
+    });
+    let account = Account::open(state, started, under_way, labels.long_running, record);
+    Asked { query, target, found, account }
+}
+
+/// What must be noted cannot be.
+fn unkept(request: &Request<Payload>) -> Response<Body> {
+    let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
+    let why = format!("Internal Server Error: {}: failed to store audit event\n", model::field::quote(uri));
+    let mut response = Response::new(Body::full(why));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -86,10 +197,10 @@ async fn route(
     request: Request<Payload>,
     identity: Option<Identity>,
     gzip: bool,
+    asked: Asked,
 ) -> Result<Response<Body>> {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    let target = Target::parse(request.method(), request.uri().path(), &query)
-        .ok_or_else(|| Error::from(Status::method_not_allowed()))?;
+    let Asked { query, target, found, account } = asked;
+    let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
         None => {
@@ -104,7 +215,7 @@ async fn route(
         Target::Path(path) => {
             let verb = request.method().as_str().to_lowercase();
             let attributes = Attributes::Path { verb: &verb, path: &path };
-            let identity = authorize(state, caller, request.headers(), attributes).await?;
+            let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
             let (mut admitted, let_in) = state.fairness.admit_path(&identity, attributes).await;
             let asked =
                 paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
@@ -112,13 +223,17 @@ async fn route(
                 Ok(()) => paths::handle(state, &path, asked).await,
                 Err(error) => Err(error),
             };
-            let mut response = outcome.unwrap_or_else(|error| error.response());
-            response.body_mut().keep(admitted.place.take());
+            let mut response = outcome.unwrap_or_else(|error| {
+                account.refuses(&error);
+                error.response()
+            });
+            if let Some(place) = admitted.place.take() {
+                response.body_mut().hold(place);
+            }
             admitted.mark(&mut response);
             Ok(response)
         }
         Target::Resource(target) => {
-            let found = state.table.get(&target.group, &target.version, &target.resource);
             let (fields, labels) = selectors(&target, &query);
             let mut attributes = target.attributes();
             (attributes.fields, attributes.labels) = (fields.conditions(), labels.requirements());
@@ -127,7 +242,7 @@ async fn route(
                 attributes.name = name;
             }
             let attributes = Attributes::Resource(attributes);
-            let identity = authorize(state, caller, request.headers(), attributes).await?;
+            let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
             let is_stream = found
                 .as_ref()
                 .and_then(|resource| resource.find_subresource(&target.subresource))
@@ -148,11 +263,15 @@ async fn route(
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
             let outcome = match let_in {
-                Ok(()) => resource(state, request, identity, target, found, query, place).await,
+                Ok(()) => {
+                    resource(state, request, identity, target, found, query, account.clone(), place).await
+                }
                 Err(error) => Err(error),
             };
-            let mut response = outcome
-                .unwrap_or_else(|error| if protobuf { error.protobuf_response() } else { error.response() });
+            let mut response = outcome.unwrap_or_else(|error| {
+                account.refuses(&error);
+                if protobuf { error.protobuf_response() } else { error.response() }
+            });
             admitted.mark(&mut response);
             Ok(response)
         }
@@ -172,16 +291,24 @@ fn selectors(target: &ResourceTarget, query: &Query) -> (FieldSelector, LabelSel
 /// As whom the request is answered, if that one may ask it.
 async fn authorize(
     state: &State,
+    account: &Account,
     caller: Identity,
     headers: &HeaderMap,
     attributes: Attributes<'_>,
 ) -> Result<Identity> {
-    let identity = impersonation::apply(state, caller, headers, attributes).await?;
+    let record = account.record();
+    let identity = impersonation::apply(state, caller, headers, attributes, record).await?;
+    let began = state.clock.elapsed();
     let decision = state.authorizer.decide(&identity, attributes).await;
+    state.meters.decided(&decision, state.clock.elapsed().saturating_sub(began));
+    if let Some(record) = record {
+        record.decided(&decision);
+    }
     authorisation::check(&identity, attributes, &decision)?;
     Ok(identity)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what has been found out of the request, piece by piece")]
 async fn resource(
     state: &Arc<State>,
     request: Request<Payload>,
@@ -189,11 +316,13 @@ async fn resource(
     target: ResourceTarget,
     found: Option<Arc<Resource>>,
     query: Query,
-    place: Option<Place>,
+    account: Arc<Account>,
+    place: Option<Arc<Place>>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
         let body = payload.read(&state.bodies, QUESTION).await?;
+        note_sent(&account, &parts.headers, &body.bytes);
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
     if state.closed.is_cancelled() {
@@ -215,7 +344,6 @@ async fn resource(
     } else {
         View::negotiate(&parts.headers, &query, resource.has_protobuf())?
     };
-    let place = place.map(Arc::new);
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
     let (body, payload) = match (waits, reads) {
@@ -224,8 +352,12 @@ async fn resource(
         (false, true) => (None, None),
         (false, false) => (Some(payload.read(&state.bodies, BODY_LIMIT).await?), None),
     };
+    if let Some(body) = &body {
+        note_sent(&account, &parts.headers, &body.bytes);
+    }
     let call = Call {
         state: state.clone(),
+        account,
         identity,
         resource,
         query,
@@ -260,9 +392,18 @@ async fn resource(
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {
-        response.body_mut().keep(place);
+        if let Some(place) = place {
+            response.body_mut().hold(place);
+        }
         response
     })
+}
+
+/// Notes what was sent, where that is to be noted.
+fn note_sent(account: &Account, headers: &HeaderMap, body: &Bytes) {
+    if let Some(record) = account.record().filter(|record| record.level() >= Level::Request) {
+        record.sent(crate::account::sent_object(headers, body));
+    }
 }
 
 /// Whether a request costs so little that it is done here and now: by what is sent, and by the object that

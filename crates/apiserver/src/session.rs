@@ -148,10 +148,10 @@ where
         seat.take_over();
     }
     let call = call.of_object(call.namespace(), &call.target.name);
-    let tasks = call.state.tasks.clone();
+    let (tasks, account) = (call.state.tasks.clone(), call.account.clone());
     tasks.spawn(async move {
-        // Whose connection it is does not change by what it carries.
-        let _seat = seat;
+        // Whose connection it is does not change by what it carries; the request goes on with it.
+        let (_seat, _account) = (seat, account);
         match connection.await {
             Ok(connection) => serve(&call, TokioIo::new(connection)).await,
             Err(error) => tracing::debug!(%error, "a client left before its streams began"),

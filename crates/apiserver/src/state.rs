@@ -11,7 +11,9 @@ use store::{LeaseId, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::account::Noting;
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
 use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
@@ -22,10 +24,11 @@ use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
 use crate::error::{Error, Result};
 use crate::fairness::Fairness;
+use crate::meters::Meters;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
 use crate::passing::Passing;
-use crate::paths::{Discovery, Readiness};
+use crate::paths::{Discovery, Hooks, Readiness};
 use crate::payload::Bodies;
 use crate::pki::{Authority, TokenKeys};
 use crate::resource::Table;
@@ -42,6 +45,8 @@ pub(crate) struct State {
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) fixed_tokens: FixedTokens,
+    /// The commit that the program was built from; may be empty.
+    pub(crate) commit: String,
     pub(crate) structured: Arc<Structured>,
     pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
     pub(crate) front_proxy: Option<Arc<FrontProxy>>,
@@ -60,10 +65,18 @@ pub(crate) struct State {
     pub(crate) workers: Workers,
     pub(crate) consistency: Consistency,
     pub(crate) readiness: Readiness,
+    pub(crate) hooks: Hooks,
+    pub(crate) audit: Option<Arc<Audit>>,
+    /// For answers that are noted.
+    pub(crate) notes: Noting,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) metrics: metrics::Registry,
     /// For watches that are behind what memory holds.
     pub(crate) past: crate::verbs::Room,
     /// What has changed in memory only.
     pub(crate) passing: Passing,
+    /// Cancelled when the server is to stop: it is not ready any more.
+    pub(crate) stopping: CancellationToken,
     /// Cancelled when the server begins to stop: watches and streams end.
     pub(crate) stop: CancellationToken,
     /// Cancelled when it has stopped: memory no longer follows the store.

@@ -2,7 +2,7 @@
 //!
 //! | client asks for | over | protocol |
 //! | --- | --- | --- |
-//! | exec, attach | WebSocket | `v5.channel.k8s.io`, `v4.channel.k8s.io`, `channel.k8s.io`: a byte names the channel |
+//! | exec, attach | WebSocket | `v5.channel.k8s.io`, `v4.channel.k8s.io`, `channel.k8s.io`: a byte names the channel; `v4.base64.channel.k8s.io`, `base64.channel.k8s.io`: a digit does, and the rest is base64; or none, which is `channel.k8s.io` |
 //! | exec, attach | SPDY/3.1 | `v4.channel.k8s.io`: a stream a channel |
 //! | log | WebSocket | `binary.k8s.io`, `base64.binary.k8s.io`, or none, which is binary |
 //! | port-forward | WebSocket | `SPDY/3.1+portforward.k8s.io`: SPDY frames as messages |

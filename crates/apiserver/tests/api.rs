@@ -13,6 +13,8 @@ mod admission;
 mod admission_of_others;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/audit.rs"]
+mod audit;
 #[path = "api/certificates.rs"]
 mod certificates;
 #[path = "api/classes.rs"]
@@ -45,6 +47,8 @@ mod hostile;
 mod kubectl;
 #[path = "api/managers.rs"]
 mod managers;
+#[path = "api/metrics.rs"]
+mod metrics;
 #[path = "api/nodes.rs"]
 mod nodes;
 #[path = "api/outside.rs"]
@@ -53,6 +57,8 @@ mod outside;
 mod proxy;
 #[path = "api/put.rs"]
 mod put;
+#[path = "api/renewal.rs"]
+mod renewal;
 #[path = "api/resize.rs"]
 mod resize;
 #[path = "api/roles.rs"]

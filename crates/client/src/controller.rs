@@ -56,7 +56,7 @@ impl Controller {
         let controller = Self {
             name,
             kind: informer.kind().clone(),
-            queue: Arc::new(WorkQueue::new()),
+            queue: Arc::new(WorkQueue::named(name)),
             synced: Vec::new(),
             workers: 4,
         };

@@ -31,7 +31,7 @@ pub use controller::{Action, Controller, Reconcile};
 pub use error::{Error, OptionalExt};
 pub use freshness::Freshness;
 pub use informer::{Change, Informer, Informers, Outline, Outlined, Outlines, Store};
-pub use queue::WorkQueue;
+pub use queue::{WorkQueue, write_metrics};
 pub use recorder::{EventType, EventWriter, Recorder};
 pub use resource::{Labels, ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};
 pub use supervise::supervise;

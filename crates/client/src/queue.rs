@@ -7,10 +7,16 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+mod meters;
+
 use base::backoff::Backoff;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use meters::Meters;
+
+pub use meters::write_metrics;
 
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const MOST_DELAY: Duration = Duration::from_secs(300);
@@ -26,7 +32,10 @@ struct State<T> {
     ready: VecDeque<T>,
     /// What is in `ready`, or is being worked on and was added since.
     dirty: HashSet<T>,
-    working: HashSet<T>,
+    working: HashMap<T, Instant>,
+    /// Since when those wait that are in `ready`, where that is counted.
+    since: HashMap<T, Instant>,
+    meters: Option<Meters>,
     delayed: BTreeSet<(Instant, u64)>,
     delayed_items: HashMap<u64, T>,
     delays: HashMap<T, (Instant, u64)>,
@@ -38,10 +47,21 @@ struct State<T> {
 impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// An empty queue.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// An empty queue of which it is counted how it fares, under this name.
+    pub fn named(name: &'static str) -> Self {
+        Self::with(Some(Meters::of(name)))
+    }
+
+    fn with(meters: Option<Meters>) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
-            working: HashSet::new(),
+            working: HashMap::new(),
+            since: HashMap::new(),
+            meters,
             delayed: BTreeSet::new(),
             delayed_items: HashMap::new(),
             delays: HashMap::new(),
@@ -79,7 +99,13 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// 5 ms to 5 minutes. Gives the delay.
     pub fn add_rate_limited(&self, item: T) -> Duration {
         let first = || Backoff::new(FIRST_DELAY, MOST_DELAY);
-        let delay = self.state.lock().failures.entry(item.clone()).or_insert_with(first).next_delay();
+        let delay = {
+            let mut state = self.state.lock();
+            if let Some(meters) = &state.meters {
+                meters.retries.increment();
+            }
+            state.failures.entry(item.clone()).or_insert_with(first).next_delay()
+        };
         self.add_after(item, delay);
         delay
     }
@@ -128,9 +154,12 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Says that the work on a key is over.
     pub fn done(&self, item: &T) {
         let mut state = self.state.lock();
-        state.working.remove(item);
+        let began = state.working.remove(item);
+        if let (Some(meters), Some(began)) = (&state.meters, began) {
+            meters.worked.observe(began.elapsed());
+        }
         if state.dirty.contains(item) {
-            state.ready.push_back(item.clone());
+            state.wait(item.clone());
             drop(state);
             self.changed.notify_one();
         }
@@ -152,6 +181,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let mut state = self.state.lock();
         state.ready.clear();
         state.dirty.clear();
+        state.since.clear();
+        if let Some(meters) = &state.meters {
+            meters.depth.set(0);
+        }
         drop(state);
         self.close();
     }
@@ -178,15 +211,32 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.closed || !self.dirty.insert(item.clone()) {
             return;
         }
-        if !self.working.contains(&item) {
-            self.ready.push_back(item);
+        if let Some(meters) = &self.meters {
+            meters.adds.increment();
         }
+        if !self.working.contains_key(&item) {
+            self.wait(item);
+        }
+    }
+
+    fn wait(&mut self, item: T) {
+        if let Some(meters) = &self.meters {
+            meters.depth.add(1);
+            self.since.insert(item.clone(), Instant::now());
+        }
+        self.ready.push_back(item);
     }
 
     fn take(&mut self) -> Option<T> {
         let item = self.ready.pop_front()?;
         self.dirty.remove(&item);
-        self.working.insert(item.clone());
+        if let Some(meters) = &self.meters {
+            meters.depth.add(-1);
+            if let Some(since) = self.since.remove(&item) {
+                meters.waited.observe(since.elapsed());
+            }
+        }
+        self.working.insert(item.clone(), Instant::now());
         Some(item)
     }
 

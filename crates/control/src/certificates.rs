@@ -40,7 +40,7 @@ pub struct Asked {
     pub uris: Vec<String>,
 }
 
-/// Reads requests and signs certificates by the cluster's own authority.
+/// Reads requests and signs certificates by the cluster's own authority, and tokens by its key.
 pub trait Signer: Debug + Send + Sync + 'static {
     /// What a request, in PEM, asks for; why it cannot be read.
     fn read(&self, request: &[u8]) -> Result<Asked, String>;
@@ -50,6 +50,9 @@ pub trait Signer: Debug + Send + Sync + 'static {
 
     /// When a certificate, in PEM, ends, in seconds since 1970.
     fn ends(&self, certificate: &[u8]) -> Option<i64>;
+
+    /// A token with these claims, signed as those of service accounts are; why there is none.
+    fn sign_token(&self, claims: &serde_json::Value) -> Result<String, String>;
 }
 
 /// As whom the three act.

@@ -52,7 +52,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         objects: context.objects.clone(),
         recorder,
         misplaced: Mutex::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("garbage_collector_attempt_to_delete"),
     });
     let stop = context.stop.clone();
     let noticing = Arc::clone(&collector);

@@ -34,6 +34,7 @@ mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
+mod token_secrets;
 
 pub use certificates::{Asked, Signer};
 
@@ -79,6 +80,11 @@ pub(crate) struct Context {
     pub(crate) objects: Objects,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
+}
+
+/// Writes what is counted of scheduling.
+pub fn write_metrics(text: &mut metrics::Text) {
+    scheduler::write_metrics(text);
 }
 
 /// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the
@@ -149,6 +155,14 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
         certificates::run(&context, config.signer.as_ref()),
+        acts(&context, "token-cleaner", token_secrets::bootstrap),
+        async {
+            let Some(signer) = &config.signer else { return };
+            kept(&context, "serviceaccount-token-controller", |context| {
+                token_secrets::accounts(context, config.authority.clone(), signer.clone())
+            })
+            .await;
+        },
     );
 }
 
@@ -166,7 +180,8 @@ impl Context {
 
 /// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.
 async fn kept<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
-    client::supervise(name, &context.stop, || run(context.clone())).await;
+    // Each apart, or what waits for all of them would be too large for a stack.
+    client::supervise(name, &context.stop, || Box::pin(run(context.clone()))).await;
 }
 
 /// A selector as objects have it; `None` where it is no valid one, which the API does not let in.

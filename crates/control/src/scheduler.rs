@@ -5,6 +5,7 @@
 //! after the other, and writes them in the background: what was decided is counted at once, so that the
 //! next pod is decided on what will be, not on what the API shows already.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::{Context, pods};
 mod amounts;
 mod cache;
 mod framework;
+mod meters;
 mod neighbour;
 mod news;
 mod node;
@@ -34,7 +36,10 @@ mod writes;
 pub use planner::{Counts, Event, Outcome, Planner, Written};
 pub use pod::PodId;
 
+use meters::Attempted;
 use writes::Writes;
+
+pub(crate) use meters::write as write_metrics;
 
 /// So many decisions are being written at once at most.
 const WRITING: usize = 64;
@@ -74,8 +79,10 @@ async fn schedule(context: Context, recorder: Recorder) {
     let now = || context.clock.elapsed();
     let mut planner = Planner::new();
     let mut writes = Writes::default();
-    let hands = Hands { context: context.clone(), recorder, pods: pods.store() };
+    let mut hands =
+        Hands { context: context.clone(), recorder, pods: pods.store(), began: HashMap::default() };
     loop {
+        meters::pending(planner.waiting());
         while let Ok(event) = events.try_recv() {
             planner.apply(event, now());
         }
@@ -83,8 +90,9 @@ async fn schedule(context: Context, recorder: Recorder) {
             hands.note(&mut planner, &pod, written);
         }
         let may_write = writes.len() < WRITING;
-        if may_write && let Some(outcome) = planner.decide(now()) {
-            hands.act(&mut planner, &mut writes, outcome);
+        let began = now();
+        if may_write && let Some(outcome) = planner.decide(began) {
+            hands.act(&mut planner, &mut writes, outcome, began);
             // The loop has neighbours in its task.
             tokio::task::yield_now().await;
             continue;
@@ -104,11 +112,14 @@ struct Hands {
     context: Context,
     recorder: Recorder,
     pods: Store<Pod>,
+    /// When the attempts began that are being written.
+    began: HashMap<PodId, Duration>,
 }
 
 impl Hands {
     /// Begins to write a decision down.
-    fn act(&self, planner: &mut Planner, writes: &mut Writes, outcome: Outcome) {
+    fn act(&mut self, planner: &mut Planner, writes: &mut Writes, outcome: Outcome, began: Duration) {
+        let took = self.context.clock.elapsed().saturating_sub(began);
         match outcome {
             Outcome::Chosen { pod, node } => {
                 debug!(%pod, %node, "decided");
@@ -117,6 +128,7 @@ impl Hands {
                     return;
                 };
                 let (api, recorder) = (self.api(&pod), self.recorder.clone());
+                self.began.insert(pod.clone(), began);
                 writes.spawn(pod, async move {
                     let bound = base::panics::catch_async(bind(&api, &recorder, &shown, &node)).await;
                     Some(bound.unwrap_or_else(|panic| Err(panic.into())))
@@ -124,6 +136,7 @@ impl Hands {
             }
             Outcome::Refused { pod, message, by } => {
                 info!(%pod, message, ?by, "cannot be scheduled");
+                meters::attempted(Attempted::Unschedulable, took);
                 let Some(shown) = self.shown(&pod) else { return };
                 self.recorder.event(shown.as_ref(), EventType::Warning, "FailedScheduling", message.clone());
                 let (api, clock) = (self.api(&pod), Arc::clone(&self.context.clock));
@@ -137,13 +150,18 @@ impl Hands {
             }
             Outcome::Failed { pod, panic, delay } => {
                 error!(%pod, %panic, ?delay, "deciding about a pod panicked, trying again");
+                meters::attempted(Attempted::Error, took);
             }
         }
     }
 
     /// Takes in how a writing ended.
-    fn note(&self, planner: &mut Planner, pod: &PodId, bound: Option<Result<(), Error>>) {
+    fn note(&mut self, planner: &mut Planner, pod: &PodId, bound: Option<Result<(), Error>>) {
         let Some(bound) = bound else { return };
+        if let Some(began) = self.began.remove(pod) {
+            let result = if bound.is_ok() { Attempted::Scheduled } else { Attempted::Error };
+            meters::attempted(result, self.context.clock.elapsed().saturating_sub(began));
+        }
         let written = match &bound {
             Ok(()) => Written::Bound,
             Err(Error::NotFound(_)) => Written::Gone,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apiserver::node::NoNodes;
-use apiserver::pki::{Authority, CertificateRequest, certificate_ends};
+use apiserver::pki::{Authority, CertificateRequest, TokenKeys, certificate_ends};
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
 use client::transport::{Body, TransportError, body};
@@ -29,6 +29,7 @@ pub struct Cluster {
     shutdown: CancellationToken,
     authority: String,
     signs: Arc<Authority>,
+    token_keys: Arc<TokenKeys>,
     late: Late,
     controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
@@ -48,7 +49,7 @@ impl Cluster {
         config.authorization = kinds::authorization();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
-        let signs = server.authority();
+        let (signs, token_keys) = (server.authority(), server.token_keys());
         let authority = signs.certificate_pem().to_owned();
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(shutdown.clone()));
@@ -64,8 +65,18 @@ impl Cluster {
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
         // The controller may have made it already.
         let _ = Api::namespaced(&steady, "default").create(&account).await;
-        let mut cluster =
-            Self { steady, stalled, read, shutdown, authority, signs, late, controllers: None, _root: root };
+        let mut cluster = Self {
+            steady,
+            stalled,
+            read,
+            shutdown,
+            authority,
+            signs,
+            token_keys,
+            late,
+            controllers: None,
+            _root: root,
+        };
         cluster.start_controllers();
         cluster
     }
@@ -86,7 +97,8 @@ impl Cluster {
             };
             Client::new(Late { identity, ..late.clone() })
         });
-        let signer: Arc<dyn control::Signer> = Arc::new(Signer(Arc::clone(&self.signs)));
+        let signer: Arc<dyn control::Signer> =
+            Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
         let config =
             control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
         let clock = Arc::new(base::SystemClock::new());
@@ -127,7 +139,7 @@ pub fn object<K: DeserializeOwned>(value: Value) -> K {
 }
 
 /// Signs as the binary's own does.
-struct Signer(Arc<Authority>);
+struct Signer(Arc<Authority>, Arc<TokenKeys>);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -151,6 +163,10 @@ impl control::Signer for Signer {
     fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
         let request = CertificateRequest::parse(request).map_err(|error| error.to_string())?;
         self.0.sign(&request, usages, lifetime).map_err(|error| error.to_string())
+    }
+
+    fn sign_token(&self, claims: &Value) -> Result<String, String> {
+        self.1.sign(claims).map_err(|error| error.to_string())
     }
 
     fn ends(&self, certificate: &[u8]) -> Option<i64> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Layers};
 
@@ -96,14 +96,14 @@ pub(crate) fn main() -> ExitCode {
 /// The command line with one global flag for each configuration key.
 fn command() -> clap::Command {
     config::KEYS.iter().fold(Cli::command(), |command, key| {
-        command.arg(
-            Arg::new(key.name)
-                .long(key.name)
-                .value_name(key.value_name)
-                .help(key.help)
-                .help_heading("Configuration")
-                .global(true),
-        )
+        let argument = Arg::new(key.name)
+            .long(key.name)
+            .value_name(key.value_name)
+            .help(key.help)
+            .help_heading("Configuration")
+            .global(true);
+        // What takes several values takes them one by one, too.
+        command.arg(if key.takes_several() { argument.action(ArgAction::Append) } else { argument })
     })
 }
 
@@ -121,7 +121,10 @@ fn flags(matches: &ArgMatches) -> BTreeMap<&'static str, String> {
     while let Some((_, inner)) = innermost.subcommand() {
         innermost = inner;
     }
-    let value = |name| innermost.get_one::<String>(name).cloned();
+    let value = |name| {
+        let values = innermost.get_many::<String>(name)?;
+        Some(values.map(String::as_str).collect::<Vec<_>>().join(","))
+    };
     config::KEYS.iter().filter_map(|key| Some((key.name, value(key.name)?))).collect()
 }
 
@@ -142,5 +145,13 @@ mod tests {
             let matches = command().try_get_matches_from(words).expect("right usage");
             assert_eq!(flags(&matches).get("root").map(String::as_str), Some("/srv"));
         }
+    }
+
+    #[test]
+    fn what_takes_several_values_takes_them_one_by_one_too() {
+        let words = ["gantry", "up", "--api-audiences", "a,b", "--api-audiences", "c"];
+        let matches = command().try_get_matches_from(words).expect("right usage");
+        assert_eq!(flags(&matches).get("api-audiences").map(String::as_str), Some("a,b,c"));
+        assert!(command().try_get_matches_from(["gantry", "up", "--bip", "a", "--bip", "b"]).is_err());
     }
 }

@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use crate::audit_log;
+
+mod access;
 mod keys;
 
+pub(crate) use access::{Access, Deciders};
 use keys::Default;
 pub(crate) use keys::{KEYS, Key};
 
@@ -233,6 +238,14 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     /// How much the Kubernetes API serves at once.
     pub(crate) limits: apiserver::fairness::Limits,
+    /// Who callers of the API are, and who decides what they may.
+    pub(crate) access: Access,
+    /// The file that says what is noted of requests.
+    pub(crate) audit_policy: Option<PathBuf>,
+    /// Where it is noted.
+    pub(crate) audit_log: Option<audit_log::Options>,
+    /// How long the API goes on when it is to stop.
+    pub(crate) shutdown_delay: Duration,
     /// The log filter.
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
@@ -295,6 +308,13 @@ impl Config {
                 _ => Some(read.directory("token-auth-file")?),
             },
             limits: read.limits()?,
+            access: Access::read(&read)?,
+            audit_policy: match read.raw("audit-policy-file").0.as_str() {
+                "" => None,
+                _ => Some(read.directory("audit-policy-file")?),
+            },
+            audit_log: read.audit_log()?,
+            shutdown_delay: read.shutdown_delay()?,
             log: read.raw("log").0,
             origins: Vec::new(),
         };
@@ -305,6 +325,8 @@ impl Config {
     }
 }
 
+/// Whoever stops the daemon waits for it.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 const CIDR: &str = "an IPv4 network, for example `10.42.0.0/16`";
 
 /// Reads typed values out of the merged texts.
@@ -414,6 +436,49 @@ impl Reader<'_> {
             }
         };
         Ok(Some(Etcd { servers, prefix: self.raw("etcd-prefix").0, authority, identity }))
+    }
+
+    fn audit_log(&self) -> Result<Option<audit_log::Options>, ConfigError> {
+        let one_of = |name: &'static str, what: &str, known: &[&str]| {
+            let value = self.raw(name).0;
+            let found = known.iter().position(|known| *known == value);
+            found.ok_or_else(|| {
+                let known = known.join(",");
+                self.wrong(name, format!("invalid audit log {what} {value}, allowed {what}s are \"{known}\""))
+            })
+        };
+        let format = match one_of("audit-log-format", "format", &["legacy", "json"])? {
+            0 => audit_log::Format::Legacy,
+            _ => audit_log::Format::Json,
+        };
+        let mode = match one_of("audit-log-mode", "mode", &["batch", "blocking", "blocking-strict"])? {
+            0 => audit_log::Mode::Batch,
+            1 => audit_log::Mode::Blocking,
+            _ => audit_log::Mode::BlockingStrict,
+        };
+        let number = |name: &'static str| -> Result<u32, ConfigError> {
+            self.parsed(name, "a number that is not negative")
+        };
+        let rotation = audit_log::Rotation {
+            size: number("audit-log-maxsize")?.into(),
+            backups: usize::try_from(number("audit-log-maxbackup")?).unwrap_or(usize::MAX),
+            days: number("audit-log-maxage")?.into(),
+            compress: self.parsed("audit-log-compress", "`true` or `false`")?,
+        };
+        let place = match self.raw("audit-log-path").0.as_str() {
+            "" => return Ok(None),
+            "-" => audit_log::Place::Output,
+            _ => audit_log::Place::File(self.directory("audit-log-path")?),
+        };
+        Ok(Some(audit_log::Options { place, rotation, mode, format }))
+    }
+
+    fn shutdown_delay(&self) -> Result<Duration, ConfigError> {
+        const NAME: &str = "shutdown-delay-duration";
+        let read = base::duration::parse(&self.raw(NAME).0);
+        let nanos = read.ok().and_then(|nanos| u64::try_from(nanos).ok());
+        let delay = nanos.map(Duration::from_nanos).filter(|delay| *delay <= LONGEST_DELAY);
+        delay.ok_or_else(|| self.wrong(NAME, "must be a duration from `0s` to `1h`, for example `5s`"))
     }
 
     fn list(&self, name: &'static str) -> Vec<String> {

@@ -3,8 +3,10 @@
 
 mod api;
 mod nodes;
+mod outside;
 mod signer;
 
 pub(crate) use api::InProcess;
 pub(crate) use nodes::LocalNode;
+pub(crate) use outside::OverHttps;
 pub(crate) use signer::Signer;

@@ -15,11 +15,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::audit_log;
 use crate::config::Config;
 use crate::docker_listeners::DockerListeners;
 use crate::init_system;
 use crate::plugs::{InProcess, LocalNode, Signer};
 use crate::services::Services;
+
+/// The commit that the program was built from, where whoever built it said so.
+const COMMIT: Option<&str> = option_env!("GANTRY_COMMIT");
 
 /// The version of Kubernetes whose API is served.
 const KUBERNETES_VERSION: &str = "v1.36.0";
@@ -54,6 +58,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let began = Instant::now();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    // Before anything is begun: what is wrong with it is told at once.
+    let access = crate::access::open(config, &clock)?;
 
     // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
     let engine_config =
@@ -67,7 +73,18 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     // Only where others stand on the same store is there anything to agree on.
     let candidate = store.is_shared().then(|| format!("{}_{:016x}", config.node_name, random.next_u64()));
     let nodes = LocalNode::new(Handle::current());
-    let api_config = api_config(config, &nodes, &clock, &random)?;
+    let metrics = metrics::Registry::default();
+    metrics.add(Arc::new(crate::process_metrics::write));
+    metrics.add(Arc::new(client::write_metrics));
+    metrics.add(Arc::new(control::write_metrics));
+    let (audit, audit_writer) = audit(config, &clock, &metrics).await?.unzip();
+    // Before the API starts, which asks itself for what must be there, and waits until that is noted.
+    let audit_writer = audit_writer.map(|writer| {
+        let stop = CancellationToken::new();
+        (api_runtime.spawn(writer.run(stop.clone())), stop)
+    });
+    let api_config =
+        apiserver::Config { audit, metrics, ..api_config(config, &access, &nodes, &clock, &random)? };
     let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::all());
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
@@ -75,7 +92,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         })?;
     let api = server.handle();
     let api_address = server.address();
-    let authority = server.authority();
+    let (authority, token_keys, leaving) = (server.authority(), server.token_keys(), server.leaving());
     let client = move |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
 
     // 3. Everything that acts.
@@ -93,12 +110,20 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         store.close().await;
         Ok(())
     });
+    if let Some((writing, end)) = audit_writer {
+        services.start_on(api_runtime, "audit", GRACE, async move |stop| {
+            stop.cancelled().await;
+            end.cancel();
+            writing.await.context("write the audit log")
+        });
+    }
     services.start_on(api_runtime, "api", API_GRACE, async move |stop| {
         server.serve(stop).await;
         Ok(())
     });
+    services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
-        let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority)));
+        let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
         let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
@@ -136,7 +161,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start("docker", GRACE, {
         let about = docker::About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
+            commit: COMMIT.unwrap_or_default().to_owned(),
             built: String::new(),
         };
         let (listeners, solver) = (docker.take(), build::solve::Solver::new(engine.clone()));
@@ -186,6 +211,11 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
             name = signal => name,
             name = reload => name,
         };
+        leaving.cancel();
+        if !config.shutdown_delay.is_zero() {
+            init_system::stopping(config.shutdown_delay + API_GRACE + 5 * GRACE);
+            tokio::time::sleep(config.shutdown_delay).await;
+        }
         if init_system::host_goes_down().await {
             info!("the host goes down: containers and pods end");
             init_system::stopping(LONGEST_END + API_GRACE + 5 * GRACE);
@@ -280,6 +310,7 @@ fn loopback_targets(api: SocketAddr) -> Vec<SocketAddr> {
 
 fn api_config(
     config: &Config,
+    access: &crate::access::Opened,
     nodes: &LocalNode,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
@@ -289,17 +320,53 @@ fn api_config(
         kubeconfig: Some(config.kubeconfig.clone()),
         service_cidr: config.service_cidr.to_string().parse().context("use the service network")?,
         cluster_domain: config.cluster_domain.clone(),
+        commit: COMMIT.unwrap_or_default().to_owned(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
         own_address: Some(routed_address),
         fixed_tokens: fixed_tokens(config)?,
-        authorization: kinds::authorization(),
         limits: config.limits,
         flow_control: kinds::flow_control(),
+        tokens: access.tokens.clone(),
+        structured: access.structured.clone(),
+        token_webhook: access.token_webhook.clone(),
+        front_proxy: access.front_proxy.clone(),
+        authorization: kinds::authorization_of(access.deciders.clone()),
         admission: kinds::admission(),
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))
     })
+}
+
+/// The audit log and whoever writes it, where a policy and a place are given.
+async fn audit(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &metrics::Registry,
+) -> anyhow::Result<Option<(Arc<apiserver::audit::Audit>, audit_log::Writer)>> {
+    let (Some(path), options) = (&config.audit_policy, &config.audit_log) else {
+        if config.audit_log.is_some() {
+            info!("no audit-policy-file is given: nothing is noted in the audit log");
+        }
+        return Ok(None);
+    };
+    let (policy_path, options) = (path.clone(), options.clone());
+    let (clock, metrics) = (Arc::clone(clock), metrics.clone());
+    let open = move || {
+        let loading = || format!("loading audit policy file: from file {}", policy_path.display());
+        let text = std::fs::read_to_string(&policy_path).with_context(loading)?;
+        let (policy, odd) = apiserver::audit::Policy::parse(&text).with_context(loading)?;
+        for odd in odd {
+            tracing::warn!(policy = %policy_path.display(), odd, "the audit policy has what is not known; it does nothing");
+        }
+        let Some(options) = options else {
+            info!("no audit-log-path is given: the audit policy is for nothing");
+            return Ok(None);
+        };
+        let opened = audit_log::open(policy, &options, clock, &metrics);
+        opened.map(Some).context("open the audit log that audit-log-path names")
+    };
+    offload::Threads::new(1).run(open).await
 }
 
 /// The tokens of users that a file names.

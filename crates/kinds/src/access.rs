@@ -20,6 +20,7 @@ use apiserver::{
     Objects, PolicyRule, decided,
 };
 use futures::FutureExt as _;
+use parking_lot::RwLock;
 
 pub(crate) use bootstrap::{reconcile_binding, reconcile_role, wanted};
 pub(crate) use granting::{may_bind, may_grant};
@@ -33,18 +34,35 @@ pub fn authorization() -> Authorization {
 
 /// Makes the authorizer of a server that asks these in this order; administrators may everything all the same.
 pub fn authorization_by(modes: Vec<AuthorizationMode>) -> Authorization {
+    authorization_of(Arc::new(Deciders::new(modes)))
+}
+
+/// As [`authorization_by`], where others may be put in their place.
+pub fn authorization_of(deciders: Arc<Deciders>) -> Authorization {
     Arc::new(move |objects: Arc<dyn Objects>| {
-        let authorizer = |mode: &AuthorizationMode| -> Arc<dyn Authorizer> {
-            match mode {
-                AuthorizationMode::Node => Arc::new(node::Nodes::new(&*objects)),
-                AuthorizationMode::Rbac => Arc::new(index::Roles::new(&*objects)),
-                AuthorizationMode::AlwaysAllow => Arc::new(Always::Allows),
-                AuthorizationMode::AlwaysDeny => Arc::new(Always::Denies),
-                AuthorizationMode::Webhook(webhook) => webhook.clone(),
-            }
-        };
-        Arc::new(Chain(modes.iter().map(authorizer).collect()))
+        let (nodes, roles) = (node::Nodes::new(&*objects), index::Roles::new(&*objects));
+        Arc::new(Chain { deciders: deciders.clone(), nodes, roles })
     })
+}
+
+/// Who decides, in which order; others may take their place while the server runs.
+#[derive(Debug)]
+pub struct Deciders(RwLock<Arc<Vec<AuthorizationMode>>>);
+
+impl Deciders {
+    /// These.
+    pub fn new(modes: Vec<AuthorizationMode>) -> Self {
+        Self(RwLock::new(Arc::new(modes)))
+    }
+
+    /// These instead, from the next decision on.
+    pub fn replace(&self, modes: Vec<AuthorizationMode>) {
+        *self.0.write() = Arc::new(modes);
+    }
+
+    fn current(&self) -> Arc<Vec<AuthorizationMode>> {
+        self.0.read().clone()
+    }
 }
 
 /// The same for everybody and everything.
@@ -69,24 +87,31 @@ impl Authorizer for Always {
     }
 }
 
-/// Authorizers in the order in which they are asked, after the administrators' group.
-struct Chain(Vec<Arc<dyn Authorizer>>);
+/// Authorizers, asked in the order that `deciders` says, after the administrators' group.
+struct Chain {
+    deciders: Arc<Deciders>,
+    nodes: node::Nodes,
+    roles: index::Roles,
+}
 
 impl Authorizer for Chain {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
         if identity.is_administrator() {
             return decided(Decision::Allowed("".into()));
         }
+        let modes = self.deciders.current();
         let mut reasons = Vec::new();
-        for (at, authorizer) in self.0.iter().enumerate() {
-            match authorizer.decide(identity, attributes) {
+        for (at, mode) in modes.iter().enumerate() {
+            match self.authorizer(mode).decide(identity, attributes) {
                 Deciding::Left(ready) => match ready.into_inner() {
                     Decision::NoOpinion(reason) if reason.is_empty() => {}
                     Decision::NoOpinion(reason) => reasons.push(reason.into_owned()),
                     decision => return decided(decision),
                 },
-                Deciding::Right(asking) => {
-                    return Deciding::Right(self.rest(at, asking, reasons, identity, attributes).boxed());
+                // It has to ask somebody: that is begun where it can wait.
+                Deciding::Right(_) => {
+                    let modes = modes.clone();
+                    return Deciding::Right(self.rest(modes, at, reasons, identity, attributes).boxed());
                 }
             }
         }
@@ -95,8 +120,8 @@ impl Authorizer for Chain {
 
     fn rules(&self, identity: &Identity, namespace: &str) -> KnownRules {
         let mut all = KnownRules::default();
-        for authorizer in &self.0 {
-            let KnownRules { rules, incomplete, errors } = authorizer.rules(identity, namespace);
+        for mode in self.deciders.current().iter() {
+            let KnownRules { rules, incomplete, errors } = self.authorizer(mode).rules(identity, namespace);
             all.rules.extend(rules);
             all.incomplete |= incomplete;
             all.errors.extend(errors);
@@ -106,24 +131,32 @@ impl Authorizer for Chain {
 }
 
 impl Chain {
-    /// Goes on from an authorizer that has to ask somebody.
-    async fn rest<'a>(
-        &'a self,
-        at: usize,
-        asking: impl Future<Output = Decision> + Send,
-        mut reasons: Vec<String>,
-        identity: &'a Identity,
-        attributes: Attributes<'a>,
-    ) -> Decision {
-        let mut decision = asking.await;
-        let mut rest = self.0[at + 1..].iter();
-        loop {
-            let Decision::NoOpinion(reason) = decision else { return decision };
-            if !reason.is_empty() {
-                reasons.push(reason.into_owned());
-            }
-            let Some(next) = rest.next() else { return Decision::NoOpinion(reasons.join("\n").into()) };
-            decision = next.decide(identity, attributes).await;
+    fn authorizer<'a>(&'a self, mode: &'a AuthorizationMode) -> &'a dyn Authorizer {
+        match mode {
+            AuthorizationMode::Node => &self.nodes,
+            AuthorizationMode::Rbac => &self.roles,
+            AuthorizationMode::AlwaysAllow => &Always::Allows,
+            AuthorizationMode::AlwaysDeny => &Always::Denies,
+            AuthorizationMode::Webhook(webhook) => &**webhook,
         }
+    }
+
+    /// Goes on from one that has to ask somebody.
+    async fn rest(
+        &self,
+        modes: Arc<Vec<AuthorizationMode>>,
+        from: usize,
+        mut reasons: Vec<String>,
+        identity: &Identity,
+        attributes: Attributes<'_>,
+    ) -> Decision {
+        for mode in &modes[from..] {
+            match self.authorizer(mode).decide(identity, attributes).await {
+                Decision::NoOpinion(reason) if reason.is_empty() => {}
+                Decision::NoOpinion(reason) => reasons.push(reason.into_owned()),
+                decision => return decision,
+            }
+        }
+        Decision::NoOpinion(reasons.join("\n").into())
     }
 }

@@ -34,7 +34,7 @@ mod workload;
 
 use apiserver::Resource;
 
-pub use access::{authorization, authorization_by};
+pub use access::{Deciders, authorization, authorization_by, authorization_of};
 pub use admission::admission;
 pub use flow_control::flow_control;
 

@@ -155,6 +155,12 @@ impl Status {
         status
     }
 
+    /// What was to be applied is not of its kind's types. Kubernetes answers 500, without a reason, and
+    /// clients look at the message.
+    pub fn untyped_patch(message: String) -> Self {
+        Self::failure(500, "", message)
+    }
+
     /// The object breaks rules of its kind.
     pub fn invalid(kind: &GroupKind, name: &str, errors: &[FieldError]) -> Self {
         let mut message = format!("{kind} {} is invalid", quote(name));

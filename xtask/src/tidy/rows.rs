@@ -13,6 +13,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("llb", &["oci"]),
     ("model", &[]),
     ("tls", &[]),
+    ("metrics", &[]),
     // Mechanisms.
     ("store", &[]),
     ("image", &["oci", "offload", "tls"]),
@@ -22,11 +23,11 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
     ("dockerfile", &["oci", "llb"]),
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
-    ("apiserver", &["model", "offload", "tls", "store"]),
-    ("client", &["model", "tls"]),
+    ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
+    ("client", &["model", "tls", "metrics"]),
     // Actors.
     ("kinds", &["model", "apiserver"]),
-    ("control", &["model", "client"]),
+    ("control", &["model", "metrics", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.
     ("buildkit", &["oci", "offload", "engine", "llb", "build"]),

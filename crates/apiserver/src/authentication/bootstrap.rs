@@ -15,7 +15,7 @@ const TYPE: &str = "bootstrap.kubernetes.io/token";
 const GROUP: &str = "system:bootstrappers";
 
 /// Identifier and secret of what has the form of such a token.
-pub(super) fn parts(token: &str) -> Option<(&str, &str)> {
+pub(crate) fn parts(token: &str) -> Option<(&str, &str)> {
     let sound = |part: &str, length| {
         part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };

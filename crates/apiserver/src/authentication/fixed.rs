@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::identity::Identity;
 
 /// Whose fixed tokens are. Holds no token, only what it can be told by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FixedTokens(HashMap<[u8; 32], Identity>);
 
 /// What is wrong with a list of tokens.

@@ -134,6 +134,11 @@ impl Partition {
         Stored::new(name.into(), Encoded::stored(text, revision), self.places.clone())
     }
 
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
     /// One object by `NAMESPACE/NAME` or `NAME`.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Stored>> {
         self.state.read().objects.get(name).cloned()

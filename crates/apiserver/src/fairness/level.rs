@@ -1,7 +1,7 @@
 //! One level while the server runs: its queues, and those who wait in them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::{Clock, Timestamp};
@@ -28,6 +28,8 @@ pub(super) struct Level {
     lingers: Arc<Notify>,
     /// It is there until it is empty.
     leaves: AtomicBool,
+    /// The places of answers that clients take, or do not.
+    offers: Mutex<Vec<Weak<Place>>>,
 }
 
 /// A level's part of all seats.
@@ -46,23 +48,31 @@ pub(super) struct Waiter {
     pub(super) distinguisher: String,
     pub(super) at: Timestamp,
     arrived: Duration,
-    sender: oneshot::Sender<Place>,
+    sender: oneshot::Sender<Arc<Place>>,
 }
 
-/// The right to be served, until it is dropped.
+/// The right to be served, until it is released or dropped.
 #[must_use]
 pub(crate) struct Place {
     flow: Arc<Flow>,
-    seats: Option<Seats>,
+    /// None any more once it is released.
+    seats: Mutex<Option<Seats>>,
     began: Duration,
+    /// Since when, in milliseconds, the client has something of the answer to take; nothing while it is worked on.
+    offered: AtomicU64,
 }
+
+/// Who takes nothing of his answer for so long gives his seats to those who wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often that is looked at while somebody waits.
+const LOOKING: Duration = Duration::from_millis(500);
 
 /// Waits in a queue, until it is dropped.
 struct Waiting {
     flow: Arc<Flow>,
     arrived: Duration,
     ticket: Option<Ticket>,
-    place: oneshot::Receiver<Place>,
+    place: oneshot::Receiver<Arc<Place>>,
 }
 
 impl Level {
@@ -83,6 +93,7 @@ impl Level {
             clock,
             lingers,
             leaves: AtomicBool::new(false),
+            offers: Mutex::default(),
         }
     }
 
@@ -104,12 +115,12 @@ impl Level {
         (by, hash): (&str, u64),
         work: Work,
         patience: Duration,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<Arc<Place>, Refusal> {
         let now = self.clock.elapsed();
         let mut waits = None;
-        let (begun, dispatched, next_tick) = {
+        let (begun, dispatched) = {
             let mut set = self.set.lock();
-            let (begun, dispatched) = set.begin(now, work, hash, || {
+            set.begin(now, work, hash, || {
                 let (sender, place) = oneshot::channel();
                 waits = Some(place);
                 flow.counts.queued();
@@ -121,23 +132,21 @@ impl Level {
                     arrived: now,
                     sender,
                 }
-            });
-            (begun, dispatched, set.next_tick())
+            })
         };
         self.serve(dispatched, now);
         let (ticket, place) = match (begun, waits) {
             (Begun::Executes(seats), _) => {
                 flow.counts.dispatched(None, seats.most());
-                return Ok(Place { flow: flow.clone(), seats: Some(seats), began: now });
+                return Ok(Place::new(flow.clone(), seats, now));
             }
             (Begun::Waits(ticket), Some(place)) => (ticket, place),
             (Begun::Refused(why), _) => return Err(why),
             // There is somebody to tell wherever somebody waits.
             (Begun::Waits(_), None) => return Err(Refusal::QueueFull),
         };
-        if next_tick.is_some() {
-            self.lingers.notify_one();
-        }
+        // Seats that linger, or that nobody makes use of, are looked for while somebody waits.
+        self.lingers.notify_one();
         let mut waiting = Waiting { flow: flow.clone(), arrived: now, ticket: Some(ticket), place };
         let served = match tokio::time::timeout(patience, &mut waiting.place).await {
             Ok(place) => place,
@@ -166,15 +175,31 @@ impl Level {
         self.set.lock().response()
     }
 
-    /// Lets those in for whom seats that lingered are free by now; when to come again.
+    /// Lets those in for whom there are seats by now that lingered, or of whose answers nothing is taken; when to
+    /// come again.
     pub(super) fn tick(self: &Arc<Self>) -> Option<Duration> {
         let now = self.clock.elapsed();
+        if self.look(|set| set.waiting() > 0) {
+            self.reclaim(now);
+        }
         let (dispatched, next) = {
             let mut set = self.set.lock();
-            (set.tick(now), set.next_tick())
+            let dispatched = set.tick(now);
+            let looking = (set.waiting() > 0).then_some(now + LOOKING);
+            (dispatched, set.next_tick().into_iter().chain(looking).min())
         };
         self.serve(dispatched, now);
         next.map(|next| next.saturating_sub(now))
+    }
+
+    /// Takes the seats of those who take nothing of their answers.
+    fn reclaim(&self, now: Duration) {
+        let offers: Vec<Arc<Place>> = {
+            let mut offers = self.offers.lock();
+            offers.retain(|place| place.strong_count() > 0);
+            offers.iter().filter_map(Weak::upgrade).collect()
+        };
+        offers.iter().filter(|place| place.is_left(now)).for_each(|place| place.release());
     }
 
     /// Looks at the demand since the last time.
@@ -197,6 +222,10 @@ impl Level {
         self.most_seats.store(most.unwrap_or_default(), Ordering::Relaxed);
     }
 
+    fn is_limited(&self) -> bool {
+        self.look(|set| set.response() != Response::Serve)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.set.lock().is_idle()
     }
@@ -211,7 +240,7 @@ impl Level {
             let Waiter { flow, arrived, sender, .. } = told;
             flow.counts.dispatched(Some(now.saturating_sub(arrived)), seats.most());
             // Who has gone meanwhile gives it back.
-            drop(sender.send(Place { flow, seats: Some(seats), began: now }));
+            drop(sender.send(Place::new(flow, seats, now)));
         }
     }
 
@@ -255,13 +284,52 @@ impl Drop for Waiting {
     }
 }
 
+impl Place {
+    fn new(flow: Arc<Flow>, seats: Seats, began: Duration) -> Arc<Self> {
+        Arc::new(Self { flow, seats: Mutex::new(Some(seats)), began, offered: AtomicU64::new(0) })
+    }
+
+    /// The client has something of the answer to take, from now on.
+    pub(crate) fn offer(self: &Arc<Self>) {
+        let level = &self.flow.level;
+        let now = u64::try_from(level.clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        if self.offered.swap(now, Ordering::Relaxed) == 0 && level.is_limited() {
+            let mut offers = level.offers.lock();
+            // Gone through when there are twice as many as were left the last time.
+            if offers.len() == offers.capacity() {
+                offers.retain(|place| place.strong_count() > 0);
+                let room = offers.len() + 32;
+                offers.reserve(room);
+            }
+            offers.push(Arc::downgrade(self));
+        }
+    }
+
+    /// The answer is worked on: the client has taken all that there is.
+    pub(crate) fn work(&self) {
+        self.offered.store(0, Ordering::Relaxed);
+    }
+
+    /// Gives the seats back.
+    pub(crate) fn release(&self) {
+        let Some(seats) = self.seats.lock().take() else { return };
+        let level = &self.flow.level;
+        self.flow.counts.finished(level.clock.elapsed().saturating_sub(self.began));
+        level.finish(seats);
+    }
+
+    /// Whether nothing of the answer has been taken for too long.
+    fn is_left(&self, now: Duration) -> bool {
+        match self.offered.load(Ordering::Relaxed) {
+            0 => false,
+            since => now.saturating_sub(Duration::from_millis(since)) >= PATIENCE,
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(seats) = self.seats.take() {
-            let level = &self.flow.level;
-            self.flow.counts.finished(level.clock.elapsed().saturating_sub(self.began));
-            level.finish(seats);
-        }
+        self.release();
     }
 }
 

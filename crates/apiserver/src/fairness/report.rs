@@ -12,32 +12,31 @@ use super::{Fairness, Queuing};
 pub struct LevelReport {
     /// Its name.
     pub name: String,
-    /// The seats that it has by its share, those of them that others may not borrow, those that it has with all that
-    /// it may borrow, and those that it has now.
+    /// The seats that it has by its share.
     pub nominal: u32,
-    /// See there.
+    /// Those of them that others may not borrow.
     pub least: u32,
-    /// See there.
+    /// Those that it has with all that it may borrow.
     pub most: u32,
-    /// See there.
+    /// Those that it has now.
     pub now: u32,
     /// How many requests may wait.
     pub room: u64,
-    /// Requests that wait, and the seats that they want.
+    /// Requests that wait.
     pub waiting: usize,
-    /// See there.
+    /// The seats that they want.
     pub seats_waiting: u64,
-    /// Requests that are served, and the seats that they have, lingering ones included.
+    /// Requests that are served.
     pub executing: usize,
-    /// See there.
+    /// The seats that they have, lingering ones included.
     pub seats_in_use: u64,
     /// What the meter of its queues shows, in seat-seconds.
     pub progress: f64,
-    /// The seats that it had use for: of the last period the most, the average and the deviation.
+    /// The seats that it had use for, of the last period the most.
     pub demand_most: f64,
-    /// See there.
+    /// Of the last period the average.
     pub demand_average: f64,
-    /// See there.
+    /// Of the last period the standard deviation.
     pub demand_deviation: f64,
     /// The same as it is reckoned with.
     pub demand_smoothed: f64,

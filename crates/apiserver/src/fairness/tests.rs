@@ -82,7 +82,7 @@ fn identity(text: &str) -> Identity {
     Identity::new(words.next().expect("a user"), words)
 }
 
-async fn enter(fairness: &Fairness, who: &str) -> Result<Place, u64> {
+async fn enter(fairness: &Fairness, who: &str) -> Result<Arc<Place>, u64> {
     let (mut admitted, outcome) =
         fairness.admit_path(&identity(who), Attributes::Path { verb: "get", path: "/x" }).await;
     let mut answer = Answer::new(());
@@ -284,7 +284,8 @@ async fn without_it_what_reads_and_what_writes_is_counted_and_administrators_are
     };
     let held = [admit("a", Verb::Get).await, admit("b", Verb::List).await, admit("a", Verb::Create).await];
     assert!(held.iter().all(Result::is_ok));
-    assert!(admit("c", Verb::Watch).await.is_err());
+    assert!(admit("c", Verb::List).await.is_err());
+    assert!(admit("c", Verb::Watch).await.is_ok_and(|place| place.is_none()), "it waits, instead of working");
     assert!(admit("c", Verb::Delete).await.is_err());
     assert!(admit("root system:masters", Verb::Delete).await.is_ok());
     drop(held);
@@ -329,4 +330,30 @@ async fn seats_linger_and_are_free_by_themselves() {
         }
     }
     drop(watches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_his_answer_leaves_his_seat_to_those_who_wait() {
+    let (fairness, _, clock) = halves();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        let mut body = crate::body::Body::full("answer");
+        body.hold(enter(&fairness, "slow staff").await.expect("a seat"));
+        answers.push(body);
+    }
+    let mut follows = Box::pin(fairness.look_after(|_| std::future::ready(()).boxed()));
+    let mut waits = Box::pin(enter(&fairness, "jane staff"));
+    let mut passes = async |time: Duration| {
+        clock.advance(time);
+        drop(tokio::time::timeout(Duration::from_secs(1), &mut follows).await);
+    };
+    assert!(waits.as_mut().now_or_never().is_none());
+    passes(Duration::from_millis(4900)).await;
+    assert!(waits.as_mut().now_or_never().is_none());
+    passes(Duration::from_millis(200)).await;
+    assert!(waits.as_mut().now_or_never().is_some_and(|served| served.is_ok()));
+    // Those who gave theirs are not counted any more, and give nothing twice.
+    assert_eq!(report(&fairness, "staff").executing, 0);
+    drop(answers);
+    assert!(fairness.report().0.iter().all(|level| level.seats_in_use == 0 && level.executing == 0));
 }

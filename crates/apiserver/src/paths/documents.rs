@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::negotiate::{OFFERED, Range, accepted};
 use crate::openapi::{self, Document, Entry, SubresourceEntry, parse_version_path};
 use crate::resource::Resource;
+use crate::review::{REVIEWS, Review};
 use crate::state::State;
 
 const V2: &str = "openapi/v2";
@@ -58,7 +59,8 @@ fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
 }
 
 fn document(state: &State, path: &str, form: &str) -> Option<Document> {
-    let entries: Vec<Entry> = state.table.all().iter().map(|r| entry(r)).collect();
+    let stored = state.table.all().into_iter().map(|resource| entry(&resource));
+    let entries: Vec<Entry> = stored.chain(REVIEWS.iter().map(Review::entry)).collect();
     match path {
         V2 if form == openapi::V2_PROTOBUF => Some(state.documents.v2_protobuf(&entries)),
         V2 => Some(state.documents.v2(&entries)),

@@ -1,5 +1,6 @@
 //! Whether the server is alive and ready, as a whole and check by check.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::Clock;
@@ -12,16 +13,57 @@ use crate::body::Body;
 use crate::request::Query;
 use crate::state::State;
 
-/// One thing that is looked at.
-struct Check {
-    name: &'static str,
-    /// Whether a process that fails it is to be started anew, not just left alone for a while.
-    vital: bool,
-    passes: fn(&State, &Writable) -> Result<(), String>,
+/// What has to be done once at the start, such as making what must always be there, by name, and how it went;
+/// none where it has not been done yet.
+#[derive(Default)]
+pub(crate) struct Hooks(Mutex<Vec<(&'static str, Option<Result<(), String>>)>>);
+
+/// The order in which they are told; others come behind.
+const HOOKS: [&str; 8] = [
+    "start-system-namespaces-controller",
+    "start-cluster-authentication-info-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+];
+
+impl Hooks {
+    /// Something of this name is to be done.
+    pub(crate) fn expect(&self, name: &'static str) {
+        let mut hooks = self.0.lock();
+        if hooks.iter().all(|(known, _)| *known != name) {
+            hooks.push((name, None));
+            hooks
+                .sort_by_key(|(name, _)| HOOKS.iter().position(|known| known == name).unwrap_or(HOOKS.len()));
+        }
+    }
+
+    /// How it went. What was done once is done.
+    pub(crate) fn note(&self, name: &'static str, outcome: Result<(), String>) {
+        for (_, known) in self.0.lock().iter_mut().filter(|(known, _)| *known == name) {
+            if !matches!(known, Some(Ok(()))) {
+                *known = Some(outcome.clone());
+            }
+        }
+    }
 }
 
 /// Whether the store takes writes, or why not.
-type Writable = Result<(), String>;
+type Writable = Result<(), Unwell>;
+
+/// Why the store takes no writes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwell {
+    /// It says so itself.
+    #[error("nothing can be written: {0}")]
+    ReadOnly(String),
+    /// It does not answer.
+    #[error("{0}")]
+    Silent(String),
+}
 
 /// What a store elsewhere has said last of whether it takes writes, and when. Anybody may ask for that, and
 /// as often as he likes, and go away again: the store is asked once for all that want to know at the same
@@ -41,58 +83,92 @@ struct Known {
 /// How long it is remembered.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// The check that the store is asked for.
-const STORE: &str = "store";
+/// The checks that the store is asked for: whether it answers, and whether it takes writes.
+const STORE: &str = "etcd";
+const WRITES: &str = "etcd-readiness";
 
-const CHECKS: [Check; 4] = [
-    Check { name: "ping", vital: true, passes: |_, _| Ok(()) },
-    Check { name: "cache", vital: false, passes: |state, _| loaded(state) },
-    Check { name: STORE, vital: false, passes: |_, writable| writable.clone() },
-    Check {
-        name: "shutdown",
-        vital: false,
-        passes: |state, _| {
-            if state.stop.is_cancelled() { Err("the server is shutting down".to_owned()) } else { Ok(()) }
-        },
-    },
-];
+/// Names and outcomes of all that an endpoint looks at, in their order. `asked` says of which the outcome is
+/// wanted; the store is not asked for nothing.
+async fn look(
+    state: &State,
+    endpoint: &str,
+    asked: impl Fn(&str) -> bool,
+) -> Vec<(String, Result<(), String>)> {
+    let ready = endpoint == "readyz";
+    let status = match asked(STORE) || (ready && asked(WRITES)) {
+        true => writable(state).await,
+        false => Ok(()),
+    };
+    // A disk that is full is no reason to be started anew, and no store that does not answer.
+    let answers = match &status {
+        Err(Unwell::Silent(why)) => Err(why.clone()),
+        _ => Ok(()),
+    };
+    let mut checks = vec![("ping".to_owned(), Ok(())), (STORE.to_owned(), answers)];
+    if ready {
+        checks.push((WRITES.to_owned(), status.map_err(|unwell| unwell.to_string())));
+        checks.push(("informer-sync".to_owned(), loaded(state)));
+    }
+    for (name, outcome) in &*state.hooks.0.lock() {
+        let outcome = match outcome {
+            None => Err("not finished".to_owned()),
+            // It is tried again, and no start anew would help: on a disk that is full for example.
+            Some(Err(_)) if !ready => Ok(()),
+            Some(outcome) => outcome.clone(),
+        };
+        checks.push((format!("poststarthook/{name}"), outcome));
+    }
+    if ready {
+        let stops = state.stopping.is_cancelled();
+        let outcome = if stops { Err("process is shutting down".to_owned()) } else { Ok(()) };
+        checks.push(("shutdown".to_owned(), outcome));
+    }
+    checks
+}
 
 /// Answers `/livez`, `/readyz`, `/healthz` and a single check below them.
 pub(super) async fn answer(state: &State, segments: &[&str], query: &Query) -> Response<Body> {
     let endpoint = segments[0];
-    let single = segments.get(1).copied();
-    let excluded: Vec<&str> = query.all("exclude").collect();
-    // A store that does not answer is no reason to be started anew.
-    let asks = endpoint != "livez" && single.is_none_or(|name| name == STORE) && !excluded.contains(&STORE);
-    let writable = if asks { writable(state).await } else { Ok(()) };
+    let single = segments[1..].join("/");
+    if !single.is_empty() {
+        let checks = look(state, endpoint, |name| name == single).await;
+        return match checks.into_iter().find(|(name, _)| *name == single) {
+            None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+            Some((_, Ok(()))) => text(StatusCode::OK, "ok".to_owned()),
+            Some((_, Err(why))) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n"))
+            }
+        };
+    }
+    let mut excluded: BTreeSet<&str> = query.all("exclude").collect();
     let mut report = String::new();
-    let mut failed = false;
-    let mut found = false;
-    for check in CHECKS.iter().filter(|c| c.vital || endpoint != "livez") {
-        if single.is_some_and(|name| name != check.name) {
+    let mut failed = Vec::new();
+    for (name, outcome) in look(state, endpoint, |name| !excluded.contains(name)).await {
+        if excluded.remove(name.as_str()) {
+            report.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        found = true;
-        if excluded.contains(&check.name) {
-            report.push_str(&format!("[+]{} excluded: ok\n", check.name));
-            continue;
-        }
-        match (check.passes)(state, &writable) {
-            Ok(()) => report.push_str(&format!("[+]{} ok\n", check.name)),
+        state.meters.checked(endpoint, &name, outcome.is_ok());
+        match outcome {
+            Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
+            // Anybody may ask here; who may ask for the one check is told.
             Err(why) => {
-                failed = true;
-                report.push_str(&format!("[-]{} failed: {why}\n", check.name));
+                report.push_str(&format!("[-]{name} failed: reason withheld\n"));
+                failed.push(format!("{name}: {why}"));
             }
         }
     }
-    if !found {
-        return text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
+    if !excluded.is_empty() {
+        let names: Vec<String> = excluded.iter().map(|name| model::field::quote(name)).collect();
+        let names = names.join(",");
+        report.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
     }
-    if failed {
+    if !failed.is_empty() {
+        tracing::debug!(endpoint, failed = failed.join("; "), "a check of health failed");
         report.push_str(&format!("{endpoint} check failed\n"));
         return text(StatusCode::INTERNAL_SERVER_ERROR, report);
     }
-    if query.flag("verbose") && single.is_none() {
+    if query.get("verbose").is_some() {
         report.push_str(&format!("{endpoint} check passed\n"));
         return text(StatusCode::OK, report);
     }
@@ -104,10 +180,8 @@ pub(crate) async fn writable(state: &State) -> Writable {
     let store = state.store.clone();
     let ask = async move {
         match store.status().await {
-            Ok(status) => {
-                status.read_only.map_or(Ok(()), |why| Err(format!("nothing can be written: {why}")))
-            }
-            Err(error) => Err(base::error::chain(&error).to_string()),
+            Ok(status) => status.read_only.map_or(Ok(()), |why| Err(Unwell::ReadOnly(why.to_string()))),
+            Err(error) => Err(Unwell::Silent(base::error::chain(&error).to_string())),
         }
     };
     // The one in this process knows it.
@@ -207,18 +281,18 @@ mod tests {
             async move {
                 let number = asked.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
-                Err(number.to_string())
+                Err(Unwell::Silent(number.to_string()))
             }
         };
         let all = futures::future::join_all((0..100).map(|_| readiness.known(&clock, ask()))).await;
-        assert!(all.iter().all(|answer| *answer == Err("0".to_owned())), "{all:?}");
+        assert!(all.iter().all(|answer| *answer == Err(Unwell::Silent("0".to_owned()))), "{all:?}");
         clock.advance(Duration::from_millis(999));
-        assert_eq!(readiness.known(&clock, ask()).await, Err("0".to_owned()));
+        assert_eq!(readiness.known(&clock, ask()).await, Err(Unwell::Silent("0".to_owned())));
         clock.advance(Duration::from_millis(1));
         // Who goes away before there is an answer leaves the question to the next.
         assert!(futures::FutureExt::now_or_never(readiness.known(&clock, ask())).is_none());
-        assert_eq!(readiness.known(&clock, ask()).await, Err("2".to_owned()));
-        assert_eq!(readiness.known(&clock, ask()).await, Err("2".to_owned()));
+        assert_eq!(readiness.known(&clock, ask()).await, Err(Unwell::Silent("2".to_owned())));
+        assert_eq!(readiness.known(&clock, ask()).await, Err(Unwell::Silent("2".to_owned())));
         assert_eq!(asked.load(Ordering::SeqCst), 3);
     }
 

@@ -6,7 +6,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate, X509Name};
+
+use super::signing::element;
 
 /// What a request (PKCS#10, in PEM) asks a certificate for. Its signature has been checked: whoever made it has
 /// the key.
@@ -82,18 +84,21 @@ impl CertificateRequest {
             let info = &request.certification_request_info;
             (&info.subject, &info.subject_pki)
         };
+        if !is_whole(subject) {
+            return Err(RequestError::Malformed);
+        }
         // Who approves sees one name, and who is shown the certificate may take another.
         if subject.iter_common_name().count() > 1 {
             return Err(RequestError::CommonNames);
         }
-        let text = |value: Option<&str>| value.map(str::to_owned);
+        // What cannot be read here others may read: all of the subject goes into the certificate.
+        let text = |it: &AttributeTypeAndValue<'_>| {
+            it.as_str().map(str::to_owned).map_err(|_| RequestError::Malformed)
+        };
+        let common_name = subject.iter_common_name().last().map(text).transpose()?;
         let mut read = Self {
-            common_name: subject
-                .iter_common_name()
-                .last()
-                .and_then(|it| text(it.as_str().ok()))
-                .unwrap_or_default(),
-            organizations: subject.iter_organization().filter_map(|it| text(it.as_str().ok())).collect(),
+            common_name: common_name.unwrap_or_default(),
+            organizations: subject.iter_organization().map(text).collect::<Result<_, _>>()?,
             ..Self::default()
         };
         for extension in request.requested_extensions().into_iter().flatten() {
@@ -122,6 +127,25 @@ impl CertificateRequest {
         }
         Ok(())
     }
+}
+
+/// Whether all of a name has been read. The library stops where it does not understand one, and leaves out the
+/// rest; in the certificate that would be read by others, or with what follows it.
+fn is_whole(name: &X509Name<'_>) -> bool {
+    let count = || -> Option<usize> {
+        let (_, mut parts, []) = element(name.as_raw())? else { return None };
+        let mut attributes = 0;
+        while !parts.is_empty() {
+            let (_, mut set, rest) = element(parts)?;
+            while !set.is_empty() {
+                set = element(set)?.2;
+                attributes += 1;
+            }
+            parts = rest;
+        }
+        Some(attributes)
+    };
+    count() == Some(name.iter_attributes().count())
 }
 
 /// Looks at certificates in PEM, one or more.
@@ -183,6 +207,34 @@ mod tests {
         let der = sequence(&[&information, algorithm, &bits].concat());
         let text = base64::engine::general_purpose::STANDARD.encode(der);
         format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
+    }
+
+    #[test]
+    fn a_subject_that_is_not_read_whole_is_malformed() {
+        let name = common_name("a");
+        let attribute = &name[2..];
+        let organization = |tag: u8, text: &[u8]| {
+            let kind = tagged(0x06, &[0x55, 0x04, 0x0a]);
+            tagged(0x31, &sequence(&[kind, tagged(tag, text)].concat()))
+        };
+        let good = [name.clone(), organization(0x0c, b"o")].to_vec();
+        let read = CertificateRequest::parse(request(&good).as_bytes()).expect("it is one");
+        assert_eq!((read.common_name.as_str(), read.organizations), ("a", vec!["o".to_owned()]));
+        for subject in [
+            // No set.
+            vec![name.clone(), sequence(attribute)],
+            // A set of something else, alone and behind an attribute.
+            vec![name.clone(), tagged(0x31, &tagged(0x04, b"b"))],
+            vec![tagged(0x31, &[attribute, &tagged(0x05, b"")].concat())],
+            // Longer than what there is.
+            vec![name.clone(), vec![0x31, 0x7f, 0x30]],
+            // A text of two bytes a letter, and one that is no UTF-8.
+            vec![name.clone(), organization(0x1e, b"\0s\0y")],
+            vec![name, organization(0x0c, b"\xff")],
+        ] {
+            let read = CertificateRequest::parse(request(&subject).as_bytes());
+            assert_eq!(read, Err(RequestError::Malformed), "{subject:02x?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The options that verbs take, from the query or from a body.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use model::field::{FieldError, Path, is_printable};
@@ -112,87 +113,129 @@ impl ListOptions {
     /// Reads and checks the query.
     pub fn parse(query: &Query) -> Result<Self> {
         let text = |key: &str| query.get(key).unwrap_or_default().to_owned();
-        let number = |key: &str| -> Result<Option<u64>> {
-            match query.filled(key) {
-                Some(v) => v
-                    .parse()
-                    .map(Some)
-                    .map_err(|_| Error::bad_request(format!("invalid value {v:?} for parameter {key}"))),
-                None => Ok(None),
-            }
-        };
-        let version_match = match query.filled("resourceVersionMatch") {
-            None => None,
-            Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
-            Some("Exact") => Some(VersionMatch::Exact),
-            Some(other) => {
-                let supported = ["Exact", "NotOlderThan", ""];
-                let path = Path::root("resourceVersionMatch");
-                return Err(invalid("ListOptions", &[FieldError::not_supported(&path, other, &supported)]));
-            }
+        let number = |key: &str| -> Result<u64> {
+            let Some(text) = query.filled(key) else { return Ok(0) };
+            let number = text.parse::<i64>().map_err(|error| {
+                let why = match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                Error::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+            })?;
+            // None is below nothing, which means all.
+            Ok(u64::try_from(number).unwrap_or(0))
         };
         let options = Self {
             label_selector: text("labelSelector"),
             field_selector: text("fieldSelector"),
             resource_version: text("resourceVersion"),
-            version_match,
-            limit: usize::try_from(number("limit")?.unwrap_or(0)).unwrap_or(usize::MAX),
+            version_match: match query.filled("resourceVersionMatch") {
+                Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+                Some("Exact") => Some(VersionMatch::Exact),
+                _ => None,
+            },
+            limit: usize::try_from(number("limit")?).unwrap_or(usize::MAX),
             continue_token: text("continue"),
-            timeout: number("timeoutSeconds")?.filter(|s| *s > 0).map(|s| Duration::from_secs(s.min(YEAR))),
+            timeout: Some(number("timeoutSeconds")?)
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.min(YEAR))),
             bookmarks: query.flag("allowWatchBookmarks"),
             initial_events: query.filled("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
-        options.check()?;
+        options.check(query)?;
         Ok(options)
+    }
+
+    /// The version of which a list is to be, where the client wants that one and none that is newer: a page
+    /// of a named version is of that version, though nothing says how it is meant.
+    pub fn exact(&self) -> Result<Option<u64>> {
+        let exact = match self.version_match {
+            Some(version_match) => version_match == VersionMatch::Exact,
+            None => self.limit > 0,
+        };
+        Ok(self.revision()?.filter(|version| exact && *version > 0))
     }
 
     /// The named revision as a number; none where the client names none.
     pub fn revision(&self) -> Result<Option<u64>> {
-        match self.resource_version.as_str() {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Error::bad_request(format!(
-                    "resourceVersion: Invalid value: {text:?}: must be a whole number"
-                ))
-            }),
-        }
+        revision_named(&self.resource_version)
     }
 
-    fn check(&self) -> Result<()> {
-        let forbidden =
-            |field, why| Err(invalid("ListOptions", &[FieldError::forbidden(&Path::root(field), why)]));
-        if self.version_match.is_some() && self.initial_events.is_none() {
-            if self.resource_version.is_empty() {
-                return forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                );
-            }
-            if self.version_match == Some(VersionMatch::Exact) && self.resource_version == "0" {
-                return forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                );
-            }
-        }
-        if !self.continue_token.is_empty() && self.version_match.is_some() {
-            return forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided",
-            );
+    fn check(&self, query: &Query) -> Result<()> {
+        let wrong = match query.filled("resourceVersionMatch") {
+            named if query.flag("watch") => self.wrong_for_watch(named),
+            named => self.wrong_for_list(named),
+        };
+        if !wrong.is_empty() {
+            return Err(invalid("ListOptions", &wrong));
         }
         if !self.continue_token.is_empty() && !matches!(self.resource_version.as_str(), "" | "0") {
             return Err(Error::bad_request("specifying resource version is not allowed when using continue"));
         }
-        if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
-            return forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            );
-        }
         self.revision().map(drop)
     }
+
+    /// What a list cannot be asked with.
+    fn wrong_for_list(&self, version_match: Option<&str>) -> Vec<FieldError> {
+        let path = Path::root(VERSION_MATCH);
+        let mut wrong = Vec::new();
+        if let Some(named) = version_match {
+            if self.resource_version.is_empty() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                wrong.push(FieldError::forbidden(&path, why));
+            }
+            if !self.continue_token.is_empty() {
+                wrong.push(FieldError::forbidden(&path, NOT_WITH_CONTINUE));
+            }
+            if self.version_match.is_none() {
+                wrong.push(FieldError::not_supported(&path, named, &["Exact", "NotOlderThan", ""]));
+            }
+            if self.version_match == Some(VersionMatch::Exact) && self.resource_version == "0" {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                wrong.push(FieldError::forbidden(&path, why));
+            }
+        }
+        if self.initial_events.is_some() {
+            let path = Path::root("sendInitialEvents");
+            wrong.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+        }
+        wrong
+    }
+
+    /// What a watch cannot be asked with.
+    fn wrong_for_watch(&self, version_match: Option<&str>) -> Vec<FieldError> {
+        let path = Path::root(VERSION_MATCH);
+        let not_older = self.version_match == Some(VersionMatch::NotOlderThan);
+        let mut wrong = Vec::new();
+        if self.initial_events.is_some() && !not_older {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            wrong.push(FieldError::forbidden(&path, why));
+        }
+        if let Some(named) = version_match {
+            if self.initial_events.is_none() {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                wrong.push(FieldError::forbidden(&path, why));
+            }
+            if !not_older {
+                wrong.push(FieldError::not_supported(&path, named, &["NotOlderThan"]));
+            }
+            if !self.continue_token.is_empty() {
+                wrong.push(FieldError::forbidden(&path, NOT_WITH_CONTINUE));
+            }
+        }
+        wrong
+    }
 }
+
+/// The revision that a client names as a number; none where it names none.
+pub(crate) fn revision_named(text: &str) -> Result<Option<u64>> {
+    let wrong =
+        |_| Error::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a whole number"));
+    Some(text).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+const VERSION_MATCH: &str = "resourceVersionMatch";
+const NOT_WITH_CONTINUE: &str = "resourceVersionMatch is forbidden when continue is provided";
 
 impl WriteOptions {
     /// Reads and checks the query of a request that writes by `verb`; the manager falls back to the program

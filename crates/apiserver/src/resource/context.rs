@@ -1,5 +1,6 @@
 //! What a strategy may look at while it decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -9,6 +10,7 @@ use base::Timestamp;
 use model::{GroupResource, Object, Status};
 
 use super::partition;
+use crate::account::Account;
 use crate::allocation::{self, Claim, Refusal};
 use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
@@ -23,6 +25,7 @@ use crate::turns::Turn;
 /// One request, as strategies see it: other objects, what is allocated, the time, randomness.
 pub struct Context<'a> {
     pub(crate) state: &'a Arc<State>,
+    pub(crate) account: &'a Account,
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
     pub(crate) identity: &'a Identity,
@@ -60,6 +63,14 @@ impl<'a> Context<'a> {
     /// What is known to be allowed to whoever makes the request, in its namespace.
     pub fn rules(&self) -> KnownRules {
         self.state.authorizer.rules(self.identity, self.namespace)
+    }
+
+    /// Notes something about the request in the audit log, if there is one: `key` is a domain and a name. What was
+    /// said first of something stays.
+    pub fn note(&self, key: impl Into<Cow<'static, str>>, value: &str) {
+        if let Some(record) = self.account.record() {
+            record.annotate(key, value);
+        }
     }
 
     /// When the request came.

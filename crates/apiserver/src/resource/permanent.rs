@@ -1,10 +1,12 @@
 //! Objects that must always be there.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use model::Object;
 use serde_json::Value;
 
+use crate::authentication::front_proxy::FrontProxy;
 use crate::config::ServiceCidr;
 
 /// What such objects are made from.
@@ -20,6 +22,10 @@ pub struct Installation {
     pub service_network: ServiceCidr,
     /// The certificate of the installation's authority, in PEM.
     pub certificate: String,
+    /// What stands in front of the server and says who its callers are, if anything.
+    pub front_proxy: Option<Arc<FrontProxy>>,
+    /// The day, as `2026-01-31`.
+    pub today: String,
 }
 
 /// An object that must always be there, with its name, and its namespace unless it is cluster-wide.

@@ -157,14 +157,10 @@ async fn read<S>(
             Message::Close(_) => return,
             _ => continue,
         };
-        let Some((first, rest)) = bytes.split_first() else { continue };
-        let (channel, mut content) = if is_text {
-            // What is no base64 cannot be passed on, and a gap in it must not go unnoticed.
-            let Ok(content) = STANDARD.decode(rest) else { return };
-            (first.wrapping_sub(b'0'), Bytes::from(content))
-        } else {
-            (*first, bytes.slice(1..))
-        };
+        if bytes.is_empty() {
+            continue;
+        }
+        let Some((channel, mut content)) = said(is_text, bytes) else { return };
         // Nobody reads what is sent as if something had gone wrong.
         if channel % 2 == 1 {
             continue;
@@ -179,7 +175,18 @@ async fn read<S>(
     }
 }
 
-fn message(is_text: bool, channel: u8, bytes: &[u8]) -> Message {
+/// Which channel a message is of that is not empty, and what it says; none where it should be base64 and is
+/// not: it cannot be passed on, and a gap must not go unnoticed.
+pub(super) fn said(is_text: bool, message: Bytes) -> Option<(u8, Bytes)> {
+    let (first, rest) = message.split_first()?;
+    if is_text {
+        return Some((first.wrapping_sub(b'0'), STANDARD.decode(rest).ok()?.into()));
+    }
+    Some((*first, message.slice(1..)))
+}
+
+/// What a channel says, as a message.
+pub(super) fn message(is_text: bool, channel: u8, bytes: &[u8]) -> Message {
     if is_text {
         let mut text = String::from(char::from(b'0' + channel));
         STANDARD.encode_string(bytes, &mut text);

@@ -10,10 +10,13 @@ use super::{Upgrade, spdy, websocket};
 use crate::error::Error;
 use crate::node::{Streams, TerminalSize};
 
-/// The protocols, best first.
-pub(crate) const WEBSOCKET: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", LEGACY];
-/// The first protocol: a failure is told as plain text, and success not at all.
-pub(super) const LEGACY: &str = "channel.k8s.io";
+/// The protocols, best first; a client that names none speaks the first that there was.
+pub(crate) const WEBSOCKET: [&str; 6] =
+    [CLOSING, "v4.channel.k8s.io", V4_BASE64, "channel.k8s.io", LEGACY_BASE64, ""];
+/// The fifth: channels may be ended one by one.
+const CLOSING: &str = "v5.channel.k8s.io";
+const V4_BASE64: &str = "v4.base64.channel.k8s.io";
+const LEGACY_BASE64: &str = "base64.channel.k8s.io";
 /// The protocols over SPDY.
 pub(crate) const SPDY: [&str; 1] = ["v4.channel.k8s.io"];
 
@@ -36,6 +39,27 @@ pub(super) struct Ends {
     pub(super) stdout: Option<mpsc::Receiver<Bytes>>,
     pub(super) stderr: Option<mpsc::Receiver<Bytes>>,
     pub(super) resize: Option<mpsc::Sender<TerminalSize>>,
+}
+
+/// How a protocol over a WebSocket says things.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Messages are text: the channel as a digit, and base64.
+    pub(super) is_text: bool,
+    /// The end of a channel can be told.
+    pub(super) can_close: bool,
+    /// A failure is told as plain text, and success not at all.
+    pub(super) is_legacy: bool,
+}
+
+impl Manner {
+    pub(super) fn of(protocol: &str) -> Self {
+        Self {
+            is_text: matches!(protocol, V4_BASE64 | LEGACY_BASE64),
+            can_close: protocol == CLOSING,
+            is_legacy: matches!(protocol, "channel.k8s.io" | LEGACY_BASE64 | ""),
+        }
+    }
 }
 
 /// What runs on the node with the streams it is given, until it gives an exit code.

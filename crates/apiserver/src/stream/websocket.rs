@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, SplitSink, SplitStream};
+use futures::stream::{BoxStream, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
@@ -16,7 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::outcome;
-use super::remote_command::{Ends, LEGACY, Outputs, Wanted, next_output, parse_size};
+use super::port_channels::{message, said};
+use super::remote_command::{Ends, Manner, Outputs, Wanted, next_output, parse_size};
 use crate::error::Error;
 
 const STDIN: u8 = 0;
@@ -66,25 +67,26 @@ pub(super) async fn remote_command<S>(
     }
     let (answer, answered) = oneshot::channel();
     let Ends { stdin, stdout, stderr, resize } = ends;
-    let can_close = protocol == "v5.channel.k8s.io";
-    let reading = read(source, stdin, resize, can_close, answer);
+    let manner = Manner::of(protocol);
+    let reading = read(source, stdin, resize, manner, answer);
     let mut outputs = Outputs { stdout, stderr };
     let working = async {
         let (outcome, ()) = tokio::join!(run, async {
             let _ = tokio::time::timeout(GREETING, answered).await;
             // An empty message tells the client that the streams are there.
-            if send(&mut sink, hello, &[]).await.is_err() {
+            if sink.send(message(manner.is_text, hello, &[])).await.is_err() {
                 return;
             }
             while let Some((is_error, piece)) = next_output(&mut outputs).await {
-                if send(&mut sink, if is_error { STDERR } else { STDOUT }, &piece).await.is_err() {
+                let channel = if is_error { STDERR } else { STDOUT };
+                if sink.send(message(manner.is_text, channel, &piece)).await.is_err() {
                     return;
                 }
             }
         });
-        let last = if protocol == LEGACY { outcome::text(&outcome) } else { outcome::status(&outcome) };
+        let last = if manner.is_legacy { outcome::text(&outcome) } else { outcome::status(&outcome) };
         if !last.is_empty() {
-            let _ = send(&mut sink, ERROR, &last).await;
+            let _ = sink.send(message(manner.is_text, ERROR, &last)).await;
         }
         let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sink.send(Message::Close(Some(end))).await;
@@ -187,26 +189,31 @@ async fn read<S>(
     mut source: SplitStream<Socket<S>>,
     mut stdin: Option<tokio::sync::mpsc::Sender<Bytes>>,
     resize: Option<tokio::sync::mpsc::Sender<crate::node::TerminalSize>>,
-    can_close: bool,
+    manner: Manner,
     answer: oneshot::Sender<()>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let mut answer = Some(answer);
     while let Some(Ok(message)) = source.next().await {
-        let Message::Binary(bytes) = message else {
-            if message.is_close() {
-                return;
-            }
-            if message.is_pong() {
+        let bytes: Bytes = match message {
+            Message::Binary(bytes) => bytes,
+            // Some clients send what is typed as text; the channel is its first byte all the same.
+            Message::Text(text) => text.into(),
+            Message::Close(_) => return,
+            Message::Pong(_) => {
                 drop(answer.take());
+                continue;
             }
-            continue;
+            _ => continue,
         };
-        match bytes.split_first() {
-            Some((&STDIN, rest)) if !rest.is_empty() => {
+        if bytes.is_empty() {
+            continue;
+        }
+        let Some((channel, mut typed)) = said(manner.is_text, bytes) else { return };
+        match channel {
+            STDIN => {
                 // Of a long message little waits to be read.
-                let mut typed = bytes.slice(1..);
                 while let Some(sender) = stdin.as_ref().filter(|_| !typed.is_empty()) {
                     let piece = typed.split_to(typed.len().min(PIECE));
                     if sender.send(piece).await.is_err() {
@@ -215,27 +222,13 @@ async fn read<S>(
                     }
                 }
             }
-            Some((&RESIZE, rest)) if rest.len() <= SIZE => {
-                if let (Some(sender), Some(size)) = (&resize, parse_size(rest)) {
+            RESIZE if typed.len() <= SIZE => {
+                if let (Some(sender), Some(size)) = (&resize, parse_size(&typed)) {
                     let _ = sender.send(size).await;
                 }
             }
-            Some((&CLOSE, [STDIN, ..])) if can_close => stdin = None,
+            CLOSE if manner.can_close && typed.first() == Some(&STDIN) => stdin = None,
             _ => {}
         }
     }
-}
-
-async fn send<S>(
-    sink: &mut SplitSink<Socket<S>, Message>,
-    channel: u8,
-    bytes: &[u8],
-) -> Result<(), tokio_tungstenite::tungstenite::Error>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
-{
-    let mut message = BytesMut::with_capacity(bytes.len() + 1);
-    message.put_u8(channel);
-    message.extend_from_slice(bytes);
-    sink.send(Message::Binary(message.freeze())).await
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::negotiate::View;
 use crate::protobuf::encode;
 use crate::render::{self, Form};
-use crate::request::{ListOptions, VersionMatch};
+use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::share;
 use crate::state::State;
@@ -50,7 +50,7 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     }
     if let Some(version) = options.revision()?.filter(|version| *version > 0) {
         wait_until_visible(&call.state, version).await?;
-        if options.version_match == Some(VersionMatch::Exact) {
+        if options.exact()?.is_some() {
             return Page { version, after: None, limit: options.limit }.answer(call, &selection).await;
         }
     }

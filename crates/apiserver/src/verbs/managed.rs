@@ -61,6 +61,7 @@ pub(super) async fn apply(
                 return Err(Status::apply_conflict(message, causes).into());
             }
             Err(ApplyError::Malformed(why)) => return Err(Error::bad_request(why)),
+            Err(ApplyError::Untyped(why)) => return Err(Status::untyped_patch(why).into()),
         }
     }
 }

@@ -22,11 +22,12 @@ use crate::request::WriteOptions;
 
 /// The media types of patches.
 const KINDS: [&str; 4] = [
-    "application/json-patch+json",
+    JSON_PATCH,
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
 pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
@@ -61,10 +62,14 @@ fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Va
     if !KINDS.contains(&kind.as_str()) {
         return Err(unsupported(&KINDS));
     }
-    let (patch, problems) = model::decode::parse(&call.body)
+    let (patch, mut problems) = model::decode::parse(&call.body)
         .map_err(|e| Error::bad_request(format!("the patch is not valid JSON: {e}")))?;
+    if kind == JSON_PATCH {
+        problems = problems.iter().map(|problem| format!("json patch {problem}")).collect();
+        problems.extend(json_patch::unknown_fields(&patch));
+    }
     let document = match kind.as_str() {
-        "application/json-patch+json" => json_patch::apply(document, &patch).map_err(|error| match error {
+        JSON_PATCH => json_patch::apply(document, &patch).map_err(|error| match error {
             JsonPatchError::Malformed(why) => Error::bad_request(why),
             JsonPatchError::Failed(why) => Status::failure(422, "Invalid", why).into(),
             JsonPatchError::TooLarge(why) => Status::too_large(why).into(),

@@ -17,6 +17,8 @@
 //! Each may fail, and each that asks somebody waits for the answer. Where others were faster, the phases
 //! are gone through again.
 
+use std::time::Duration;
+
 use model::field::FieldError;
 use model::{Object, Status};
 
@@ -25,6 +27,7 @@ use crate::admission::{Along, MOST_ALONG, Operation, Write};
 use crate::allocation::TAKEN_AT_ONCE;
 use crate::call::Call;
 use crate::error::{Error, Result};
+use crate::state::State;
 use crate::turns::Turn;
 
 /// The write as others see it.
@@ -53,10 +56,14 @@ pub(super) async fn mutate(
     restore: impl Fn(Object) -> Object,
 ) -> Result<()> {
     let mut keeps_form = true;
+    let mut timing = Timing::begin(call, write, "admit");
     for other in &call.state.admission {
-        other.mutate(write, object).await?;
+        let outcome = other.mutate(write, object).await;
+        timing.one(other.name(), outcome.is_err());
+        outcome?;
         keeps_form &= other.keeps_form();
     }
+    timing.end(false);
     if !keeps_form {
         *object = restore(object.clone());
         prune(call, object)?;
@@ -121,10 +128,51 @@ pub(super) async fn validate_by_others(
     write: &Write<'_>,
     object: Option<&Object>,
 ) -> Result<()> {
+    let mut timing = Timing::begin(call, write, "validate");
     for other in &call.state.admission {
-        other.validate(write, object).await?;
+        let outcome = other.validate(write, object).await;
+        timing.one(other.name(), outcome.is_err());
+        outcome?;
     }
+    timing.end(false);
     Ok(())
+}
+
+/// Counts how long those take who are asked of a write.
+struct Timing<'a> {
+    state: &'a State,
+    operation: &'static str,
+    kind: &'static str,
+    began: Duration,
+    last: Duration,
+}
+
+impl<'a> Timing<'a> {
+    fn begin(call: &'a Call, write: &Write<'_>, kind: &'static str) -> Self {
+        let began = call.state.clock.elapsed();
+        Self { state: &call.state, operation: write.operation.as_str(), kind, began, last: began }
+    }
+
+    /// One of them has answered.
+    fn one(&mut self, name: &'static str, rejected: bool) {
+        let (now, last) = (self.state.clock.elapsed(), self.last);
+        self.last = now;
+        let labels = [name, self.operation, flag(rejected), self.kind];
+        self.state.meters.admission.with(labels).observe(now.saturating_sub(last));
+        if rejected {
+            self.end(true);
+        }
+    }
+
+    /// All of them have, or one has refused.
+    fn end(&self, rejected: bool) {
+        let labels = [self.operation, flag(rejected), self.kind];
+        self.state.meters.admission_steps.with(labels).observe(self.last.saturating_sub(self.began));
+    }
+}
+
+fn flag(set: bool) -> &'static str {
+    if set { "true" } else { "false" }
 }
 
 /// What changes along with an object, and the turn in which it does.

@@ -23,6 +23,7 @@ use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::fairness::Watching;
+use crate::meters::WatchMeter;
 use crate::negotiate::View;
 use crate::protobuf::encode;
 use crate::render::Form;
@@ -74,6 +75,7 @@ struct Lines {
     shares: bool,
     columns_told: bool,
     written: Written,
+    meter: WatchMeter,
 }
 
 /// What is to be sent: text, or what is told where objects are shared.
@@ -111,6 +113,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         position = version_at(revision_of(revision));
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let meter = call.state.meters.watch(&call.resource);
     if initial.is_empty() {
         call.place = None;
     }
@@ -126,7 +129,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARK,
         deadline: now + longest,
-        lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default() },
+        lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default(), meter },
         over: false,
         _watching: watching,
         call,
@@ -135,11 +138,11 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         let oldest = watcher.call.state.cache.revision();
         watcher.fail(&past::expired(revision, oldest));
     }
-    let (shares, view) = (watcher.call.shares(), watcher.call.view);
+    let (shares, view, place) = (watcher.call.shares(), watcher.call.view, watcher.call.place.clone());
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|lines| (lines, watcher))
     });
-    Ok(if shares {
+    let mut response = if shares {
         share::respond(stream.map(|lines| lines.told))
     } else {
         let mut response =
@@ -148,7 +151,11 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
             response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
         }
         response
-    })
+    };
+    if let Some(place) = place {
+        response.body_mut().hold(place);
+    }
+    Ok(response)
 }
 
 impl Watcher {
@@ -178,7 +185,7 @@ impl Watcher {
                 continue;
             }
             // From here on it waits, instead of working.
-            self.call.place = None;
+            self.settle();
             if std::mem::take(&mut self.initial_end) {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();
@@ -237,6 +244,13 @@ impl Watcher {
                     self.bookmark(false);
                 }
             }
+        }
+    }
+
+    /// What there was has been told.
+    fn settle(&mut self) {
+        if let Some(place) = self.call.place.take() {
+            place.release();
         }
     }
 
@@ -323,9 +337,16 @@ impl Lines {
 
     fn line(&mut self, kind: &'static str, stored: &Stored, now: base::Timestamp) {
         if self.shares {
+            self.meter.tell(stored.len());
             self.written.told.push(Told::Object { event: kind, object: stored.encoded().clone() });
             return;
         }
+        let before = self.written.text.len();
+        self.text_line(kind, stored, now);
+        self.meter.tell(self.written.text.len() - before);
+    }
+
+    fn text_line(&mut self, kind: &'static str, stored: &Stored, now: base::Timestamp) {
         let text = &mut self.written.text;
         let resource = &self.form.resource;
         if self.form.view.is_protobuf() {
@@ -365,7 +386,7 @@ impl Lines {
     /// The same without what has been written.
     fn copy(&self) -> Self {
         let (form, shares, columns_told) = (self.form.clone(), self.shares, self.columns_told);
-        Self { form, shares, columns_told, written: Written::default() }
+        Self { form, shares, columns_told, written: Written::default(), meter: self.meter.clone() }
     }
 }
 

@@ -65,7 +65,7 @@ async fn options_that_cannot_be_are_invalid_as_objects_of_their_kind_are() {
         ("DELETE", ONE, "dryRun=x", "DeleteOptions", dry),
         ("POST", deployments, "fieldValidation=x", "CreateOptions", format!("fieldValidation: {supported} \"\", \"Ignore\", \"Strict\", \"Warn\"")),
         ("DELETE", ONE, "propagationPolicy=x", "DeleteOptions", format!("propagationPolicy: {supported} \"Foreground\", \"Background\", \"Orphan\", \"nil\"")),
-        ("GET", deployments, "resourceVersionMatch=x", "ListOptions", format!("resourceVersionMatch: {supported} \"Exact\", \"NotOlderThan\", \"\"")),
+        ("GET", deployments, "resourceVersionMatch=x&resourceVersion=1", "ListOptions", format!("resourceVersionMatch: {supported} \"Exact\", \"NotOlderThan\", \"\"")),
         ("GET", deployments, "resourceVersionMatch=Exact", "ListOptions", "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".to_owned()),
     ];
     for (method, path, query, kind, expected) in cases {
@@ -105,6 +105,46 @@ async fn applying_needs_a_manager_and_force_needs_applying() {
     apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
     let (code, _) = cluster.send("PATCH", &format!("{ONE}?force=true"), &json!({})).await;
     assert_eq!(code, 422);
+}
+
+#[tokio::test]
+async fn what_is_applied_says_of_which_kind_it_is_and_is_of_its_types() {
+    let cluster = Cluster::start().await;
+    apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    let container = |name: &str| json!({"name": name, "image": "x"});
+    let with = |containers: Value| {
+        let mut object = deployment("a", 1);
+        object["spec"]["template"]["spec"]["containers"] = containers;
+        object
+    };
+    let metadata = json!({"name": "a"});
+    for (object, code, expected) in [
+        (json!({"metadata": metadata}), 400, "invalid object type: /, Kind="),
+        (json!({"kind": "Deployment", "metadata": metadata}), 400, "invalid object type: /, Kind=Deployment"),
+        (
+            json!({"apiVersion": "apps/v2", "kind": "Deployment", "metadata": metadata}),
+            400,
+            "invalid object type: apps/v2, Kind=Deployment",
+        ),
+        (
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata}),
+            400,
+            "invalid object type: apps/v1, Kind=ReplicaSet",
+        ),
+        (
+            with(json!([container("c"), container("c")])),
+            500,
+            "failed to create typed patch object (/a; apps/v1, Kind=Deployment): .spec.template.spec.containers: duplicate entries for key [name=\"c\"]",
+        ),
+        (
+            with(json!([{"image": "x"}])),
+            500,
+            "failed to create typed patch object (/a; apps/v1, Kind=Deployment): .spec.template.spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+        ),
+    ] {
+        let (answered, status) = apply(&cluster, "fieldManager=me", &object).await;
+        assert_eq!((answered, status["message"].as_str()), (code, Some(expected)), "{object}");
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     pub address: std::net::SocketAddr,
     pub authority: Arc<Authority>,
+    pub leaving: CancellationToken,
     shutdown: CancellationToken,
     serving: Option<JoinHandle<()>>,
     root: Option<tempfile::TempDir>,
@@ -160,13 +161,14 @@ impl Cluster {
         config.kubeconfig = Some(kubeconfig.clone());
         let server = Server::start(config, store, kinds).await.expect("start the server");
         let (handle, address, authority) = (server.handle(), server.address(), server.authority());
-        let shutdown = CancellationToken::new();
+        let (leaving, shutdown) = (server.leaving(), CancellationToken::new());
         let serving = tokio::spawn(server.serve(shutdown.clone()));
         Self {
             handle,
             kubeconfig,
             address,
             authority,
+            leaving,
             shutdown,
             serving: Some(serving),
             root: Some(root),

@@ -67,12 +67,57 @@ async fn every_resource_of_the_table_has_a_schema() {
 }
 
 #[tokio::test]
-async fn health_is_told_check_by_check() {
+async fn questions_are_described_like_resources() {
     let cluster = Cluster::start().await;
-    for path in ["/livez/ping", "/readyz/cache", "/readyz?exclude=cache"] {
-        assert_eq!(cluster.get(path).await.0, 200, "{path}");
+    let v2 = cluster.get("/openapi/v2").await.1;
+    for (group, kind, plural, field) in [
+        ("authentication", "SelfSubjectReview", "selfsubjectreviews", "status"),
+        ("authentication", "TokenReview", "tokenreviews", "spec"),
+        (
+            "authorization",
+            "LocalSubjectAccessReview",
+            "namespaces/{namespace}/localsubjectaccessreviews",
+            "spec",
+        ),
+        ("authorization", "SelfSubjectAccessReview", "selfsubjectaccessreviews", "spec"),
+        ("authorization", "SelfSubjectRulesReview", "selfsubjectrulesreviews", "spec"),
+        ("authorization", "SubjectAccessReview", "subjectaccessreviews", "spec"),
+    ] {
+        let path = format!("/apis/{group}.k8s.io/v1/{plural}");
+        let v3 = cluster.get(&format!("/openapi/v3/apis/{group}.k8s.io/v1")).await.1;
+        let name = format!("io.k8s.api.{group}.v1.{kind}");
+        for (form, definition) in
+            [(&v3, &v3["components"]["schemas"][&name]), (&v2, &v2["definitions"][&name])]
+        {
+            let described = definition["properties"][field]["description"].as_str();
+            assert!(described.is_some_and(|text| !text.is_empty()), "{kind}: {definition}");
+            let operations: Vec<&String> =
+                form["paths"][&path].as_object().into_iter().flat_map(serde_json::Map::keys).collect();
+            let is_operation = |name: &&&String| matches!(name.as_str(), "get" | "put" | "post" | "delete");
+            assert_eq!(operations.iter().filter(is_operation).collect::<Vec<_>>(), [&"post"], "{path}");
+        }
     }
-    assert_eq!(cluster.get("/readyz/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_scale_has_columns_of_its_own() {
+    let cluster = Cluster::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    cluster.ok("POST", deployments, &deployment("a", 2)).await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let table = accept(&cluster, &format!("{deployments}/a/scale"), table).await.1;
+    let columns = table["columnDefinitions"].as_array().into_iter().flatten();
+    let names: Vec<&str> = columns.filter_map(|column| column["name"].as_str()).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    let row = &table["rows"][0];
+    let cells = row["cells"].as_array().expect("cells");
+    assert_eq!(cells[..3], [json!("a"), json!(2), json!(0)]);
+    assert_eq!(row["object"]["metadata"]["name"], "a");
+}
+
+#[tokio::test]
+async fn the_version_is_told() {
+    let cluster = Cluster::start().await;
     assert_eq!(cluster.get("/version").await.1["minor"], "36");
 }
 

@@ -354,26 +354,24 @@ async fn bodies_are_taken_apart_beside_the_threads_that_answer_everybody() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_documents_gets_so_many_and_no_more() {
+async fn whoever_does_not_read_documents_gets_so_many_and_keeps_nobody_away() {
     let cluster = Cluster::start().await;
     let ask = async |who: Identity, path: &str| {
         let request = http::Request::get(path).body(Bytes::new()).expect("a request");
         cluster.handle.call(request, who).await
     };
     let mut unread = Vec::new();
-    let refused = loop {
-        let answer = ask(nobody(), "/apis").await;
-        if answer.status() != 200 {
-            break answer.status().as_u16();
-        }
+    // Until all seats are taken.
+    while let Ok(answer) =
+        tokio::time::timeout(std::time::Duration::from_millis(500), ask(nobody(), "/apis")).await
+    {
+        assert_eq!(answer.status(), 200);
         unread.push(answer);
-        assert!(unread.len() < 2000);
-    };
-    assert_eq!((unread.len(), refused), (600, 429));
-    assert_eq!(ask(nobody(), "/openapi/v2").await.status(), 429);
-    // Others, and those who ask how the server fares, are answered.
-    assert_eq!(ask(Identity::new("jane", ["developers"]), "/apis").await.status(), 200);
+        assert!(unread.len() < 500);
+    }
+    // Who asks how the server fares is answered at once, and others soon: who reads nothing keeps nobody away.
     assert_eq!(ask(nobody(), "/readyz").await.status(), 200);
+    assert_eq!(ask(Identity::new("jane", ["developers"]), "/apis").await.status(), 200);
     drop(unread);
     assert_eq!(ask(nobody(), "/openapi/v2").await.status(), 200);
 }

@@ -29,7 +29,7 @@ async fn run(cluster: &Cluster, arguments: &str, input: &str) -> (i32, String, S
 }
 
 /// What kubectl prints must begin so, and it must succeed.
-async fn check(cluster: &Cluster, arguments: &str, input: &str, expected: &str) -> String {
+pub async fn check(cluster: &Cluster, arguments: &str, input: &str, expected: &str) -> String {
     let (code, out, err) = run(cluster, arguments, input).await;
     assert_eq!(code, 0, "kubectl {arguments}: {err}");
     assert!(out.starts_with(expected), "kubectl {arguments} printed {out:?}, not {expected:?}");

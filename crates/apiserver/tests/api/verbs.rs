@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, deployment, named, pod};
@@ -134,6 +135,11 @@ async fn a_patch_with_unknown_or_repeated_fields_is_invalid_where_that_is_asked_
             json_patch,
             r#"[{"op":"add","path":"/spec/replicaz","value":2}]"#,
             r#"unknown field "spec.replicaz""#,
+        ),
+        (
+            json_patch,
+            r#"[{"op":"test","path":"/metadata/name","value":"a"},{"op":"add","path":"/spec/paused","value":true,"vale":1,"op":"add"}]"#,
+            r#"json patch duplicate field "[1].op", json patch unknown field "[1].vale""#,
         ),
     ] {
         let path = format!("{DEPLOYMENTS}/a?fieldValidation=Strict");
@@ -287,6 +293,97 @@ async fn versions_that_nobody_gave_have_expired_or_are_waited_for() {
         assert_eq!(cause["reason"], "ResourceVersionTooLarge", "{path}: {status}");
         assert_eq!(status["details"]["retryAfterSeconds"], 1, "{path}: {status}");
     }
+}
+
+#[tokio::test]
+async fn what_a_list_or_watch_cannot_be_asked_with_is_refused_all_at_once() {
+    let cluster = Cluster::start().await;
+    let version_match = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden";
+    let unless_version = format!("{version_match} unless resourceVersion is provided");
+    let unless_events = format!("{version_match} for watch unless sendInitialEvents is provided");
+    let with_continue = format!("{version_match} when continue is provided");
+    let needs = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    let of_list = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
+    let only = |named: &str| {
+        format!("resourceVersionMatch: Unsupported value: \"{named}\": supported values: \"NotOlderThan\"")
+    };
+    for (query, expected) in [
+        ("sendInitialEvents=true", of_list.to_owned()),
+        ("sendInitialEvents=false&resourceVersionMatch=NotOlderThan&resourceVersion=1", of_list.to_owned()),
+        ("resourceVersionMatch=Exact&continue=x", format!("[{unless_version}, {with_continue}]")),
+        ("watch=1&resourceVersionMatch=NotOlderThan&resourceVersion=0", unless_events.clone()),
+        ("watch=1&resourceVersionMatch=Exact", format!("[{unless_events}, {}]", only("Exact"))),
+        ("watch=1&sendInitialEvents=true", needs.to_owned()),
+        (
+            "watch=1&sendInitialEvents=true&resourceVersionMatch=x&continue=y",
+            format!("[{needs}, {}, {with_continue}]", only("x")),
+        ),
+    ] {
+        let expected = format!("422 ListOptions.meta.k8s.io \"\" is invalid: {expected}");
+        check(&cluster, ("GET", &format!("{MAPS}?{query}"), json!(null)), &expected).await;
+    }
+    let parsing = "400 strconv.ParseInt: parsing";
+    for (query, expected) in [
+        ("limit=x", format!("{parsing} \"x\": invalid syntax")),
+        ("limit=9223372036854775808", format!("{parsing} \"9223372036854775808\": value out of range")),
+        ("timeoutSeconds=1.5&watch=1", format!("{parsing} \"1.5\": invalid syntax")),
+    ] {
+        check(&cluster, ("GET", &format!("{MAPS}?{query}"), json!(null)), &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_named_version_is_of_that_version() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "b")).await;
+    let then = cluster.get(MAPS).await.1["metadata"]["resourceVersion"].clone();
+    let then = then.as_str().expect("a version");
+    cluster.ok("POST", MAPS, &named("ConfigMap", "c")).await;
+    for (query, expected) in [
+        (format!("resourceVersion={then}&limit=9"), vec!["a", "b"]),
+        (format!("resourceVersion={then}&limit=9&resourceVersionMatch=NotOlderThan"), vec!["a", "b", "c"]),
+        (format!("resourceVersion={then}"), vec!["a", "b", "c"]),
+        (format!("resourceVersion={then}&limit=-1"), vec!["a", "b", "c"]),
+        ("resourceVersion=0&limit=9".to_owned(), vec!["a", "b", "c"]),
+    ] {
+        let (code, list) = cluster.get(&format!("{MAPS}?{query}")).await;
+        assert_eq!((code, names(&list)), (200, expected), "{query}: {list}");
+    }
+    let past = format!("{MAPS}?resourceVersion=1&limit=9");
+    let expired = "410 The resourceVersion for the provided list is too old.";
+    check(&cluster, ("GET", &past, json!(null)), expired).await;
+}
+
+#[tokio::test]
+async fn the_text_of_a_status_ends_with_a_newline() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    for method in ["GET", "DELETE"] {
+        for name in ["a", "none"] {
+            let request = http::Request::builder().method(method).uri(format!("{MAPS}/{name}"));
+            let request = request.body(Bytes::new()).expect("a request");
+            let answer = cluster.handle.call(request, apiserver::Identity::administrator()).await;
+            let text = answer.into_body().collect().await.expect("a body").to_bytes();
+            let is_status = text.starts_with(b"{\"kind\":\"Status\"");
+            assert_eq!(is_status, text.ends_with(b"}\n"), "{method} {name}: {text:?}");
+            assert_eq!(is_status, (method, name) != ("GET", "a"), "{method} {name}: {text:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_read_no_older_than_the_version_that_is_named() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let (code, status) = cluster.get(&format!("{MAPS}/a?resourceVersion={}", 1u64 << 40)).await;
+    assert_eq!((code, &status["reason"]), (504, &json!("Timeout")), "{status}");
+    assert_eq!(status["details"]["causes"][0]["reason"], "ResourceVersionTooLarge", "{status}");
+    for version in ["", "0", "1"] {
+        check(&cluster, ("GET", &format!("{MAPS}/a?resourceVersion={version}"), json!(null)), "200 a").await;
+    }
+    let (code, _) = cluster.get(&format!("{MAPS}/a?resourceVersion=x")).await;
+    assert_eq!(code, 400);
 }
 
 #[tokio::test]

@@ -108,6 +108,44 @@ async fn the_first_protocol_of_commands_tells_failures_as_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_may_come_as_text_or_bytes_or_base64() {
+    let cluster = cluster().await;
+    let bytes = |channel: u8, text: &str| Message::Binary([&[channel], text.as_bytes()].concat().into());
+    let letters = |channel: u8, text: &str| Message::Text(format!("{}{text}", char::from(channel)).into());
+    let base64 = |channel: u8, text: &str| said(Some("v4.base64.channel.k8s.io"), channel, text.as_bytes());
+    let cases: [(Option<&str>, &dyn Fn(u8, &str) -> Message); 8] = [
+        (None, &bytes),
+        (Some("channel.k8s.io"), &letters),
+        (Some("base64.channel.k8s.io"), &base64),
+        (Some("v4.channel.k8s.io"), &bytes),
+        (Some("v4.channel.k8s.io"), &letters),
+        (Some("v4.base64.channel.k8s.io"), &base64),
+        (Some("v5.channel.k8s.io"), &bytes),
+        (Some("v5.channel.k8s.io"), &letters),
+    ];
+    for (protocol, say) in cases {
+        let path = "/exec?stdin=1&stdout=1&stderr=1&command=cat";
+        let (chosen, mut socket) = open(&cluster, path, protocol).await;
+        assert_eq!(chosen.as_deref(), protocol);
+        socket.send(say(0, "typed\n")).await.expect("it is sent");
+        let answer = loop {
+            match socket.next().await.expect("a message").expect("it is well-formed") {
+                message @ (Message::Text(_) | Message::Binary(_)) if message.len() > 1 => break message,
+                _ => {}
+            }
+        };
+        let as_text = protocol.is_some_and(|name| name.contains("base64"));
+        let expected = if as_text { base64(1, "typed\n") } else { bytes(1, "typed\n") };
+        assert_eq!(answer, expected, "{protocol:?}");
+    }
+    // What is no base64 ends it.
+    let path = "/exec?stdin=1&stdout=1&command=cat";
+    let (_, mut socket) = open(&cluster, path, Some("v4.base64.channel.k8s.io")).await;
+    socket.send(Message::Text("0typed!".into())).await.expect("it is sent");
+    messages(socket).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_run_by_its_node_s_path_too() {
     let cluster = cluster().await;
     cluster.ok("POST", "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;

@@ -101,3 +101,32 @@ async fn closing_lets_every_worker_end_after_what_waits() {
     }
     assert_eq!(seen, 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_with_a_name_is_counted() {
+    let queue = WorkQueue::named("counted-in-a-test");
+    for key in ["a", "b", "a"] {
+        queue.add(key);
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(queue.next().await, Some("a"));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    queue.done(&"a");
+    queue.add_rate_limited("a");
+    let mut text = metrics::Text::default();
+    write_metrics(&mut text);
+    let text = text.finish();
+    for line in [
+        "workqueue_adds_total{name=\"counted-in-a-test\"} 2",
+        "workqueue_depth{name=\"counted-in-a-test\"} 1",
+        "workqueue_retries_total{name=\"counted-in-a-test\"} 1",
+        "workqueue_queue_duration_seconds_sum{name=\"counted-in-a-test\"} 2",
+        "workqueue_work_duration_seconds_sum{name=\"counted-in-a-test\"} 3",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    queue.close_now();
+    let mut text = metrics::Text::default();
+    write_metrics(&mut text);
+    assert!(text.finish().contains("workqueue_depth{name=\"counted-in-a-test\"} 0\n"));
+}

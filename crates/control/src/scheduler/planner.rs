@@ -198,6 +198,11 @@ impl Planner {
         self.counts
     }
 
+    /// How many pods are to be tried, back off, and wait for news.
+    pub fn waiting(&self) -> [usize; 3] {
+        self.queue.lengths()
+    }
+
     /// Tries those pods again to which it may help what happened since this was done last. However much
     /// it was, each of them is asked once for each node.
     fn spread_news(&mut self, now: Duration) {

@@ -35,7 +35,7 @@ pub(super) struct PodInfo {
 }
 
 /// Names one pod, and no other that had or will have its name.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PodId {
     /// Namespace and name.
     pub key: ObjectKey,

@@ -164,7 +164,6 @@ impl Queue {
     }
 
     /// How many pods are to be tried, back off, and wait for news.
-    #[cfg(test)]
     pub(super) fn lengths(&self) -> [usize; 3] {
         [self.active.len(), self.back_off.len(), self.unschedulable.len()]
     }

@@ -14,6 +14,13 @@ pub(crate) struct Key {
     pub(super) default: Default,
 }
 
+impl Key {
+    /// Whether its value is a list.
+    pub(crate) fn takes_several(&self) -> bool {
+        self.value_name.contains("[,")
+    }
+}
+
 /// Where a value comes from that nobody gives.
 pub(super) enum Default {
     /// This one.
@@ -204,6 +211,258 @@ pub(crate) const KEYS: &[Key] = &[
         value_name: "DURATION",
         help: "How long a request of the Kubernetes API may take, watches and streams aside; a quarter of it, it may wait for others",
         default: Default::Text("1m0s"),
+    },
+    Key {
+        name: "service-account-key-file",
+        value_name: "PATH[,PATH]",
+        help: "Keys that tokens of service accounts are checked by, private or public, PEM; the root's own where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "service-account-signing-key-file",
+        value_name: "PATH",
+        help: "The key that signs them; the first private one of service-account-key-file where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "service-account-issuer",
+        value_name: "ISSUER[,ISSUER]",
+        help: "Who issues them: the first in what is signed, each in what is checked; `https://kubernetes.default.svc.<cluster-domain>` where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "service-account-jwks-uri",
+        value_name: "URL",
+        help: "Where others find the keys, if not below the issuer",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "api-audiences",
+        value_name: "NAME[,NAME]",
+        help: "Whom tokens have to be for to be good for this API; the issuers where nobody is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "service-account-max-token-expiration",
+        value_name: "DURATION",
+        help: "How long a token is good at most, for example `24h`",
+        default: Default::Text("0"),
+    },
+    Key {
+        name: "service-account-extend-token-expiration",
+        value_name: "true|false",
+        help: "Whether tokens of pods are good for a year, for programs that read them once",
+        default: Default::Text("true"),
+    },
+    Key {
+        name: "authentication-config",
+        value_name: "PATH",
+        help: "Whose tokens of others are good, as Kubernetes' AuthenticationConfiguration; read again when it changes",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "anonymous-auth",
+        value_name: "true|false",
+        help: "Whether those are `system:anonymous` who show nothing; refused otherwise",
+        default: Default::Text("true"),
+    },
+    Key {
+        name: "oidc-issuer-url",
+        value_name: "URL",
+        help: "One issuer of tokens, instead of authentication-config",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-client-id",
+        value_name: "NAME",
+        help: "Whom its tokens have to be for",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-ca-file",
+        value_name: "PATH",
+        help: "The authorities that vouch for it; the system's where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-username-claim",
+        value_name: "CLAIM",
+        help: "What names the user",
+        default: Default::Text("sub"),
+    },
+    Key {
+        name: "oidc-username-prefix",
+        value_name: "PREFIX",
+        help: "What is put before that; the issuer's address and `#` unless it is an email, nothing for `-`",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-groups-claim",
+        value_name: "CLAIM",
+        help: "What names the groups",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-groups-prefix",
+        value_name: "PREFIX",
+        help: "What is put before them",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "oidc-signing-algs",
+        value_name: "NAME[,NAME]",
+        help: "How its tokens may be signed",
+        default: Default::Text("RS256"),
+    },
+    Key {
+        name: "oidc-required-claim",
+        value_name: "CLAIM=VALUE[,…]",
+        help: "What its tokens have to say",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "authentication-token-webhook-config-file",
+        value_name: "PATH",
+        help: "Kubeconfig of a webhook that knows tokens which nobody else does",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "authentication-token-webhook-version",
+        value_name: "v1|v1beta1",
+        help: "The version of TokenReview that it is asked in",
+        default: Default::Text("v1beta1"),
+    },
+    Key {
+        name: "authentication-token-webhook-cache-ttl",
+        value_name: "DURATION",
+        help: "How long its answers are remembered",
+        default: Default::Text("2m"),
+    },
+    Key {
+        name: "requestheader-client-ca-file",
+        value_name: "PATH",
+        help: "Authorities of a proxy in front of the API that says in headers who its callers are",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "requestheader-allowed-names",
+        value_name: "NAME[,NAME]",
+        help: "Common names that it may have; any where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "requestheader-username-headers",
+        value_name: "NAME[,NAME]",
+        help: "Headers that name the user",
+        default: Default::Text("X-Remote-User"),
+    },
+    Key {
+        name: "requestheader-group-headers",
+        value_name: "NAME[,NAME]",
+        help: "Headers that name its groups",
+        default: Default::Text("X-Remote-Group"),
+    },
+    Key {
+        name: "requestheader-uid-headers",
+        value_name: "NAME[,NAME]",
+        help: "Headers that name its uid",
+        default: Default::Text("X-Remote-Uid"),
+    },
+    Key {
+        name: "requestheader-extra-headers-prefix",
+        value_name: "PREFIX[,PREFIX]",
+        help: "What headers begin with that say more of it",
+        default: Default::Text("X-Remote-Extra-"),
+    },
+    Key {
+        name: "authorization-mode",
+        value_name: "MODE[,MODE]",
+        help: "Who decides what callers may, in this order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny",
+        default: Default::Text("Node,RBAC"),
+    },
+    Key {
+        name: "authorization-config",
+        value_name: "PATH",
+        help: "The same, as Kubernetes' AuthorizationConfiguration",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "authorization-webhook-config-file",
+        value_name: "PATH",
+        help: "Kubeconfig of the webhook of authorization-mode",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "authorization-webhook-version",
+        value_name: "v1|v1beta1",
+        help: "The version of SubjectAccessReview that it is asked in",
+        default: Default::Text("v1beta1"),
+    },
+    Key {
+        name: "authorization-webhook-cache-authorized-ttl",
+        value_name: "DURATION",
+        help: "How long it is remembered what it allows",
+        default: Default::Text("5m"),
+    },
+    Key {
+        name: "authorization-webhook-cache-unauthorized-ttl",
+        value_name: "DURATION",
+        help: "How long it is remembered what it does not",
+        default: Default::Text("30s"),
+    },
+    Key {
+        name: "audit-policy-file",
+        value_name: "PATH",
+        help: "What is noted in the audit log of requests to the Kubernetes API, as Kubernetes' Policy of audit.k8s.io/v1; nothing where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "audit-log-path",
+        value_name: "PATH",
+        help: "The audit log; `-` is standard output",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "audit-log-format",
+        value_name: "json|legacy",
+        help: "How events are written there",
+        default: Default::Text("json"),
+    },
+    Key {
+        name: "audit-log-mode",
+        value_name: "blocking|blocking-strict|batch",
+        help: "Whether answers wait until their events are written, and requests are refused whose events cannot be",
+        default: Default::Text("blocking"),
+    },
+    Key {
+        name: "audit-log-maxsize",
+        value_name: "MEGABYTES",
+        help: "How large the audit log gets before it is rotated; 0 is 100",
+        default: Default::Text("0"),
+    },
+    Key {
+        name: "audit-log-maxbackup",
+        value_name: "NUMBER",
+        help: "How many old audit logs are kept; 0 is all",
+        default: Default::Text("0"),
+    },
+    Key {
+        name: "audit-log-maxage",
+        value_name: "DAYS",
+        help: "How long old audit logs are kept; 0 is for ever",
+        default: Default::Text("0"),
+    },
+    Key {
+        name: "audit-log-compress",
+        value_name: "true|false",
+        help: "Whether old audit logs are compressed (gzip)",
+        default: Default::Text("false"),
+    },
+    Key {
+        name: "shutdown-delay-duration",
+        value_name: "DURATION",
+        help: "How long the Kubernetes API goes on when the daemon is to stop, though `/readyz` fails, for example `5s`",
+        default: Default::Text("0s"),
     },
     Key {
         name: "log",

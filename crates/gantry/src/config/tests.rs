@@ -133,3 +133,87 @@ fn etcd_is_named_with_what_is_shown_to_it_or_not_at_all() {
         assert!(error.ends_with(why), "{error}");
     }
 }
+
+#[test]
+fn options_of_access_that_do_not_go_together_are_refused() {
+    let refused = |flags: &[(&str, &str)], why: &str| {
+        let error = Config::new(&layers(flags, &[], &[])).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    refused(&[("service-account-max-token-expiration", "30m")], "must be between 1 hour and 2^32 seconds");
+    refused(&[("service-account-max-token-expiration", "1d")], "unknown unit");
+    refused(&[("service-account-signing-key-file", "/k")], "service-account-key-file must name");
+    refused(&[("service-account-jwks-uri", "http://a")], "requires https scheme");
+    refused(&[("anonymous-auth", "perhaps")], "must be `true` or `false`");
+    refused(
+        &[("authentication-config", "/a"), ("oidc-groups-claim", "g")],
+        "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set",
+    );
+    refused(
+        &[("authentication-config", "/a"), ("oidc-issuer-url", "https://a"), ("oidc-client-id", "b")],
+        "authentication-config file and oidc-* flags are mutually exclusive",
+    );
+    refused(
+        &[("oidc-issuer-url", "https://a"), ("oidc-client-id", "b"), ("oidc-required-claim", "c")],
+        "must be pairs `claim=value`",
+    );
+    for other in [("authorization-mode", "RBAC"), ("authorization-webhook-version", "v1")] {
+        refused(&[("authorization-config", "/a"), other], "--authorization-config can not be specified when");
+    }
+}
+
+#[test]
+fn options_of_access_are_read_as_kubernetes_writes_them() {
+    let flags = [
+        ("service-account-key-file", "/a, /b"),
+        ("service-account-max-token-expiration", "24h"),
+        ("requestheader-client-ca-file", "/c"),
+        ("requestheader-allowed-names", "front"),
+        ("authentication-token-webhook-config-file", "/d"),
+    ];
+    let access = Config::new(&layers(&flags, &[], &[])).expect("valid").access;
+    assert_eq!(access.key_files, [PathBuf::from("/a"), PathBuf::from("/b")]);
+    assert_eq!(access.longest, Some(std::time::Duration::from_secs(86400)));
+    let proxy = access.front_proxy.expect("a proxy");
+    assert_eq!(proxy.options.allowed_names, ["front"]);
+    assert_eq!(proxy.options.username_headers, ["X-Remote-User"]);
+    let webhook = access.token_webhook.expect("a webhook");
+    assert_eq!((webhook.version.as_str(), webhook.lifetime.as_secs()), ("v1beta1", 120));
+    assert!(matches!(&access.deciders, Deciders::Named(names, None) if names == &["Node", "RBAC"]));
+    let none = Config::new(&layers(&[], &[], &[])).expect("valid").access;
+    assert!(none.front_proxy.is_none() && none.oidc.is_none() && none.longest.is_none());
+    assert_eq!(none.anonymous, (true, false));
+}
+
+#[test]
+fn what_the_api_serves_at_once_is_said_in_kubernetes_words_and_never_nothing() {
+    let config = |flags: &[(&'static str, &str)]| Config::new(&layers(flags, &[], &[]));
+    let limits = config(&[]).expect("valid").limits;
+    assert_eq!(limits, apiserver::fairness::Limits::default());
+    let limits = config(&[
+        ("max-requests-inflight", "3000"),
+        ("max-mutating-requests-inflight", "0"),
+        ("enable-priority-and-fairness", "false"),
+        ("request-timeout", "1m30s"),
+    ]);
+    let limits = limits.expect("valid").limits;
+    assert_eq!((limits.reading, limits.writing, limits.fair), (3000, 0, false));
+    assert_eq!(limits.timeout.as_secs(), 90);
+    let wrong = |flags: &[(&'static str, &str)]| config(flags).expect_err("wrong").to_string();
+    assert_eq!(
+        wrong(&[("max-requests-inflight", "-1")]),
+        "`max-requests-inflight` is `-1` (from flag): must be a number of requests, not negative"
+    );
+    assert_eq!(
+        wrong(&[("max-requests-inflight", "0"), ("max-mutating-requests-inflight", "0")]),
+        "`max-requests-inflight` is `0` (from flag): with priority and fairness, this and max-mutating-requests-inflight must not both be 0"
+    );
+    assert_eq!(
+        wrong(&[("request-timeout", "10")]),
+        "`request-timeout` is `10` (from flag): time: missing unit in duration \"10\""
+    );
+    assert_eq!(
+        wrong(&[("request-timeout", "-1s")]),
+        "`request-timeout` is `-1s` (from flag): must be longer than nothing"
+    );
+}

@@ -1,12 +1,12 @@
-//! The cluster's own authority, as the controllers sign certificates by it.
+//! The cluster's own authority and key, as the controllers sign certificates and tokens by them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::pki::{Authority, CertificateRequest, certificate_ends};
+use apiserver::pki::{Authority, CertificateRequest, TokenKeys, certificate_ends};
 
-/// Signs by the authority of the API.
-pub(crate) struct Signer(pub(crate) Arc<Authority>);
+/// Signs by the authority and the key of the API.
+pub(crate) struct Signer(pub(crate) Arc<Authority>, pub(crate) Arc<TokenKeys>);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,6 +30,10 @@ impl control::Signer for Signer {
     fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
         let signed = self.0.sign(&parse(request)?, usages, lifetime);
         signed.map_err(|error| base::error::chain(&error).to_string())
+    }
+
+    fn sign_token(&self, claims: &serde_json::Value) -> Result<String, String> {
+        self.1.sign(claims).map_err(|error| base::error::chain(&error).to_string())
     }
 
     fn ends(&self, certificate: &[u8]) -> Option<i64> {

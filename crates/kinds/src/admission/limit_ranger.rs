@@ -244,7 +244,7 @@ mod tests {
             "containers": [{"name": "a"}, {"name": "b", "resources": {"requests": {"cpu": "3"}, "limits": {"cpu": "3", "memory": "1"}}}],
             "initContainers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}],
         }}));
-        fill_in(&mut pod, &range);
+        fill_in(&mut pod, &range, true);
         let containers = pod.get_list(&["spec", "containers"]);
         assert_eq!(
             containers[0]["resources"],

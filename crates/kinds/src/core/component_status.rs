@@ -1,6 +1,7 @@
 //! ComponentStatuses: how what the server needs fares. None is stored; Kubernetes has given them up, and says so.
 //!
-//! The store is all that is asked. Controllers and scheduler are in the server's process, and do not fare by themselves.
+//! The store is all that is asked. Controllers and scheduler are in the server's process, which ends when one of
+//! them does: as long as it answers they are well.
 
 use apiserver::request::Verb;
 use apiserver::table::{Column, NAME, text};
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 
 /// What Kubernetes calls the store.
 const STORE: &str = "etcd-0";
+/// All of them, by name.
+const COMPONENTS: [&str; 3] = ["controller-manager", STORE, "scheduler"];
 const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 
 pub(crate) fn resource() -> Resource {
@@ -31,20 +34,24 @@ const COLUMNS: &[Column] = &[
 
 async fn handle(call: Call) -> Result<Response<Body>> {
     let name = call.name().to_owned();
-    if !name.is_empty() && name != STORE {
+    if !name.is_empty() && !COMPONENTS.contains(&name.as_str()) {
         let resource = call.resource().group_resource();
         return Err(Error::from(Status::not_found(&resource, &name)));
     }
-    let condition = match call.is_store_well().await {
-        Ok(()) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
-        Err(why) => json!({"type": "Healthy", "status": "False", "error": why}),
+    let store = call.is_store_well().await;
+    let status = |component: &str| {
+        let condition = match &store {
+            Err(why) if component == STORE => json!({"type": "Healthy", "status": "False", "error": why}),
+            _ => json!({"type": "Healthy", "status": "True", "message": "ok"}),
+        };
+        let mut status = Object::new(&GroupVersionKind::of::<ComponentStatus>(), component);
+        status.set(&["conditions"], json!([condition]));
+        status
     };
-    let mut store = Object::new(&GroupVersionKind::of::<ComponentStatus>(), STORE);
-    store.set(&["conditions"], json!([condition]));
     let warnings = [DEPRECATED.to_owned()];
     Ok(match name.as_str() {
-        "" => call.answer_list(&[store], &warnings),
-        _ => call.answer_one(&store, &warnings),
+        "" => call.answer_list(&COMPONENTS.map(status), &warnings),
+        name => call.answer_one(&status(name), &warnings),
     })
 }
 

@@ -22,12 +22,31 @@ pub(crate) fn resource() -> Resource {
 
 const COLUMNS: &[Column] = &[NAME, text("Data", "How many keys it has."), AGE];
 
-/// What every namespace's copy of the authority's certificate is made from.
+/// What every namespace's copy of the authority's certificate is made from; what servers behind this one know its
+/// callers by; and since when it is noted which tokens of Secrets are used.
 fn permanent(installation: &Installation) -> Vec<Permanent> {
-    vec![Permanent::Made(json!({
-        "metadata": {"name": "kube-root-ca.crt", "namespace": "kube-system"},
-        "data": {"ca.crt": installation.certificate},
-    }))]
+    let mut known = json!({"client-ca-file": installation.certificate});
+    if let Some(proxy) = &installation.front_proxy {
+        known["requestheader-client-ca-file"] = String::from_utf8_lossy(&proxy.authorities).into();
+        for (name, list) in [
+            ("allowed-names", &proxy.allowed_names),
+            ("username-headers", &proxy.username_headers),
+            ("uid-headers", &proxy.uid_headers),
+            ("group-headers", &proxy.group_headers),
+            ("extra-headers-prefix", &proxy.extra_prefixes),
+        ] {
+            known[format!("requestheader-{name}")] = json!(list).to_string().into();
+        }
+    }
+    let named = |name: &str, data: Value| json!({"metadata": {"name": name, "namespace": "kube-system"}, "data": data});
+    vec![
+        Permanent::Made(named("kube-root-ca.crt", json!({"ca.crt": installation.certificate}))),
+        Permanent::Kept(named("extension-apiserver-authentication", known)),
+        Permanent::Made(named(
+            "kube-apiserver-legacy-service-account-token-tracking",
+            json!({"since": installation.today}),
+        )),
+    ]
 }
 
 fn object(object: &Object, errors: &mut Errors) {

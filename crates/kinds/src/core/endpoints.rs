@@ -24,6 +24,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object))
         .made_by_update()
         .columns(COLUMNS, cells)
+        .hook("bootstrap-controller")
         .permanent(permanent)
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).change(change))
         .columns(COLUMNS, cells)
+        .hook("bootstrap-controller")
         .permanent(permanent)
 }
 

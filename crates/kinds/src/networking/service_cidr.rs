@@ -20,6 +20,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::named(model::names::dns1123_subdomain).creation(creation).change(change))
         .without_effect("no service gets an address of it")
         .columns(COLUMNS, cells)
+        .hook("start-kubernetes-service-cidr-controller")
         .permanent(permanent)
         .strategy(SpecAndStatus::default().with_status())
 }

@@ -17,6 +17,7 @@ pub(crate) fn resource() -> Resource {
         .made_by_update()
         .rules(Functions::of(object).name(path_segment))
         .columns(COLUMNS, |role, _| vec![role.name().into(), created(role)])
+        .hook("rbac/bootstrap-roles")
         .permanent(|_| {
             wanted("ClusterRole").into_iter().map(|role| Permanent::AtStart(role, reconcile_role)).collect()
         })

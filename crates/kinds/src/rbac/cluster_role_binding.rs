@@ -17,6 +17,7 @@ pub(crate) fn resource() -> Resource {
         .defaults(binding_defaults)
         .rules(Functions::of(object).name(path_segment).change(binding_change))
         .columns(COLUMNS, cells)
+        .hook("rbac/bootstrap-roles")
         .permanent(|_| {
             let all = wanted("ClusterRoleBinding").into_iter();
             all.map(|binding| Permanent::AtStart(binding, reconcile_binding)).collect()

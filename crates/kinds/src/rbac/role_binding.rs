@@ -20,6 +20,7 @@ pub(crate) fn resource() -> Resource {
         .defaults(binding_defaults)
         .rules(Functions::of(object).name(path_segment).change(binding_change))
         .columns(COLUMNS, cells)
+        .hook("rbac/bootstrap-roles")
         .permanent(|_| {
             let all = wanted("RoleBinding").into_iter();
             all.map(|binding| Permanent::AtStart(binding, reconcile_binding)).collect()

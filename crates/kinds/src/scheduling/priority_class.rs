@@ -18,6 +18,7 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).change(change))
         .columns(COLUMNS, cells)
+        .hook("scheduling/bootstrap-system-priority-classes")
         .permanent(|_| SYSTEM.iter().map(system).collect())
         .strategy(PriorityClasses)
 }

@@ -131,13 +131,17 @@ async fn what_is_not_stored_does_what_it_says_and_nothing_else() {
     let statuses = "/api/v1/componentstatuses";
     let listed = cluster.send("GET", statuses, Value::Null).await;
     assert!(listed.warnings[0].contains("v1 ComponentStatus is deprecated in v1.19+"), "{listed:?}");
-    let store = &listed.body["items"][0];
-    assert_eq!(
-        store["conditions"],
-        json!([{"type": "Healthy", "status": "True", "message": "ok"}]),
-        "{listed:?}"
-    );
-    assert_eq!(cluster.get(&format!("{statuses}/etcd-0")).await["kind"], "ComponentStatus");
+    for (index, name) in ["controller-manager", "etcd-0", "scheduler"].into_iter().enumerate() {
+        let status = &listed.body["items"][index];
+        let healthy = json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
+        assert_eq!(
+            (&status["metadata"]["name"], &status["conditions"]),
+            (&json!(name), &healthy),
+            "{listed:?}"
+        );
+        let one = cluster.get(&format!("{statuses}/{name}")).await;
+        assert_eq!((&one["kind"], &one["metadata"]["name"]), (&json!("ComponentStatus"), &json!(name)));
+    }
     assert_eq!(cluster.send("GET", &format!("{statuses}/other"), Value::Null).await.code, 404);
     assert_eq!(cluster.send("POST", statuses, json!({"metadata": {"name": "x"}})).await.code, 405);
 

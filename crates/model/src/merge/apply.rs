@@ -53,9 +53,13 @@ pub enum ApplyError {
         /// One cause for each field.
         causes: Vec<Cause>,
     },
-    /// The applied document is malformed, for instance a list-map item without its key.
+    /// The applied document has what must not be in it.
     #[error("{0}")]
     Malformed(String),
+    /// It is not of its kind's types, for instance a list-map item without its key: becomes
+    /// [`crate::Status::untyped_patch`].
+    #[error("{0}")]
+    Untyped(String),
     /// It has to be known what an object is in another version: [`Versions::learn`] it, and apply again.
     #[error("an object is wanted as {}", .0.version)]
     Wanted(Box<Wanted>),
@@ -120,9 +124,9 @@ pub fn apply(
     }
     managers.forget_unknown(view);
 
-    let malformed = |error: typed::ListError| {
+    let untyped = |error: typed::ListError| {
         let namespace = applied.namespace().unwrap_or_default();
-        ApplyError::Malformed(format!(
+        ApplyError::Untyped(format!(
             "failed to create typed patch object ({namespace}/{}; {}): {error}",
             applied.name(),
             applied.gvk()
@@ -134,12 +138,12 @@ pub fn apply(
         api_version: String::new(),
         subresource: manager.subresource.into(),
     };
-    let set = typed::fields_of(ty, applied.value()).map_err(malformed)?.without(manager.ignored);
-    let merged = typed::merge(ty, &old, applied.value()).map_err(malformed)?;
+    let set = typed::fields_of(ty, applied.value()).map_err(untyped)?.without(manager.ignored);
+    let merged = typed::merge(ty, &old, applied.value()).map_err(untyped)?;
     let last = managers.0.get(&id).cloned().unwrap_or_default();
     managers.0.insert(id.clone(), Owned { set, api_version: version, time: last.time.clone() });
     let new = prune(view, merged, &managers, &last).map_err(|stop| match stop {
-        Stop::Malformed(error) => malformed(error),
+        Stop::Malformed(error) => untyped(error),
         Stop::Wanted(wanted) => wanted.into(),
     })?;
 

@@ -53,6 +53,17 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, JsonPatchError> {
     Ok(document)
 }
 
+/// What is in the operations that no operation has, as it is told to whoever wants to know of it.
+pub fn unknown_fields(patch: &Value) -> impl Iterator<Item = String> {
+    let operations = patch.as_array().into_iter().flatten().take(MAX_OPERATIONS);
+    let fields = operations.enumerate().flat_map(|(index, operation)| {
+        operation.as_object().into_iter().flat_map(Map::keys).map(move |field| (index, field))
+    });
+    fields
+        .filter(|(_, field)| !matches!(field.as_str(), "op" | "path" | "from" | "value"))
+        .map(|(index, field)| format!("json patch unknown field {}", quote(&format!("[{index}].{field}"))))
+}
+
 impl Budget {
     fn copy(&mut self, value: &Value) -> Result<(), JsonPatchError> {
         let (bytes, values) = measure(value);

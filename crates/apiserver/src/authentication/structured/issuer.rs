@@ -31,7 +31,7 @@ const MOST_KEYS: usize = 256;
 /// So many may wait for its keys at a time.
 const WAITING: usize = 64;
 /// How much earlier than it says a token is good, since clocks differ; as Kubernetes has it.
-const LEEWAY: i64 = 300;
+const LEEWAY: i64 = 60;
 
 /// An issuer.
 pub(super) struct Issuer {

@@ -31,6 +31,7 @@ pub(crate) fn resource() -> Resource {
         .warnings(warnings)
         .columns(COLUMNS, cells)
         .selectable([Selectable::text("status.phase")])
+        .hook("start-system-namespaces-controller")
         .permanent(|_| {
             PERMANENT.iter().map(|name| Permanent::Made(json!({"metadata": {"name": name}}))).collect()
         })

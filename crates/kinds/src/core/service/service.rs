@@ -39,6 +39,7 @@ pub(crate) fn resource() -> Resource {
         .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(["spec.clusterIP", "spec.type"].map(Selectable::text))
+        .hook("bootstrap-controller")
         .permanent(permanent)
         .strategy(Services)
 }

@@ -23,6 +23,7 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).status(|object, _, errors| status_conditions(object, errors)))
         .columns(COLUMNS, cells)
+        .hook("priority-and-fairness-config-producer")
         .permanent(|_| own::all())
         .strategy(SpecAndStatus::default().counted().with_status().kept_by_status(KEEPS_METADATA))
 }

@@ -325,7 +325,9 @@ fn old_updates_are_put_together() {
 fn malformed_configurations_are_refused() {
     let mut world = World::new("", "Service");
     let mut refuse = |applied: Value, expected: &str| match world.apply("one", false, applied) {
-        Err(ApplyError::Malformed(message)) => assert!(message.contains(expected), "{message}"),
+        Err(ApplyError::Malformed(message) | ApplyError::Untyped(message)) => {
+            assert!(message.contains(expected), "{message}")
+        }
         other => panic!("not refused: {other:?}"),
     };
     refuse(
