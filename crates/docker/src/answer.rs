@@ -3,10 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt, stream};
 use http::header::{CONTENT_TYPE, HeaderValue, SERVER};
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 use crate::fault::Fault;
@@ -49,6 +50,27 @@ pub(crate) fn stream(
     Ok(with_type(StatusCode::OK, kind, body::stream(pieces)))
 }
 
+/// 200 with a body that goes on until its client goes. Once `closing` says so it breaks off, so that the client
+/// knows that it has not heard all.
+pub(crate) fn endless(
+    kind: &'static str,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    closing: CancellationToken,
+) -> Answer {
+    Ok(with_type(StatusCode::OK, kind, body::stream(until(pieces, closing))))
+}
+
+/// The pieces until `closing` says otherwise, and then a failure.
+fn until(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    closing: CancellationToken,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let until = closing.clone().cancelled_owned();
+    let broken = stream::once(async move { closing.is_cancelled() })
+        .filter_map(async |broken| broken.then(|| Err(io::Error::other("the service ends"))));
+    pieces.take_until(until).chain(broken)
+}
+
 /// An answer of the given content type.
 pub(crate) fn with_type(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     let mut answer = Response::new(body);
@@ -76,4 +98,23 @@ pub(crate) fn add_common_headers(headers: &mut HeaderMap, server: &HeaderValue) 
     let version =
         HeaderValue::try_from(ApiVersion::NEWEST.to_string()).expect("a version is digits and dots");
     headers.insert("Api-Version", version);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_answer_breaks_off_with_the_service_and_ends_with_what_it_tells() {
+        let closing = CancellationToken::new();
+        let piece = || Ok(Bytes::from_static(b"x"));
+        let ended: Vec<_> = until(stream::iter([piece(), piece()]), closing.clone()).collect().await;
+        assert!(ended.len() == 2 && ended.iter().all(Result::is_ok), "{ended:?}");
+        let goes_on = stream::iter([piece()]).chain(stream::pending());
+        let mut goes_on = std::pin::pin!(until(goes_on, closing.clone()));
+        assert!(matches!(goes_on.next().await, Some(Ok(_))));
+        closing.cancel();
+        assert!(matches!(goes_on.next().await, Some(Err(_))));
+        assert!(goes_on.next().await.is_none());
+    }
 }

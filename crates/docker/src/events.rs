@@ -50,7 +50,7 @@ pub(crate) async fn events(call: Call) -> Answer {
         line.push(b'\n');
         Ok(Bytes::from(line))
     });
-    answer::stream("application/json", lines)
+    answer::endless("application/json", lines, call.api.closing.clone())
 }
 
 /// What the filters let through; none where that is nothing for ever.

@@ -116,15 +116,16 @@ impl Service {
         let server = HeaderValue::try_from(format!("Gantry/{} (linux)", about.version))
             .unwrap_or_else(|_| HeaderValue::from_static("Gantry (linux)"));
         let buildkit = BuildKit::new(solver, about_builds(&engine, &about));
+        let closing = CancellationToken::new();
         let api = Api {
             engine,
             about,
             buildkit,
-            builds: Builds::default(),
+            builds: Builds::new(closing.clone()),
             uploads: Uploads::default(),
             operations: TaskTracker::new(),
             sessions: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            closing,
             server,
         };
         Self { api: Arc::new(api) }
@@ -361,6 +362,10 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
+        // An answer that breaks off does so at once: nothing follows that its client could wait for.
+        if error.is_user() {
+            return;
+        }
     }
     // Who is refused before all was sent gets the answer only if what comes meanwhile is taken.
     if let Ok(socket) = once_more

@@ -112,3 +112,28 @@ fn containers_outlive_a_crash_of_the_daemon() {
     daemon.launch();
     assert_eq!(daemon.inspect("clock", "{{.State.Pid}}"), pid, "nor does a clean stop touch it");
 }
+
+#[test]
+fn whoever_follows_or_builds_does_not_hold_up_the_daemon_s_end() {
+    let mut daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sh", "-c", "echo begun; sleep 1000"]);
+    let events = daemon.docker_running(&["events", "--since", "2000-01-01"]);
+    let logs = daemon.docker_running(&["logs", "-f", "box1"]);
+    let stats = daemon.docker_running(&["stats", "--format", "{{.Name}}", "box1"]);
+    let waits = daemon.docker_running(&["wait", "box1"]);
+    let context = daemon.scratch("context");
+    let dockerfile = format!("FROM {IMAGE}\nRUN echo at work; sleep 1000\n");
+    std::fs::write(context.join("Dockerfile"), dockerfile).expect("write the Dockerfile");
+    let build = daemon.docker_running(&["build", context.to_str().expect("a path")]);
+    events.wait_for("box1");
+    logs.wait_for("begun");
+    stats.wait_for("box1");
+    build.wait_for("\nat work");
+    daemon.stop();
+    build.wait_for("Build cancelled");
+    let log = daemon.log();
+    assert!(!log.contains("requests were still under way"), "{log}");
+    drop((events, logs, stats, waits, build));
+    daemon.launch();
+    assert_eq!(daemon.ok(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]), "box1 running");
+}

@@ -1,4 +1,4 @@
-//! `POST /build/cancel`: ends a build that goes on, by the id that its client gave it.
+//! `POST /build/cancel`: ends a build that goes on, by the id that its client gave it. All end with the service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,14 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::fault::Fault;
 
-/// Builds under way that their clients gave an id (`buildid`).
+/// Builds under way.
 #[derive(Clone, Default)]
-pub(crate) struct Builds(Arc<Mutex<HashMap<String, CancellationToken>>>);
+pub(crate) struct Builds {
+    /// Those that their clients gave an id (`buildid`).
+    by_id: Arc<Mutex<HashMap<String, CancellationToken>>>,
+    /// Ends all of them.
+    closing: CancellationToken,
+}
 
 /// A build under way; forgotten when this goes.
 pub(crate) struct Running {
@@ -23,18 +28,23 @@ pub(crate) struct Running {
 }
 
 impl Builds {
+    /// None yet; they end when `closing` says so: nobody would wait for what they make.
+    pub(crate) fn new(closing: CancellationToken) -> Self {
+        Self { by_id: Arc::default(), closing }
+    }
+
     /// A build begins; another of the same id can be cancelled no more.
     pub(crate) fn begin(&self, id: &str) -> Running {
-        let cancelled = CancellationToken::new();
+        let cancelled = self.closing.child_token();
         if !id.is_empty() {
-            self.0.lock().insert(id.to_owned(), cancelled.clone());
+            self.by_id.lock().insert(id.to_owned(), cancelled.clone());
         }
         Running { builds: self.clone(), id: id.to_owned(), cancelled }
     }
 
     /// Ends the build of this id, if there is one.
     fn cancel(&self, id: &str) {
-        if let Some(cancelled) = self.0.lock().get(id) {
+        if let Some(cancelled) = self.by_id.lock().get(id) {
             cancelled.cancel();
         }
     }
@@ -50,7 +60,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // One that has ended is like one that was never there; its place may have been taken.
-        let mut builds = self.builds.0.lock();
+        let mut builds = self.builds.by_id.lock();
         self.cancelled.cancel();
         if builds.get(&self.id).is_some_and(CancellationToken::is_cancelled) {
             builds.remove(&self.id);
@@ -84,6 +94,17 @@ mod tests {
         builds.cancel("a");
         assert!(second.cancelled.is_cancelled());
         drop((second, nameless));
-        assert!(builds.0.lock().is_empty());
+        assert!(builds.by_id.lock().is_empty());
+    }
+    #[test]
+    fn all_builds_end_with_the_service() {
+        let closing = CancellationToken::new();
+        let builds = Builds::new(closing.clone());
+        let (named, nameless) = (builds.begin("a"), builds.begin(""));
+        drop(builds.begin("b"));
+        assert!(!closing.is_cancelled() && !named.cancelled.is_cancelled());
+        closing.cancel();
+        let late = builds.begin("c");
+        assert!([named, nameless, late].iter().all(|build| build.cancelled.is_cancelled()));
     }
 }

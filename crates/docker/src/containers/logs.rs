@@ -34,6 +34,8 @@ pub(crate) async fn logs(call: Call) -> Answer {
     let now = call.api.now();
     let id = call.container()?;
     let container = call.engine().container_inspect(&id)?;
+    // One that was not started, or could not be, has said nothing: as with dockerd nobody waits for it.
+    let follow = query.flag("follow") && container.state.status != Status::Created;
     let log_query = LogQuery {
         stdout,
         stderr,
@@ -41,8 +43,7 @@ pub(crate) async fn logs(call: Call) -> Answer {
         until: when::parse("until", query.text("until"), now)?,
         // What is no number means everything, as `all` does.
         tail: query.text("tail").parse().ok(),
-        // One that was not started, or could not be, has said nothing: as with dockerd nobody waits for it.
-        follow: query.flag("follow") && container.state.status != Status::Created,
+        follow,
     };
     let shape = Shape {
         timestamps: query.flag("timestamps"),
@@ -54,7 +55,12 @@ pub(crate) async fn logs(call: Call) -> Answer {
         Framing::Multiplexed if call.version >= ApiVersion(1, 42) => MULTIPLEXED,
         _ => RAW,
     };
-    answer::stream(kind, pieces(lines, framing, shape))
+    let pieces = pieces(lines, framing, shape);
+    if follow {
+        answer::endless(kind, pieces, call.api.closing.clone())
+    } else {
+        answer::stream(kind, pieces)
+    }
 }
 
 /// Log lines as they travel; a failure becomes the last piece.

@@ -51,7 +51,7 @@ pub(crate) async fn stats(call: Call) -> Answer {
             Some((Ok(line), (ticks, sample)))
         }
     });
-    answer::stream("application/json", samples)
+    answer::endless("application/json", samples, call.api.closing.clone())
 }
 
 async fn sample(engine: &Engine, id: &ContainerId, name: &str, earlier: &Stats) -> Option<(Bytes, Stats)> {

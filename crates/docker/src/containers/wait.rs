@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engine::container::WaitCondition;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, stream};
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
@@ -32,5 +32,5 @@ pub(crate) async fn wait(call: Call) -> Answer {
         text.push(b'\n');
         Ok(Bytes::from(text))
     });
-    answer::stream("application/json", stream::once(answered).boxed())
+    answer::endless("application/json", stream::once(answered), call.api.closing.clone())
 }
