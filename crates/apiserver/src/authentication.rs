@@ -30,6 +30,11 @@ pub(crate) async fn authenticate(
     shown: &Shown,
     headers: &mut HeaderMap,
 ) -> Result<Option<Identity>> {
+    // A connection may outlive what was shown when it began.
+    if shown.until.is_some_and(|until| state.clock.now().as_second() > until) {
+        tracing::debug!("a client's certificate is over");
+        return Err(Status::unauthorized().into());
+    }
     let proxy = state.front_proxy.as_deref();
     let said = match (proxy, &shown.proxy) {
         (Some(proxy), Some(name)) if proxy.allows(name) => proxy.identity(headers),

@@ -120,6 +120,9 @@ fn tls_config(certificates: &Certificates, serving: Arc<Serving>) -> ServerConfi
     let verifier = certificates.all.clone();
     let mut config = tls::server().with_client_cert_verifier(verifier).with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A session that is taken up again brings the client's certificate along, and nobody looks at it anew.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config
 }
 

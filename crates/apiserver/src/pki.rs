@@ -71,6 +71,13 @@ pub enum PkiError {
         /// What the key is for.
         what: &'static str,
     },
+    /// Whoever has a certificate of this installation could speak for others.
+    #[error(
+        "--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; \
+         --requestheader-allowed-names must be specified to ensure regular client certificates cannot set \
+         authenticating proxy headers for arbitrary users"
+    )]
+    Overlap,
     /// A certificate could not be signed.
     #[error("sign a certificate")]
     Sign(#[from] SignError),

@@ -22,7 +22,7 @@ use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::meters::Labels;
 use crate::negotiate::{View, names_protobuf};
-use crate::payload::{BODY_LIMIT, Payload};
+use crate::payload::{self, BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
@@ -321,7 +321,7 @@ async fn resource(
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
-        let body = payload.read(&state.bodies, QUESTION).await?;
+        let body = receive(payload, state, QUESTION, place.as_ref()).await?;
         note_sent(&account, &parts.headers, &body.bytes);
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
@@ -350,7 +350,7 @@ async fn resource(
         // Whoever answers it may read it.
         (true, _) => (None, Some(payload)),
         (false, true) => (None, None),
-        (false, false) => (Some(payload.read(&state.bodies, BODY_LIMIT).await?), None),
+        (false, false) => (Some(receive(payload, state, BODY_LIMIT, place.as_ref()).await?), None),
     };
     if let Some(body) = &body {
         note_sent(&account, &parts.headers, &body.bytes);
@@ -397,6 +397,24 @@ async fn resource(
         }
         response
     })
+}
+
+/// Reads a body. Whoever takes his time to send it keeps nobody else from a place meanwhile.
+async fn receive(
+    payload: Payload,
+    state: &State,
+    limit: usize,
+    place: Option<&Arc<Place>>,
+) -> Result<payload::Held> {
+    let arrives = place.filter(|_| matches!(payload, Payload::Arriving(_)));
+    if let Some(place) = arrives {
+        place.offer();
+    }
+    let body = payload.read(&state.bodies, limit).await;
+    if let Some(place) = arrives {
+        place.work();
+    }
+    body
 }
 
 /// Notes what was sent, where that is to be noted.

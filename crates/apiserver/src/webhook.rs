@@ -18,8 +18,11 @@ use crate::outside::{Outside, Peer};
 
 /// How much may be answered.
 const LONGEST: usize = 1 << 20;
-/// So many questions to one at a time; others wait for as long as they would for the answer.
+/// So many questions to one at a time; so many others wait, for as long as they would for the answer.
 const AT_ONCE: usize = 128;
+const WAITING: usize = 2048;
+/// How much of a reason is kept.
+const LONGEST_REASON: usize = 1 << 10;
 /// How long before it is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -28,23 +31,92 @@ pub(crate) struct Hook {
     url: Uri,
     peer: Arc<dyn Peer>,
     room: Semaphore,
+    crowd: Mutex<Crowd>,
+}
+
+/// For whom it is asked, so that nobody takes all of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On<'a> {
+    /// A user: a quarter at most.
+    User(&'a str),
+    /// All those together of whom nothing is known yet: three quarters.
+    Strangers,
+}
+
+/// Who waits for an answer, or for the question to be sent.
+#[derive(Default)]
+struct Crowd {
+    all: usize,
+    of: HashMap<Option<String>, (usize, Arc<Semaphore>)>,
+}
+
+/// One of those, until it is dropped.
+struct Entered<'a> {
+    crowd: &'a Mutex<Crowd>,
+    who: Option<String>,
+    room: Arc<Semaphore>,
+}
+
+impl On<'_> {
+    /// How many of so many it may have.
+    fn part(self, all: usize) -> usize {
+        match self {
+            Self::User(_) => all / 4,
+            Self::Strangers => all / 4 * 3,
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let mut crowd = self.crowd.lock();
+        crowd.all -= 1;
+        if let Some((number, _)) = crowd.of.get_mut(&self.who) {
+            *number -= 1;
+            if *number == 0 {
+                crowd.of.remove(&self.who);
+            }
+        }
+    }
 }
 
 impl Hook {
     /// The one that a kubeconfig names.
     pub(crate) fn of_kubeconfig(outside: &dyn Outside, path: &Path) -> Result<Self, String> {
         let (url, peer) = outside.of_kubeconfig(path)?;
-        Ok(Self { url, peer, room: Semaphore::new(AT_ONCE) })
+        Ok(Self { url, peer, room: Semaphore::new(AT_ONCE), crowd: Mutex::default() })
+    }
+
+    /// Takes a place among those who wait, if there is one for this one.
+    fn enter(&self, on: On<'_>) -> Option<Entered<'_>> {
+        let who = match on {
+            On::User(user) => Some(user.to_owned()),
+            On::Strangers => None,
+        };
+        let mut crowd = self.crowd.lock();
+        let present = crowd.of.get(&who).map_or(0, |(number, _)| *number);
+        if crowd.all >= WAITING || present >= on.part(WAITING) {
+            return None;
+        }
+        crowd.all += 1;
+        let new = || (0, Arc::new(Semaphore::new(on.part(AT_ONCE))));
+        let (number, room) = crowd.of.entry(who.clone()).or_insert_with(new);
+        *number += 1;
+        let room = room.clone();
+        Some(Entered { crowd: &self.crowd, who, room })
     }
 
     /// Sends a question, and gives what is answered within `patience`.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
+        on: On<'_>,
         question: &Value,
         patience: Duration,
     ) -> Result<T, String> {
+        let entered = self.enter(on).ok_or_else(|| format!("too many wait for {}", self.url))?;
         let body = Bytes::from(question.to_string());
         let asking = async {
+            let _own = entered.room.acquire().await.map_err(|error| error.to_string())?;
             let _place = self.room.acquire().await.map_err(|error| error.to_string())?;
             let mut pause = PAUSE;
             loop {
@@ -108,6 +180,16 @@ impl<T: Clone> Remembered<T> {
         answers.get(key).filter(|(_, until)| now < *until).map(|(answer, _)| answer.clone())
     }
 
+    /// What was answered, if that is still remembered, be it still good or not.
+    pub(crate) fn last(&self, key: &[u8; 32]) -> Option<T> {
+        self.answers.lock().get(key).map(|(answer, _)| answer.clone())
+    }
+
+    /// Remembers nothing of it any more.
+    pub(crate) fn forget(&self, key: &[u8; 32]) {
+        self.answers.lock().remove(key);
+    }
+
     /// Remembers an answer until then.
     pub(crate) fn keep(&self, key: [u8; 32], answer: T, until: Duration) {
         let mut answers = self.answers.lock();
@@ -123,9 +205,68 @@ impl<T: Clone> Remembered<T> {
     }
 }
 
+/// What somebody says, no longer than it is remembered.
+pub(crate) fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_REASON));
+    text.shrink_to_fit();
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Silent;
+
+    impl Peer for Silent {
+        fn ask(
+            &self,
+            _: Request<Bytes>,
+            _: usize,
+        ) -> futures::future::BoxFuture<'static, Result<http::Response<Bytes>, crate::outside::PeerError>>
+        {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_takes_all_of_those_who_are_asked() {
+        let hook = Hook {
+            url: Uri::from_static("https://policy.example/"),
+            peer: Arc::new(Silent),
+            room: Semaphore::new(AT_ONCE),
+            crowd: Mutex::default(),
+        };
+        let question = Value::Null;
+        let ask = |on| hook.ask::<Value>(on, &question, Duration::from_secs(9));
+        let mut asking = Vec::new();
+        let mut fill = |on, number| {
+            let mut refused = None;
+            for _ in 0..number {
+                let mut one = Box::pin(ask(on));
+                match futures::FutureExt::now_or_never(&mut one) {
+                    None => asking.push(one),
+                    Some(outcome) => refused = Some(outcome.expect_err("refused")),
+                }
+            }
+            (asking.len(), refused.is_some_and(|why| why.contains("too many wait")))
+        };
+        assert_eq!(fill(On::User("eve"), WAITING / 4), (WAITING / 4, false));
+        assert_eq!(fill(On::User("eve"), 10), (WAITING / 4, true));
+        assert_eq!(hook.room.available_permits(), AT_ONCE / 4 * 3, "others are asked about");
+        assert_eq!(fill(On::User("jane"), 1), (WAITING / 4 + 1, false));
+        assert_eq!(fill(On::Strangers, WAITING), (WAITING, true));
+        drop(asking);
+        assert_eq!(hook.room.available_permits(), AT_ONCE);
+        assert!(hook.crowd.lock().of.is_empty() && hook.crowd.lock().all == 0);
+    }
+
+    #[test]
+    fn a_reason_is_no_longer_than_it_is_kept() {
+        assert_eq!(cut("why".to_owned()), "why");
+        assert_eq!(cut("é".repeat(1000)).len(), 1024);
+        assert_eq!(cut(format!("x{}", "é".repeat(1000))).len(), 1023);
+    }
 
     #[test]
     fn answers_are_remembered_while_they_are_good_and_not_too_many() {

@@ -14,7 +14,7 @@ use base::Clock;
 use futures::future::BoxFuture;
 use offload::{Threads, in_place};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, Deciders};
 use crate::plugs::OverHttps;
@@ -80,6 +80,7 @@ pub(crate) fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Op
         anyhow::Ok(Arc::new(apiserver::FrontProxy { authorities, ..proxy.options.clone() }))
     });
     let (modes, authorization) = modes(&access.deciders, clock)?;
+    close(&structured, &modes);
     Ok(Opened {
         tokens,
         structured,
@@ -153,6 +154,7 @@ impl Opened {
         clock: &Arc<dyn Clock>,
     ) -> impl FnOnce(CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> + use<> {
         let (structured, deciders) = (self.structured.clone(), self.deciders.clone());
+        let strangers = structured.clone();
         let (of_users, of_rights, clock) = (config.clone(), config.access.deciders.clone(), clock.clone());
         let mut files = Vec::new();
         if let (Some(path), Some(before)) = (&config.access.authentication, &self.authentication) {
@@ -165,10 +167,7 @@ impl Opened {
             let put: Put = Box::new(move |text| {
                 let modes = parse(text, &clock)?;
                 let found = built_in(&modes);
-                anyhow::ensure!(
-                    found == kept,
-                    "Node and RBAC authorizers can be put in another order, not added or removed"
-                );
+                check(&strangers, &modes, found == kept)?;
                 kept = found;
                 deciders.replace(modes);
                 Ok(())
@@ -212,10 +211,61 @@ async fn follow(mut files: Vec<Followed>, stop: CancellationToken) -> anyhow::Re
     Ok(())
 }
 
+/// Keeps those away who show nothing where everybody may do everything.
+fn close(structured: &Structured, modes: &[AuthorizationMode]) {
+    if structured.is_open() && allows_everything(modes) {
+        warn!(
+            "AnonymousAuth is not allowed with the AlwaysAllow authorizer. Resetting AnonymousAuth to false. You should \
+             use a different authorizer"
+        );
+        structured.close();
+    }
+}
+
+/// Whether others may take the place of those who decide; whether the built-in ones are the `same`.
+fn check(structured: &Structured, modes: &[AuthorizationMode], same: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(same, "Node and RBAC authorizers can be put in another order, not added or removed");
+    // Whoever shows nothing was let in when the server began, and is told of nowhere else.
+    anyhow::ensure!(
+        !(structured.is_open() && allows_everything(modes)),
+        "AnonymousAuth is not allowed with the AlwaysAllow authorizer"
+    );
+    Ok(())
+}
+
+/// Whether one of them lets everybody do everything.
+fn allows_everything(modes: &[AuthorizationMode]) -> bool {
+    modes.iter().any(|mode| matches!(mode, AuthorizationMode::AlwaysAllow))
+}
+
 /// Those that cannot come and go while the server runs.
 fn built_in(modes: &[AuthorizationMode]) -> [bool; 2] {
     [
         modes.iter().any(|mode| matches!(mode, AuthorizationMode::Node)),
         modes.iter().any(|mode| matches!(mode, AuthorizationMode::Rbac)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_shows_nothing_is_kept_away_where_everybody_may_do_everything() {
+        let structured = || Structured::new(Arc::new(OverHttps), true);
+        let (roles, all) =
+            ([AuthorizationMode::Rbac], [AuthorizationMode::Rbac, AuthorizationMode::AlwaysAllow]);
+        let open = structured();
+        close(&open, &roles);
+        assert!(open.is_open());
+        // Once it is open, it stays so: all cannot be allowed any more.
+        assert!(check(&open, &roles, true).is_ok() && check(&open, &roles, false).is_err());
+        let why = check(&open, &all, true).expect_err("anybody might do anything").to_string();
+        assert!(why.contains("AlwaysAllow"), "{why}");
+        let closed = structured();
+        close(&closed, &all);
+        assert!(
+            !closed.is_open() && check(&closed, &all, true).is_ok() && check(&closed, &roles, true).is_ok()
+        );
+    }
 }

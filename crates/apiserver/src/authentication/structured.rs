@@ -6,7 +6,8 @@ mod configuration;
 mod issuer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base::Clock;
 use parking_lot::RwLock;
@@ -26,6 +27,10 @@ pub struct Structured {
     outside: Arc<dyn Outside>,
     /// Whether those who show nothing may ask, where the configuration does not say.
     anonymous: bool,
+    /// Whether they may not, whatever else is said.
+    closed: AtomicBool,
+    /// What the first configuration said of them: that stays.
+    first: OnceLock<Option<Anonymous>>,
     current: RwLock<Arc<InForce>>,
 }
 
@@ -45,16 +50,21 @@ impl Structured {
     pub fn new(outside: Arc<dyn Outside>, anonymous: bool) -> Self {
         let all = Anonymous { enabled: anonymous, conditions: Vec::new() };
         let current = RwLock::new(Arc::new(InForce { issuers: Vec::new(), anonymous: all }));
-        Self { outside, anonymous, current }
+        Self { outside, anonymous, closed: AtomicBool::new(false), first: OnceLock::new(), current }
     }
 
     /// Puts a configuration in force, or says what is wrong with it; `own` are the issuers of the server's own
-    /// tokens. What is known of issuers that stay is kept. Says whether it tells of those who show nothing.
+    /// tokens. What is known of issuers that stay is kept. Says whether it tells of those who show nothing, which none
+    /// may do otherwise than the first.
     pub fn replace(&self, text: &str, own: &[String]) -> Result<bool, StructuredError> {
         let document = Document::parse(text).map_err(StructuredError)?;
-        let tells = document.anonymous.is_some();
+        let anonymous = document.anonymous.clone();
+        if self.first.get().is_some_and(|first| *first != anonymous) {
+            let why = "anonymous: Forbidden: changed from initial configuration file";
+            return Err(StructuredError(why.to_owned()));
+        }
         self.put(document, own)?;
-        Ok(tells)
+        Ok(self.first.get_or_init(|| anonymous).is_some())
     }
 
     /// Puts in force what the options of before say.
@@ -85,8 +95,21 @@ impl Structured {
         Ok(())
     }
 
+    /// Whether those may ask anything at all who show nothing.
+    pub fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && self.current.read().anonymous.enabled
+    }
+
+    /// Lets nobody ask any more who shows nothing, whatever the configuration says.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Whether somebody who shows nothing may ask for this path.
     pub(crate) fn takes_anonymous(&self, path: &str) -> bool {
+        if !self.is_open() {
+            return false;
+        }
         let current = self.current.read();
         let Anonymous { enabled, conditions } = &current.anonymous;
         *enabled && (conditions.is_empty() || conditions.iter().any(|condition| condition.path == path))

@@ -13,19 +13,24 @@ use sha2::{Digest as _, Sha256};
 use super::token::{Accepted, TokenError};
 use crate::identity::Identity;
 use crate::outside::Outside;
-use crate::webhook::{Hook, Remembered};
+use crate::webhook::{Hook, On, Remembered};
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many answers are remembered.
+/// How many answers are remembered that name somebody, and how many that do not: whoever shows one thing after the
+/// other makes none of those be forgotten.
 const MOST: usize = 8192;
+const MOST_UNKNOWN: usize = 1024;
+/// How much of one is remembered.
+const LONGEST_REMEMBERED: usize = 16 << 10;
 
 /// Somebody who knows whose tokens are.
 pub struct TokenWebhook {
     hook: Hook,
     version: &'static str,
     lifetime: Duration,
-    known: Remembered<Option<Known>>,
+    known: Remembered<Known>,
+    unknown: Remembered<()>,
 }
 
 /// Whose a token is, and whom it is for.
@@ -33,6 +38,16 @@ pub struct TokenWebhook {
 struct Known {
     identity: Identity,
     audiences: Vec<String>,
+}
+
+impl Known {
+    /// How many bytes it has, about.
+    fn size(&self) -> usize {
+        let Identity { user, uid, groups, extra } = &self.identity;
+        let values = extra.iter().flat_map(|(key, values)| std::iter::once(key).chain(values));
+        let texts = [user, uid].into_iter().chain(groups).chain(values).chain(&self.audiences);
+        texts.map(|text| text.len() + size_of::<String>()).sum()
+    }
 }
 
 /// What is read of the answer.
@@ -77,7 +92,13 @@ impl TokenWebhook {
             other => return Err(format!("unsupported webhook authenticator version {other:?}")),
         };
         let hook = Hook::of_kubeconfig(outside, kubeconfig)?;
-        Ok(Self { hook, version, lifetime, known: Remembered::new(MOST) })
+        Ok(Self {
+            hook,
+            version,
+            lifetime,
+            known: Remembered::new(MOST),
+            unknown: Remembered::new(MOST_UNKNOWN),
+        })
     }
 
     /// Whose a token is, if it is for any of `wanted`; `own` are those that it is for where nobody says.
@@ -94,15 +115,14 @@ impl TokenWebhook {
             key.update(part);
         }
         let key: [u8; 32] = key.finalize().into();
-        let known = match self.known.get(&key, clock.elapsed()) {
+        let now = clock.elapsed();
+        if self.unknown.get(&key, now).is_some() {
+            return Err(TokenError::Unknown);
+        }
+        let Known { identity, audiences } = match self.known.get(&key, now) {
             Some(known) => known,
-            None => {
-                let known = self.ask(token, wanted).await?;
-                self.known.keep(key, known.clone(), clock.elapsed() + self.lifetime);
-                known
-            }
+            None => self.learn(clock, key, token, wanted).await?,
         };
-        let Some(Known { identity, audiences }) = known else { return Err(TokenError::Unknown) };
         let meant = if audiences.is_empty() { own } else { &audiences };
         let audiences: Vec<String> = wanted.iter().filter(|one| meant.contains(one)).cloned().collect();
         if audiences.is_empty() {
@@ -111,8 +131,36 @@ impl TokenWebhook {
         Ok(Accepted { identity, audiences })
     }
 
+    /// Asks, and remembers what is answered.
+    async fn learn(
+        &self,
+        clock: &dyn Clock,
+        key: [u8; 32],
+        token: &str,
+        wanted: &[String],
+    ) -> Result<Known, TokenError> {
+        // Whoever was known the last time does not stand behind those of whom that is to be found out.
+        let last = self.known.last(&key);
+        let on = last.as_ref().map_or(On::Strangers, |known| On::User(&known.identity.user));
+        let known = self.ask(on, token, wanted).await?;
+        let until = clock.elapsed() + self.lifetime;
+        match known {
+            None => {
+                self.known.forget(&key);
+                self.unknown.keep(key, (), until);
+                Err(TokenError::Unknown)
+            }
+            Some(known) => {
+                if known.size() <= LONGEST_REMEMBERED {
+                    self.known.keep(key, known.clone(), until);
+                }
+                Ok(known)
+            }
+        }
+    }
+
     /// None where it knows nobody; an error, which is not remembered, where it could not say.
-    async fn ask(&self, token: &str, wanted: &[String]) -> Result<Option<Known>, TokenError> {
+    async fn ask(&self, on: On<'_>, token: &str, wanted: &[String]) -> Result<Option<Known>, TokenError> {
         let review = json!({
             "kind": "TokenReview",
             "apiVersion": self.version,
@@ -121,7 +169,7 @@ impl TokenWebhook {
             "status": {"user": {}},
         });
         let failed = |why: String| TokenError::Outside(format!("the webhook for tokens failed: {why}"));
-        let Answer { status } = self.hook.ask(&review, PATIENCE).await.map_err(failed)?;
+        let Answer { status } = self.hook.ask(on, &review, PATIENCE).await.map_err(failed)?;
         if !status.authenticated {
             // Whatever user it names besides.
             return if status.error.is_empty() { Ok(None) } else { Err(failed(status.error)) };

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Attributes, Authorizer, Deciding, Decision, KnownRules, decided};
 use crate::identity::Identity;
 use crate::outside::Outside;
-use crate::webhook::{Hook, Remembered};
+use crate::webhook::{Hook, On, Remembered, cut};
 
 /// How many answers are remembered, and how long what was asked may be for that.
 const MOST: usize = 8192;
@@ -82,7 +82,7 @@ impl AccessWebhook {
         Ok(Self { hook, options, version, clock, known: Remembered::new(MOST) })
     }
 
-    async fn ask(&self, spec: Value, key: Option<[u8; 32]>) -> Decision {
+    async fn ask(&self, user: &str, spec: Value, key: Option<[u8; 32]>) -> Decision {
         let review = json!({
             "kind": "SubjectAccessReview",
             "apiVersion": self.version,
@@ -90,7 +90,7 @@ impl AccessWebhook {
             "spec": spec,
             "status": {"allowed": false},
         });
-        let Answer { status } = match self.hook.ask(&review, self.options.timeout).await {
+        let Answer { status } = match self.hook.ask(On::User(user), &review, self.options.timeout).await {
             Ok(answer) => answer,
             Err(why) => {
                 let name = &self.options.name;
@@ -103,10 +103,11 @@ impl AccessWebhook {
                 };
             }
         };
+        let reason = cut(status.reason).into();
         let decision = match (status.allowed, status.denied) {
-            (_, true) => Decision::Denied(status.reason.into()),
-            (true, false) => Decision::Allowed(status.reason.into()),
-            (false, false) => Decision::NoOpinion(status.reason.into()),
+            (_, true) => Decision::Denied(reason),
+            (true, false) => Decision::Allowed(reason),
+            (false, false) => Decision::NoOpinion(reason),
         };
         let lifetime =
             if decision.is_allowed() { self.options.authorized } else { self.options.unauthorized };
@@ -125,7 +126,7 @@ impl Authorizer for AccessWebhook {
         if let Some(known) = key.and_then(|key| self.known.get(&key, self.clock.elapsed())) {
             return decided(known);
         }
-        Deciding::Right(self.ask(spec, key).boxed())
+        Deciding::Right(self.ask(&identity.user, spec, key).boxed())
     }
 
     fn rules(&self, _: &Identity, _: &str) -> KnownRules {

@@ -58,11 +58,12 @@ pub(crate) struct Place {
     /// None any more once it is released.
     seats: Mutex<Option<Seats>>,
     began: Duration,
-    /// Since when, in milliseconds, the client has something of the answer to take; nothing while it is worked on.
+    /// Since when, in milliseconds, the client has something of the answer to take, or of the request to send;
+    /// nothing while it is worked on.
     offered: AtomicU64,
 }
 
-/// Who takes nothing of his answer for so long gives his seats to those who wait.
+/// Who takes nothing of his answer for so long, or sends for so long, gives his seats to those who wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often that is looked at while somebody waits.
 const LOOKING: Duration = Duration::from_millis(500);
@@ -117,6 +118,10 @@ impl Level {
         patience: Duration,
     ) -> Result<Arc<Place>, Refusal> {
         let now = self.clock.elapsed();
+        // Where nobody waits, nobody looks for seats that are made no use of.
+        if self.look(|set| set.response() == Response::Reject && !set.has_room(work.most_seats())) {
+            self.reclaim(now);
+        }
         let mut waits = None;
         let (begun, dispatched) = {
             let mut set = self.set.lock();
@@ -289,7 +294,7 @@ impl Place {
         Arc::new(Self { flow, seats: Mutex::new(Some(seats)), began, offered: AtomicU64::new(0) })
     }
 
-    /// The client has something of the answer to take, from now on.
+    /// It is the client's turn from now on: to take something of the answer, or to send the request.
     pub(crate) fn offer(self: &Arc<Self>) {
         let level = &self.flow.level;
         let now = u64::try_from(level.clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
@@ -305,7 +310,7 @@ impl Place {
         }
     }
 
-    /// The answer is worked on: the client has taken all that there is.
+    /// It is worked on: the client has taken all that there is, or sent it.
     pub(crate) fn work(&self) {
         self.offered.store(0, Ordering::Relaxed);
     }

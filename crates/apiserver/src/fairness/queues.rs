@@ -538,7 +538,8 @@ impl<T> QueueSet<T> {
         all.filter_map(finish).min_by_key(|(finish, _)| *finish).map(|(_, index)| index)
     }
 
-    fn has_room(&self, seats: u32) -> bool {
+    /// Whether there are so many seats at this moment.
+    pub(super) fn has_room(&self, seats: u32) -> bool {
         if seats > self.limit {
             // It is served alone: otherwise never.
             return self.executing == 0;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use apiserver::fairness::Limits;
 use apiserver::{Admission, Admitting, Body, Identity, Write, at_once};
+use base::Clock;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use model::Object;
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::cluster::{Cluster, named};
 
@@ -243,6 +245,41 @@ async fn a_level_without_seats_stops_whoever_it_is_for_and_no_administrator() {
     until("others are served again", async || read(&cluster, MAPS, &user("jane")).await.status() == 200)
         .await;
     until("the level is empty", async || busy(&cluster, "none").await == (0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_his_time_to_send_keeps_nobody_from_a_seat() {
+    let clock = Arc::new(base::clock::ManualClock::new(base::SystemClock::new().now()));
+    let own = clock.clone();
+    let cluster = Cluster::configured(move |config| {
+        config.limits = Limits { writing: 1, fair: false, ..Limits::default() };
+        config.clock = own.clone();
+    })
+    .await;
+    allow(&cluster).await;
+    let number = AtomicUsize::new(0);
+    let write = async || {
+        let name = format!("m{}", number.fetch_add(1, Ordering::Relaxed));
+        let body = named("ConfigMap", &name).to_string();
+        call(&cluster, "POST", MAPS, &user("jane"), &body).await.status().as_u16()
+    };
+    let head = format!(
+        "POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+    );
+    // One who comes while another writes is refused, and comes again.
+    let mut slow = Vec::new();
+    until("he has the only seat", async || {
+        let mut stream = crate::access::connect(&cluster, Some(&user("slow")), "http/1.1").await;
+        stream.write_all(head.as_bytes()).await.expect("write");
+        stream.flush().await.expect("flush");
+        slow.push(stream);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        write().await == 429
+    })
+    .await;
+    assert_eq!(write().await, 429);
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(write().await, 201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::access::{Connection, ask, exchange, message};
 use crate::cluster::Cluster;
@@ -426,14 +427,27 @@ async fn those_who_show_nothing_are_let_where_the_configuration_says() {
     }
     let administrator = Identity::administrator();
     assert_eq!(ask_as(Some(&administrator), "/version").await, 200);
-    known.configure(&format!("{MAPPED}anonymous: {{enabled: false}}\n")).expect("a configuration");
+    // That stays as the first configuration has said it.
+    for other in ["", "anonymous: {enabled: false}\n", "anonymous: {enabled: true}\n"] {
+        let error = known.configure(&format!("{MAPPED}{other}")).expect_err("it says otherwise");
+        assert_eq!(error, "anonymous: Forbidden: changed from initial configuration file");
+        assert_eq!(ask_as(None, "/livez").await, 200);
+        assert_eq!(ask_as(None, "/version").await, 401);
+    }
+    assert!(known.structured.is_open());
+    known.structured.close();
+    assert!(!known.structured.is_open());
     assert_eq!(ask_as(None, "/livez").await, 401);
-    known.configure(MAPPED).expect("a configuration");
-    assert_eq!(ask_as(None, "/livez").await, 200);
+    assert_eq!(ask_as(Some(&administrator), "/livez").await, 200);
 }
 
 /// A connection of a client with this certificate.
 async fn connect_with(cluster: &Cluster, issued: &Issued) -> Connection {
+    connect_as(cluster, &client_with(cluster, issued)).await
+}
+
+/// What a client with this certificate knows, sessions of before included.
+fn client_with(cluster: &Cluster, issued: &Issued) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(cluster.authority.certificate().clone()).expect("a certificate");
@@ -445,9 +459,67 @@ async fn connect_with(cluster: &Cluster, issued: &Issued) -> Connection {
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .expect("a client certificate");
+    Arc::new(config)
+}
+
+async fn connect_as(cluster: &Cluster, config: &Arc<rustls::ClientConfig>) -> Connection {
     let stream = tokio::net::TcpStream::connect(cluster.address).await.expect("connect");
     let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a connection")
+    tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream).await.expect("a connection")
+}
+
+/// The code of a whole answer, after which the connection goes on if the server wants.
+async fn next_code(stream: &mut Connection) -> u16 {
+    let request = format!("GET {PODS} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut answer = Vec::new();
+    let end = loop {
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = head {
+            break end + 4;
+        }
+        assert_ne!(stream.read_buf(&mut answer).await.expect("read"), 0);
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    let whole = end + length.parse::<usize>().expect("a number");
+    while answer.len() < whole {
+        assert_ne!(stream.read_buf(&mut answer).await.expect("read"), 0);
+    }
+    head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_good_until_it_ends_however_long_its_connection_lasts() {
+    let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+    let own = clock.clone();
+    let cluster = Cluster::configured(move |config| config.clock = own.clone()).await;
+    let hour = Duration::from_secs(3600);
+    let issued = cluster.authority.issue_client(&Identity::administrator(), hour).expect("issue");
+    let client = client_with(&cluster, &issued);
+    let mut stream = connect_as(&cluster, &client).await;
+    assert_eq!(next_code(&mut stream).await, 200);
+    clock.advance(hour / 2);
+    assert_eq!(next_code(&mut stream).await, 200);
+    // Each connection has its certificate looked at: none goes on with the session of another.
+    let mut again = connect_as(&cluster, &client).await;
+    assert_eq!(next_code(&mut again).await, 200);
+    assert_eq!(again.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    clock.advance(hour);
+    assert_eq!(next_code(&mut stream).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_says_by_what_it_is_known() {
+    let cluster = Cluster::start().await;
+    let hour = Duration::from_secs(3600);
+    let jane = cluster.authority.issue_client(&Identity::new("jane", ["g"]), hour).expect("issue");
+    let der = CertificateDer::from_pem_slice(jane.certificate.as_bytes()).expect("PEM");
+    let told = who(&cluster, Some(connect_with(&cluster, &jane).await), "").await.expect("somebody");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &der);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = json!({"authentication.kubernetes.io/credential-id": [format!("X509SHA256={hex}")]});
+    assert_eq!(told["extra"], id);
 }
 
 /// Who the server takes a client to be that sends these headers; the code alone where it is nobody.
@@ -536,6 +608,29 @@ async fn a_proxy_in_front_says_who_its_callers_are_and_nobody_else_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_certificate_is_no_proxy_in_front() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock: Arc<dyn Clock> = Arc::new(base::SystemClock::new());
+    let directory = root.path().join("pki");
+    let own = Authority::open(&directory, clock, Arc::new(base::SystemRandom)).expect("an authority");
+    let store: Arc<dyn store::Store> = Arc::new(crate::cluster::open_store(&root).await);
+    let start = async |names: &[&str]| {
+        let mut config = Config::new(directory.clone(), Arc::new(crate::nodes::Echo));
+        config.address = "127.0.0.1:0".parse().expect("an address");
+        config.front_proxy = Some(Arc::new(FrontProxy {
+            authorities: own.certificate_pem().as_bytes().to_vec(),
+            allowed_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..FrontProxy::default()
+        }));
+        let started = apiserver::Server::start(config, store.clone(), kinds::all()).await;
+        started.map(drop).map_err(|error| base::error::chain(&error).to_string())
+    };
+    let error = start(&[]).await.expect_err("anybody would be one");
+    assert!(error.contains("--requestheader-allowed-names must be specified"), "{error}");
+    start(&["front"]).await.expect("a name tells them apart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_knows_tokens_that_nobody_else_does() {
     let seen: Arc<Mutex<Vec<(Option<String>, Value)>>> = Arc::default();
     let log = seen.clone();
@@ -619,6 +714,47 @@ async fn decided(site: &Site, denies_on_failure: bool, clock: &Arc<ManualClock>)
         config.clock = own;
     };
     Cluster::with(root, store, kinds::all(), change).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_nobody_knows_make_none_be_forgotten() {
+    let site = Site::start(Arc::new(move |request| {
+        let question: Value = serde_json::from_slice(request.body()).expect("JSON");
+        let status = match question["spec"]["token"].as_str().expect("a token") {
+            "good" => json!({"authenticated": true, "user": {"username": "jane"}}),
+            "large" => {
+                json!({"authenticated": true, "user": {"username": "large", "groups": ["g".repeat(20_000)]}})
+            }
+            _ => json!({"authenticated": false}),
+        };
+        answer(
+            200,
+            &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status}),
+        )
+    }))
+    .await;
+    let webhook = TokenWebhook::new(&OverHttps, &site.kubeconfig("/tokens"), "v1", Duration::from_secs(3600));
+    let webhook = Arc::new(webhook.expect("a webhook"));
+    let cluster = Cluster::configured(|config| config.token_webhook = Some(webhook.clone())).await;
+    let good = async |token: &str| review(&cluster, token).await["authenticated"] == true;
+    assert!(good("good").await && good("large").await);
+    assert_eq!(site.asked(), 2);
+    let mut reviews = futures::stream::iter(0..9000)
+        .map(|number| {
+            let cluster = &cluster;
+            async move { review(cluster, &format!("stranger-{number}")).await }
+        })
+        .buffer_unordered(32);
+    while let Some(status) = reviews.next().await {
+        assert!(status["authenticated"].is_null(), "{status}");
+    }
+    let before = site.asked();
+    assert!(good("good").await);
+    assert_eq!(site.asked(), before, "it is remembered");
+    assert!(good("large").await);
+    assert_eq!(site.asked(), before + 1, "too much to be remembered");
+    assert!(!good("stranger-8999").await);
+    assert_eq!(site.asked(), before + 1, "the newest of those is remembered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -246,6 +246,13 @@ async fn a_token_in_a_secret_is_good_while_the_secret_has_it() {
     assert!(!is_good(&cluster, &token).await);
     let token = kept(&cluster, &keys, "one", &[]).await;
     assert!(is_good(&cluster, &token).await);
-    cluster.ok("DELETE", &format!("{ACCOUNTS}/builder"), &json!({})).await;
+    let builder = format!("{ACCOUNTS}/builder");
+    let finalizers = |all: Value| json!({"metadata": {"finalizers": all}});
+    cluster.ok("PATCH", &builder, &finalizers(json!(["example.com/hold"]))).await;
+    assert!(is_good(&cluster, &token).await);
+    cluster.ok("DELETE", &builder, &json!({})).await;
+    assert_eq!(cluster.get(&builder).await.0, 200);
+    assert!(!is_good(&cluster, &token).await, "the account is being deleted");
+    cluster.ok("PATCH", &builder, &finalizers(Value::Null)).await;
     assert!(!is_good(&cluster, &token).await, "the account is gone");
 }

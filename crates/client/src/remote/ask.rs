@@ -17,6 +17,8 @@ use super::connect::Connector;
 /// How many connections to one server are kept though nobody is asking, and for how long.
 const IDLE: usize = 4;
 const IDLE_FOR: Duration = Duration::from_secs(60);
+/// How often a silent server is asked whether it is there: of one whose machine is gone nobody would hear.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Asks servers over HTTPS. Answers are given as they are: one that sends elsewhere is not followed.
 #[derive(Clone)]
@@ -62,6 +64,8 @@ impl Asker {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_while_idle(true)
             .build(Connector::new(&config, true)?);
         Ok(Self { pool, authorization: config.authorization()? })
     }

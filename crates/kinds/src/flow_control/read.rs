@@ -72,7 +72,8 @@ pub(super) fn level(object: &Object) -> Option<LevelConfiguration> {
     let spec = object.get(&["spec"])?;
     let part = |name: &str| spec.get(name).filter(|part| part.is_object());
     let (own, response) = match (text(spec, "type"), part("exempt"), part("limited")) {
-        ("Exempt", Some(exempt), None) => (exempt, Response::Serve),
+        // Nothing has to be said of one that serves everybody.
+        ("Exempt", exempt, None) => (exempt.unwrap_or(&Value::Null), Response::Serve),
         ("Limited", None, Some(limited)) => (limited, response(limited.get("limitResponse")?)?),
         _ => return None,
     };

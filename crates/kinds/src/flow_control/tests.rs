@@ -141,6 +141,16 @@ fn levels_that_contradict_themselves_are_none() {
 }
 
 #[test]
+fn nothing_has_to_be_said_of_a_level_that_serves_everybody() {
+    let given = Given::default();
+    let flows = Flows::new(&given);
+    given.put(LEVELS, level("exempt", json!({"type": "Exempt"})));
+    let levels = flows.configuration(Timestamp::UNIX_EPOCH).levels;
+    let exempt = levels.iter().find(|level| level.name == "exempt").expect("it is there");
+    assert!(!exempt.uid.is_empty(), "{exempt:?}");
+}
+
+#[test]
 fn it_is_noticed_when_objects_change() {
     let given = Given::default();
     let flows = Flows::new(&given);

@@ -16,7 +16,7 @@ use super::{TokenError, check_exists};
 use crate::handle::Handle;
 use crate::identity::Identity;
 use crate::jws::Claims;
-use crate::resource::partition;
+use crate::resource::partition as partition_of;
 use crate::state::{State, object_name};
 
 /// What such tokens say of their issuer.
@@ -35,7 +35,7 @@ pub(super) fn identity(state: &Arc<State>, token: &str, claims: &Claims) -> Resu
     if claim("sub")? != format!("system:serviceaccount:{namespace}:{account}") {
         return Err(TokenError::Claim("sub"));
     }
-    let partition = state.cache.partition(&partition("", "secrets"));
+    let partition = state.cache.partition(&partition_of("", "secrets"));
     let found = partition.get(&object_name(namespace, secret)).ok_or(TokenError::Gone("secret"))?.object();
     let holds = found.get_str(&["data", "token"]).and_then(|data| STANDARD.decode(data).ok());
     if found.is_being_deleted() || holds.as_deref() != Some(token.as_bytes()) {
@@ -48,6 +48,14 @@ pub(super) fn identity(state: &Arc<State>, token: &str, claims: &Claims) -> Resu
         namespace,
         &json!({"name": account, "uid": uid}),
     )?;
+    // Of a token without an end nothing is left to be done meanwhile.
+    let accounts = state.cache.partition(&partition_of("", "serviceaccounts"));
+    if accounts
+        .get(&object_name(namespace, account))
+        .is_none_or(|account| account.object().is_being_deleted())
+    {
+        return Err(TokenError::Gone("service account"));
+    }
     note_use(state, namespace, &found);
     if !found.get_str(&["metadata", "labels", INVALID_SINCE]).unwrap_or_default().is_empty() {
         return Err(TokenError::Legacy(format!(
