@@ -322,8 +322,7 @@ impl Call {
 
     /// The media type of the body, without parameters, in lower case.
     pub(crate) fn content_type(&self) -> String {
-        let value = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().to_lowercase()
+        decode::media_type(&self.headers)
     }
 
     /// The answer with one object in the version that the path names, in the form that the client asked for.
