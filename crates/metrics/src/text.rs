@@ -113,7 +113,7 @@ impl Block {
 
 /// As Go writes them: `1e+06`, `0.005`, `5e-07`.
 fn bound_text(bound: f64) -> String {
-    if bound != 0.0 && (bound >= 1e21 || bound < 1e-4) || (bound >= 1e6 && bound % 1e6 == 0.0) {
+    if bound != 0.0 && !(1e-4..1e21).contains(&bound) || (bound >= 1e6 && bound % 1e6 == 0.0) {
         let text = format!("{bound:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = match exponent.strip_prefix('-') {
