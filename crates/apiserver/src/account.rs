@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use model::Status;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Level, Record, Stage, as_sent};
 use crate::body::Body;
+use crate::decode::{self, BodyKind};
 use crate::error::Error;
 use crate::meters::UnderWay;
 use crate::protobuf;
+use crate::service::LIGHT;
 use crate::state::State;
 
 /// The longest answer that is noted, and what all that are being noted may hold together.
@@ -31,6 +34,8 @@ pub(crate) struct Account {
     started: Duration,
     under_way: UnderWay,
     long_running: bool,
+    /// It comes from one of the server's own components.
+    own: bool,
     code: AtomicU16,
     sent: AtomicU64,
     over: AtomicBool,
@@ -67,6 +72,7 @@ impl Account {
         started: Duration,
         under_way: UnderWay,
         long_running: bool,
+        own: bool,
         record: Option<Record>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -74,6 +80,7 @@ impl Account {
             started,
             under_way,
             long_running,
+            own,
             code: AtomicU16::new(0),
             sent: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -116,6 +123,28 @@ impl Account {
         noting.await
     }
 
+    /// Notes what was sent, which is in this form, where that is to be noted.
+    pub(crate) async fn sends(self: &Arc<Self>, kind: BodyKind, body: &Bytes) {
+        let Some(record) = self.record.as_ref().filter(|record| record.level() >= Level::Request) else {
+            return;
+        };
+        if body.is_empty() {
+            return;
+        }
+        // Short JSON is looked through, anything else taken apart.
+        if body.len() <= LIGHT && kind == BodyKind::Json {
+            record.sent(sent_object(kind, body));
+            return;
+        }
+        let (account, body) = (self.clone(), body.clone());
+        let noting = move || {
+            if let Some(record) = account.record() {
+                record.sent(sent_object(kind, &body));
+            }
+        };
+        self.state.workers.step(self.own, noting).await;
+    }
+
     /// Notes why the request is refused.
     pub(crate) fn refuses(&self, error: &Error) {
         if let Some(record) = &self.record {
@@ -127,16 +156,26 @@ impl Account {
     pub(crate) async fn answered(self: &Arc<Self>, response: &mut Response<Body>, failure: Option<&Status>) {
         let code = response.status().as_u16();
         self.code.store(code, Ordering::Relaxed);
-        let Some(record) = &self.record else { return };
+        // Of what was turned back since its beginning is lost, nothing else is noted.
+        let Some(record) = self.record.as_ref().filter(|_| !self.over.load(Ordering::Relaxed)) else {
+            return;
+        };
         record.answered(code, failure.cloned().or_else(|| status_in(response)));
         if self.wants_object() {
-            self.keep_object(record, response);
+            self.keep_object(record, response).await;
         }
         if self.long_running {
             self.note(Stage::ResponseStarted).await;
         } else if response.body().chunks().is_some() && !self.over.swap(true, Ordering::Relaxed) {
             self.note(Stage::ResponseComplete).await;
+            self.forget(record);
         }
+    }
+
+    /// All is noted: whoever takes long to read the answer holds nothing of what others are noted with.
+    fn forget(&self, record: &Record) {
+        record.forget_objects();
+        drop(self.share.lock().take());
     }
 
     /// The one who asks cannot show who he is: that is all there is to it.
@@ -156,6 +195,7 @@ impl Account {
         if !self.over.swap(true, Ordering::Relaxed) {
             note_panic(record, panic);
             self.note(Stage::Panic).await;
+            self.forget(record);
         }
     }
 
@@ -169,7 +209,7 @@ impl Account {
     }
 
     /// Keeps the text of the object that is answered.
-    fn keep_object(self: &Arc<Self>, record: &Record, response: &mut Response<Body>) {
+    async fn keep_object(self: &Arc<Self>, record: &Record, response: &mut Response<Body>) {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| {
             kind.starts_with("application/json") || kind.starts_with(protobuf::MEDIA_TYPE)
@@ -180,17 +220,28 @@ impl Account {
             record.truncated();
             return;
         };
-        match response.body().chunks() {
-            Some([]) => {}
-            Some(chunks) if self.takes(weight) => keep(record, &chunks.concat()),
-            Some(_) => record.truncated(),
+        let text = match response.body().chunks() {
+            Some([]) => return,
+            Some(chunks) if self.takes(weight) => chunks.concat(),
+            Some(_) => {
+                record.truncated();
+                return;
+            }
             None => {
                 let (account, whole) = (self.clone(), response.body().len());
                 let text = BytesMut::new();
                 let copying = Copying { account, text, fits: true, seen: 0, whole, ended: false };
                 response.body_mut().copy_to(copying);
+                return;
             }
+        };
+        if text.len() <= LIGHT {
+            keep(record, &text);
+            return;
         }
+        let account = self.clone();
+        let keeping = move || account.record().map(|record| keep(record, &text));
+        self.state.workers.step(self.own, keeping).await;
     }
 
     /// Whether there is room for so much more of an answer that is noted.
@@ -259,10 +310,26 @@ impl Copying {
 impl Drop for Copying {
     fn drop(&mut self) {
         let Some(record) = self.account.record() else { return };
-        if self.fits && (self.ended || self.whole == Some(self.seen)) {
-            keep(record, &self.text);
-        } else {
+        if !(self.fits && (self.ended || self.whole == Some(self.seen))) {
             record.truncated();
+            return;
+        }
+        let text = std::mem::take(&mut self.text).freeze();
+        if text.len() <= LIGHT {
+            keep(record, &text);
+            return;
+        }
+        // Whoever sends the answer does not wait for it: the request is over once it is noted.
+        match Handle::try_current() {
+            Ok(handle) => {
+                let account = self.account.clone();
+                let (state, own) = (account.state.clone(), account.own);
+                let tasks = state.tasks.clone();
+                let keeping = move || account.record().map(|record| keep(record, &text));
+                let keeping = async move { state.workers.step(own, keeping).await };
+                tasks.spawn_on(keeping, &handle);
+            }
+            Err(_) => record.truncated(),
         }
     }
 }
@@ -292,17 +359,11 @@ fn status_in(response: &Response<Body>) -> Option<Status> {
     is_status.then(|| serde_json::from_slice(text).ok()).flatten()
 }
 
-/// JSON of a body that was sent in another form, or nothing where it cannot be read.
-pub(crate) fn sent_object(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
-    if body.is_empty() {
-        return None;
+/// JSON of a body, or nothing where it cannot be read.
+fn sent_object(kind: BodyKind, body: &[u8]) -> Option<Bytes> {
+    match kind {
+        BodyKind::Json => as_sent(body),
+        BodyKind::Yaml => as_sent(body).or_else(|| Some(decode::yaml_value(body)?.to_string().into())),
+        BodyKind::Protobuf => Some(protobuf::document(body).ok()?.to_string().into()),
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.starts_with(protobuf::MEDIA_TYPE) {
-        return protobuf::document(body).ok().map(|document| document.to_string().into());
-    }
-    as_sent(body).or_else(|| {
-        let yaml = kind.contains("yaml").then(|| crate::decode::yaml_value(body)).flatten()?;
-        Some(yaml.to_string().into())
-    })
 }

@@ -79,9 +79,10 @@ impl Audit {
             return (Level::None, None);
         }
         let headers = arrived.request.headers();
-        let verb = match arrived.attributes {
-            Attributes::Resource(asked) => asked.verb,
-            Attributes::Path { verb, .. } => verb,
+        // Whoever lists by one name asks for that object, which its path does not name.
+        let (verb, named) = match arrived.attributes {
+            Attributes::Resource(asked) => (asked.verb, asked.name),
+            Attributes::Path { verb, .. } => (verb, ""),
         };
         let remote = arrived.request.extensions().get::<Remote>().map(|remote| remote.0);
         let uri = arrived.request.uri();
@@ -99,7 +100,7 @@ impl Audit {
             object: arrived.target.map(|target| ObjectReference {
                 resource: target.resource.clone(),
                 namespace: target.namespace.clone(),
-                name: target.name.clone(),
+                name: named.to_owned(),
                 api_group: target.group.clone(),
                 api_version: target.version.clone(),
                 subresource: target.subresource.clone(),
@@ -177,11 +178,22 @@ impl Record {
         fill(&mut reference.resource_version, object.resource_version());
     }
 
-    /// Notes what was sent: JSON, or nothing.
+    /// Notes what was sent: JSON, or nothing where there was something that could not be read.
     pub(crate) fn sent(&self, body: Option<Bytes>) {
         if self.ruling.level >= Level::Request {
-            self.event.lock().request_object = body.and_then(|body| self.kept(body));
+            let kept = body.and_then(|body| self.kept(body));
+            let mut event = self.event.lock();
+            event.request_object = kept;
+            if event.request_object.is_none() {
+                event.truncate();
+            }
         }
+    }
+
+    /// What was sent and answered is noted no more.
+    pub(crate) fn forget_objects(&self) {
+        let mut event = self.event.lock();
+        (event.request_object, event.response_object) = (None, None);
     }
 
     /// Notes what is answered.
@@ -202,7 +214,12 @@ impl Record {
     /// Notes the object that is answered: JSON.
     pub(crate) fn answers_with(&self, body: Bytes) {
         if self.ruling.level >= Level::RequestResponse {
-            self.event.lock().response_object = self.kept(body);
+            let kept = self.kept(body);
+            let mut event = self.event.lock();
+            event.response_object = kept;
+            if event.response_object.is_none() {
+                event.truncate();
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 use crate::account::Account;
 use crate::admission::Along;
 use crate::authentication::token::{self, Bound, Lifetime};
+use crate::authorisation::{self, Attributes, ResourceAttributes};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
 use crate::config::ServiceAccountTokens;
@@ -112,6 +113,18 @@ impl Call {
     /// The object of this name in the same place, as it is now: a path may name more than an object.
     pub async fn named(&self, name: &str) -> Result<Object> {
         self.of_object(self.namespace(), name).current().await
+    }
+
+    /// Whether the caller may `create` what the request is for, whatever the request's own verb is. Who opens a
+    /// stream by GET and an upgrade asks for no less than who opens it by POST. Fails with the refusal.
+    pub async fn may_create(&self) -> Result<()> {
+        if self.target.verb == Verb::Create {
+            return Ok(());
+        }
+        let attributes = ResourceAttributes { verb: Verb::Create.as_str(), ..self.target.attributes() };
+        let attributes = Attributes::Resource(attributes);
+        let decision = self.state.authorizer.decide(&self.identity, attributes).await;
+        authorisation::check(&self.identity, attributes, &decision)
     }
 
     /// What the request says of how it is to be written.
@@ -322,8 +335,7 @@ impl Call {
 
     /// The media type of the body, without parameters, in lower case.
     pub(crate) fn content_type(&self) -> String {
-        let value = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().to_lowercase()
+        decode::media_type(&self.headers)
     }
 
     /// The answer with one object in the version that the path names, in the form that the client asked for.

@@ -1,6 +1,7 @@
 //! From a request's body to an object of its kind.
 
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use model::decode::{Decoded, strict_error};
 use model::field::{FieldError, Path};
 use model::{GroupKind, GroupVersionKind, Object, Schema, Status};
@@ -151,30 +152,53 @@ pub(crate) async fn question(
 
 /// The document in a body whose type is not said: JSON, YAML or protobuf.
 fn document(text: &[u8]) -> Result<Value> {
-    let kind = if text.starts_with(protobuf::MAGIC) {
-        BodyKind::Protobuf
-    } else if first_is_brace(text) {
-        BodyKind::Json
-    } else {
-        BodyKind::Yaml
-    };
-    parse(text, kind)
+    parse(text, BodyKind::of_text(text))
 }
 
-#[derive(Clone, Copy)]
-enum BodyKind {
+/// The form that a body is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
     Json,
     Yaml,
     Protobuf,
 }
 
-fn body_kind(call: &Call) -> Result<BodyKind> {
-    match call.content_type().as_str() {
-        "" | "application/json" | "*/*" => Ok(BodyKind::Json),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => Ok(BodyKind::Yaml),
-        PROTOBUF => Ok(BodyKind::Protobuf),
-        _ => Err(unsupported(&READ)),
+impl BodyKind {
+    /// The form that a media type says.
+    fn named(media_type: &str) -> Option<Self> {
+        match media_type {
+            "" | "application/json" | "*/*" => Some(Self::Json),
+            "application/yaml" | "text/yaml" | "application/x-yaml" => Some(Self::Yaml),
+            PROTOBUF => Some(Self::Protobuf),
+            _ => None,
+        }
     }
+
+    /// The form that a text has.
+    pub(crate) fn of_text(text: &[u8]) -> Self {
+        if text.starts_with(protobuf::MAGIC) {
+            Self::Protobuf
+        } else if first_is_brace(text) {
+            Self::Json
+        } else {
+            Self::Yaml
+        }
+    }
+
+    /// The form that a body is read in: as its type says, or as it looks where that says something else.
+    pub(crate) fn of(headers: &HeaderMap, text: &[u8]) -> Self {
+        Self::named(&media_type(headers)).unwrap_or_else(|| Self::of_text(text))
+    }
+}
+
+/// The media type of a body, without parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_lowercase()
+}
+
+fn body_kind(call: &Call) -> Result<BodyKind> {
+    BodyKind::named(&call.content_type()).ok_or_else(|| unsupported(&READ))
 }
 
 /// As [`body_kind`], for an object of the resource's own kind: not every kind has a protobuf form.

@@ -93,6 +93,9 @@ pub struct NodeRequest {
 /// What a node's agent answers: the body may go on for as long as is asked for.
 pub type NodeAnswer = http::Response<BoxStream<'static, Bytes>>;
 
+/// An agent that was found and asked. It takes what it needs to answer; what it does ends when this is dropped.
+pub type Answering = BoxFuture<'static, Result<NodeAnswer, Error>>;
+
 /// The size of a terminal in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct TerminalSize {
@@ -141,9 +144,9 @@ pub trait NodeTransport: Send + Sync + 'static {
     /// Connects to a TCP port inside the pod.
     fn port_forward(&self, pod: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>>;
 
-    /// Asks the agent of the node `node` itself. Where there is no way to it, that is an error: an agent's own
-    /// refusals are answers.
-    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<NodeAnswer, Error>> {
+    /// Finds the agent of the node `node` to ask it itself; whoever waits for that does not wait for ever. Where there
+    /// is no way to it, that is an error: an agent's own refusals are answers.
+    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<Answering, Error>> {
         let _ = (node, request);
         no_nodes()
     }

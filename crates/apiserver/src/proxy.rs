@@ -112,12 +112,17 @@ impl Call {
             path: if rest.is_empty() { "/".to_owned() } else { rest.to_owned() },
             query: self.uri.query().map(str::to_owned),
         };
-        let asking = self.state.nodes.ask(node, request);
-        let Ok(answer) = tokio::time::timeout(CONNECTING, asking).await else {
+        let finding = self.state.nodes.ask(node, request);
+        let Ok(found) = tokio::time::timeout(CONNECTING, finding).await else {
             return Err(unreachable("context deadline exceeded"));
         };
+        let answering = found?;
         let stop = self.state.stop.clone();
-        Ok(answer?
+        let answer = tokio::select! {
+            answer = answering => answer?,
+            () = stop.cancelled() => return Err(Status::unavailable("the server has stopped").into()),
+        };
+        Ok(answer
             .map(|pieces| Body::stream(pieces.take_until(async move { stop.cancelled().await })).patient()))
     }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use model::Status;
 use model::select::{FieldSelector, LabelSelector};
@@ -12,11 +11,12 @@ use model::shared::Share;
 use tracing::Instrument;
 
 use crate::account::Account;
-use crate::audit::{Arrived, Level};
-use crate::authorisation::{self, Attributes};
+use crate::audit::Arrived;
+use crate::authorisation::{self, Attributes, ResourceAttributes};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
 use crate::connections::Seat;
+use crate::decode::BodyKind;
 use crate::error::{Error, Result};
 use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
@@ -31,7 +31,7 @@ use crate::{compress, consistency, decode, definitions, impersonation, paths, re
 /// A question about oneself is no longer than this; the longest part of any is a token.
 const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
-const LIGHT: usize = 64 << 10;
+pub(crate) const LIGHT: usize = 64 << 10;
 
 /// By what a request is known in the audit log; a client may name it.
 const AUDIT_ID: &str = "audit-id";
@@ -45,6 +45,8 @@ struct Asked {
     query: Query,
     /// None where nothing is understood by it.
     target: Option<Target>,
+    /// What it asks of several objects.
+    selectors: (FieldSelector, LabelSelector),
     /// The resource that it names, if it is served.
     found: Option<Arc<Resource>>,
     account: Arc<Account>,
@@ -157,12 +159,18 @@ fn asked<B>(
         Some(Target::Resource(target)) => state.table.get(&target.group, &target.version, &target.resource),
         _ => None,
     };
+    let selectors = match &target {
+        Some(Target::Resource(target)) => selectors(target, &query),
+        _ => Default::default(),
+    };
     let labels = Labels::of(target.as_ref(), found.as_deref(), request.method(), request.headers(), &query);
     let under_way = state.meters.begin(&labels, started);
     let record = state.audit.as_ref().and_then(|audit| {
         let verb = request.method().as_str().to_lowercase();
         let (attributes, target) = match &target {
-            Some(Target::Resource(target)) => (Attributes::Resource(target.attributes()), Some(target)),
+            Some(Target::Resource(target)) => {
+                (Attributes::Resource(attributes(target, &selectors)), Some(target))
+            }
             _ => (Attributes::Path { verb: &verb, path: request.uri().path() }, None),
         };
         let now = state.clock.now();
@@ -170,8 +178,9 @@ fn asked<B>(
         state.meters.audited(level);
         record
     });
-    let account = Account::open(state, started, under_way, labels.long_running, record);
-    Asked { query, target, found, account }
+    let own = identity.is_some_and(Identity::is_component);
+    let account = Account::open(state, started, under_way, labels.long_running, own, record);
+    Asked { query, target, selectors, found, account }
 }
 
 /// What must be noted cannot be.
@@ -199,7 +208,7 @@ async fn route(
     gzip: bool,
     asked: Asked,
 ) -> Result<Response<Body>> {
-    let Asked { query, target, found, account } = asked;
+    let Asked { query, target, selectors, found, account } = asked;
     let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
@@ -234,14 +243,7 @@ async fn route(
             Ok(response)
         }
         Target::Resource(target) => {
-            let (fields, labels) = selectors(&target, &query);
-            let mut attributes = target.attributes();
-            (attributes.fields, attributes.labels) = (fields.conditions(), labels.requirements());
-            // Whoever lists by one name asks for that object.
-            if let Some(name) = fields.required("metadata.name").filter(|_| target.name.is_empty()) {
-                attributes.name = name;
-            }
-            let attributes = Attributes::Resource(attributes);
+            let attributes = Attributes::Resource(attributes(&target, &selectors));
             let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
             let is_stream = found
                 .as_ref()
@@ -288,6 +290,21 @@ fn selectors(target: &ResourceTarget, query: &Query) -> (FieldSelector, LabelSel
     (fields, labels)
 }
 
+/// What is to be authorised and noted of a request to a resource.
+fn attributes<'a>(
+    target: &'a ResourceTarget,
+    (fields, labels): &'a (FieldSelector, LabelSelector),
+) -> ResourceAttributes<'a> {
+    let mut attributes = target.attributes();
+    (attributes.fields, attributes.labels) = (fields.conditions(), labels.requirements());
+    // Whoever lists by one name asks for that object.
+    let named = fields.required("metadata.name").filter(|_| target.name.is_empty());
+    if let Some(name) = named.filter(|name| model::names::path_segment(name).is_empty()) {
+        attributes.name = name;
+    }
+    attributes
+}
+
 /// As whom the request is answered, if that one may ask it.
 async fn authorize(
     state: &State,
@@ -322,7 +339,7 @@ async fn resource(
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
         let body = receive(payload, state, QUESTION, place.as_ref()).await?;
-        note_sent(&account, &parts.headers, &body.bytes);
+        account.sends(BodyKind::of_text(&body.bytes), &body.bytes).await;
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
     if state.closed.is_cancelled() {
@@ -353,7 +370,7 @@ async fn resource(
         (false, false) => (Some(receive(payload, state, BODY_LIMIT, place.as_ref()).await?), None),
     };
     if let Some(body) = &body {
-        note_sent(&account, &parts.headers, &body.bytes);
+        account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;
     }
     let call = Call {
         state: state.clone(),
@@ -415,13 +432,6 @@ async fn receive(
         place.work();
     }
     body
-}
-
-/// Notes what was sent, where that is to be noted.
-fn note_sent(account: &Account, headers: &HeaderMap, body: &Bytes) {
-    if let Some(record) = account.record().filter(|record| record.level() >= Level::Request) {
-        record.sent(crate::account::sent_object(headers, body));
-    }
 }
 
 /// Whether a request costs so little that it is done here and now: by what is sent, and by the object that

@@ -16,6 +16,15 @@ pub(crate) fn of(resources: Option<&Value>, side: &str) -> Amounts {
     amounts.filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount)?))).collect()
 }
 
+/// Whether a pod is looked at as it is stored, or as somebody asks for it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// What it wants was written before; its node may have answered.
+    Before,
+    /// It wants this from now on: whatever its node has said was not of this.
+    Now,
+}
+
 /// Adds amounts to others.
 pub(crate) fn add(to: &mut Amounts, amounts: &Amounts) {
     for (name, amount) in amounts {
@@ -62,8 +71,9 @@ pub(crate) fn of_pod(spec: &Value, side: &str) -> Amounts {
 }
 
 /// The spec of a pod with what its containers take as long as that is not what they are to have: the most of what is
-/// wanted, what their node has granted and what they really have. What their node cannot grant counts for nothing.
-pub(crate) fn held(pod: &Object) -> Cow<'_, Value> {
+/// wanted, what their node has granted and what they really have. What their node cannot grant counts for nothing,
+/// where it has said so of what is wanted `now`: an answer to what was asked for before says nothing of that.
+pub(crate) fn held(pod: &Object, now: Wanted) -> Cow<'_, Value> {
     const STATUSES: [(&str, &str); 2] =
         [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")];
     static NONE: Value = Value::Null;
@@ -83,9 +93,14 @@ pub(crate) fn held(pod: &Object) -> Cow<'_, Value> {
     if settled && whole_settled {
         return Cow::Borrowed(spec);
     }
-    let refused = list(status, "conditions").iter().any(|condition| {
-        text(condition, "type") == "PodResizePending" && text(condition, "reason") == "Infeasible"
-    });
+    let generation = pod.get(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
+    let refused = now == Wanted::Before
+        && list(status, "conditions").iter().any(|condition| {
+            text(condition, "type") == "PodResizePending"
+                && text(condition, "status") == "True"
+                && text(condition, "reason") == "Infeasible"
+                && condition.get("observedGeneration").and_then(Value::as_i64) == Some(generation)
+        });
     let mut held = Map::new();
     for (containers, statuses) in STATUSES {
         let all = list(spec, containers).iter().map(|container| {
@@ -164,11 +179,15 @@ mod tests {
 
     #[test]
     fn what_is_given_and_what_is_wanted_both_count_until_they_are_the_same() {
-        let check = |wanted: &str, status: Value, expected: &str| {
+        let check_when = |now: Wanted, wanted: &str, status: Value, expected: &str| {
             let spec = json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": wanted}, "limits": {"cpu": "4"}}}]});
-            let pod = Object::from_value(json!({"spec": spec, "status": status})).expect("an object");
-            let amounts = with_overhead(&held(&pod), "requests");
+            let pod = json!({"metadata": {"generation": 3}, "spec": spec, "status": status});
+            let pod = Object::from_value(pod).expect("an object");
+            let amounts = with_overhead(&held(&pod, now), "requests");
             assert_eq!(amounts.get("cpu").map(ToString::to_string).as_deref(), Some(expected), "{status}");
+        };
+        let check = |wanted: &str, status: Value, expected: &str| {
+            check_when(Wanted::Before, wanted, status, expected);
         };
         let told = |granted: &str, real: &str| {
             let real = json!({"requests": {"cpu": real}, "limits": {"cpu": "4"}});
@@ -179,10 +198,18 @@ mod tests {
         check("2", json!({"containerStatuses": told("1", "1")}), "2");
         check("1", json!({"containerStatuses": told("2", "1")}), "2");
         check("1", json!({"containerStatuses": told("1", "3")}), "3");
-        let refused = json!([{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]);
-        check("9", json!({"containerStatuses": told("1", "1"), "conditions": refused}), "1");
-        let deferred = json!([{"type": "PodResizePending", "status": "True", "reason": "Deferred"}]);
-        check("9", json!({"containerStatuses": told("1", "1"), "conditions": deferred}), "9");
+        let answered = |status: &str, reason: &str, generation: i64| {
+            let condition = json!({"type": "PodResizePending", "status": status, "reason": reason, "observedGeneration": generation});
+            json!({"containerStatuses": told("1", "1"), "conditions": [condition]})
+        };
+        check("9", answered("True", "Infeasible", 3), "1");
+        check("9", answered("True", "Deferred", 3), "9");
+        // What is said no more, or was said of something else, or is asked for now was not refused.
+        check("9", answered("False", "Infeasible", 3), "9");
+        check("9", answered("True", "Infeasible", 2), "9");
+        check_when(Wanted::Now, "9", answered("True", "Infeasible", 3), "9");
+        let unsaid = json!([{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]);
+        check("9", json!({"containerStatuses": told("1", "1"), "conditions": unsaid}), "9");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use apiserver::Identity;
-use apiserver::audit::{Audit, Backend, Event, Policy};
+use apiserver::audit::{Audit, Backend, Event, Policy, Stage};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -25,12 +25,13 @@ const HEAD: &str =
 #[derive(Default)]
 struct Kept {
     lines: Mutex<Vec<String>>,
+    /// Loses that requests have come.
     loses: AtomicBool,
 }
 
 impl Backend for Kept {
     fn process(&self, event: Event) -> BoxFuture<'static, bool> {
-        if self.loses.load(Ordering::SeqCst) {
+        if self.loses.load(Ordering::SeqCst) && event.stage() == Stage::RequestReceived {
             return ready(false).boxed();
         }
         self.lines.lock().push(String::from_utf8(event.json()).expect("UTF-8"));
@@ -318,8 +319,82 @@ async fn what_must_be_noted_and_cannot_be_is_not_done() {
     let text = String::from_utf8_lossy(answer.body());
     assert_eq!(text, format!("Internal Server Error: \"{MAPS}\": failed to store audit event\n"));
     assert_eq!(cluster.get(&format!("{MAPS}/a")).await.0, 404, "nothing is noted of this one");
+    kept.becomes(MAPS, &[]).await;
     kept.loses.store(false, Ordering::SeqCst);
     cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+}
+
+#[tokio::test]
+async fn of_what_is_turned_back_since_it_cannot_be_noted_nothing_is_noted_later() {
+    let (cluster, kept) = audited("- {level: Metadata}").await;
+    kept.loses.store(true, Ordering::SeqCst);
+    let watch = format!("{MAPS}?watch=1");
+    assert_eq!(call(&cluster, &Identity::administrator(), Request::get(&watch), "").await.status(), 500);
+    // The answer is over by now.
+    assert_eq!(kept.stages(&watch), [""; 0]);
+}
+
+#[tokio::test]
+async fn who_asks_for_several_by_one_name_asks_for_that_one() {
+    let rule = "- {level: Metadata, omitStages: [RequestReceived], resources: [{resources: [configmaps], resourceNames: [one]}]}\n- {level: None}";
+    let (cluster, kept) = audited(rule).await;
+    let by = |name: &str| format!("{MAPS}?fieldSelector=metadata.name%3D{name}");
+    for path in [by("one"), by("another"), MAPS.to_owned()] {
+        assert_eq!(cluster.get(&path).await.0, 200);
+    }
+    kept.becomes(MAPS, &["ResponseComplete 200"]).await;
+    let event = kept.of(MAPS).remove(0);
+    assert_eq!((&event["verb"], &event["objectRef"]["name"]), (&json!("list"), &json!("one")));
+}
+
+#[tokio::test]
+async fn what_was_sent_is_noted_however_its_type_is_written() {
+    let (cluster, kept) = audited("- {level: Request, omitStages: [RequestReceived]}").await;
+    let admin = Identity::administrator();
+    let post = async |path: &str, kind: &str, body: &str| {
+        kept.lines.lock().clear();
+        let request = Request::post(path).header(header::CONTENT_TYPE, kind);
+        let code = call(&cluster, &admin, request, body).await.status().as_u16();
+        testkit::wait_until_async("the event", || async { kept.of(path).pop().ok_or("none yet") }).await;
+        (code, kept.of(path).remove(0))
+    };
+    let long = "x".repeat(100 << 10);
+    for (number, kind) in
+        ["Application/YAML", "text/Yaml; charset=utf-8", "APPLICATION/X-YAML"].into_iter().enumerate()
+    {
+        let yaml =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: y{number}}}\ndata:\n  k: {long}\n");
+        let (code, event) = post(MAPS, kind, &yaml).await;
+        assert_eq!(code, 201, "{kind}");
+        assert_eq!(event["requestObject"]["data"]["k"].as_str().map(str::len), Some(long.len()), "{kind}");
+    }
+    // A question is read as it looks, whatever its type says.
+    let question = "kind: SelfSubjectReview\napiVersion: authentication.k8s.io/v1\n";
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let (code, event) = post(path, "application/json", question).await;
+    assert_eq!((code, &event["requestObject"]["kind"]), (201, &json!("SelfSubjectReview")), "{event}");
+    // What cannot be read is said to be missing.
+    for (kind, body) in [("application/json", "kind: ConfigMap"), ("application/yaml", "a: [")] {
+        let (code, event) = post(MAPS, kind, body).await;
+        assert!(code == 400 && event.get("requestObject").is_none(), "{code} {event}");
+        assert_eq!(event["annotations"]["audit.k8s.io/truncated"], "true");
+    }
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_keeps_no_other_from_being_noted() {
+    let (cluster, kept) = audited("- {level: RequestResponse, omitStages: [RequestReceived]}").await;
+    let mut map = named("ConfigMap", "large");
+    map["data"] = json!({"k": "x".repeat(1_000_000)});
+    cluster.ok("POST", MAPS, &map).await;
+    let mut held = Vec::new();
+    for _ in 0..70 {
+        kept.lines.lock().clear();
+        let request = Request::get(format!("{MAPS}/large")).body(Bytes::new()).expect("a request");
+        held.push(cluster.handle.call(request, Identity::administrator()).await);
+        let lines = kept.lines.lock();
+        assert!(lines.last().is_some_and(|line| line.contains("\"responseObject\"")), "{}", held.len());
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use apiserver::Error;
 use apiserver::node::{
-    Duplex, LogOptions, NodeAnswer, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
+    Answering, Duplex, LogOptions, NodeAnswer, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -57,16 +57,22 @@ impl NodeTransport for Echo {
         run(vec!["cat".to_owned()], streams).boxed()
     }
 
-    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<NodeAnswer, Error>> {
+    fn ask(&self, node: String, request: NodeRequest) -> BoxFuture<'static, Result<Answering, Error>> {
         async move {
             if request.path == "/silence" {
                 return std::future::pending().await;
             }
-            let query = request.query.unwrap_or_default();
-            let said = format!("{node} {} {} {query}", request.method, request.path);
-            let mut answer = NodeAnswer::new(futures::stream::iter([Bytes::from(said)]).boxed());
-            *answer.status_mut() = http::StatusCode::IM_A_TEAPOT;
-            Ok(answer)
+            let answering = async move {
+                if request.path == "/slow" {
+                    tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+                }
+                let query = request.query.unwrap_or_default();
+                let said = format!("{node} {} {} {query}", request.method, request.path);
+                let mut answer = NodeAnswer::new(futures::stream::iter([Bytes::from(said)]).boxed());
+                *answer.status_mut() = http::StatusCode::IM_A_TEAPOT;
+                Ok(answer)
+            };
+            Ok(answering.boxed())
         }
         .boxed()
     }

@@ -311,3 +311,16 @@ async fn what_is_asked_of_a_node_is_asked_of_its_agent_or_of_another_port() {
     refused(&format!("/api/v1/nodes/near:{port}/proxy/x"), 400, "address not allowed").await;
     refused("/api/v1/nodes/near/proxy/exec/default/p/main?output=1", 404, "pod does not exist").await;
 }
+
+#[tokio::test]
+async fn an_agent_takes_the_time_that_it_needs_and_is_not_looked_for_for_ever() {
+    if crate::ON_ETCD {
+        // Its connection does not bear a clock that jumps.
+        return;
+    }
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    tokio::time::pause();
+    assert_eq!(cluster.text(&format!("{NODE}/slow")).await, (418, "n1 GET /slow ".to_owned()));
+    assert_eq!(cluster.get(&format!("{NODE}/silence")).await.0, 503);
+}

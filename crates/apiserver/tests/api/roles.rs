@@ -442,3 +442,35 @@ async fn a_role_that_names_very_much_costs_no_more_than_another() {
     let (code, why) = send(&cluster, &jane(), "POST", ROLES, &role("Role", "long", held)).await;
     assert_eq!(code, 201, "{why}");
 }
+
+#[tokio::test]
+async fn who_opens_a_stream_needs_to_be_allowed_to_create_it_however_he_opens_it() {
+    let cluster = Cluster::start().await;
+    let mut object = pod("p");
+    object["spec"]["nodeName"] = json!("n1");
+    cluster.ok("POST", PODS, &object).await;
+    cluster.ok("POST", "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    let streams = ["pods/exec", "pods/attach", "pods/portforward", "nodes/proxy"];
+    let of = |verbs: &[&str]| json!([{"apiGroups": [""], "resources": streams, "verbs": verbs}]);
+    grant(&cluster, "jane", of(&["get"])).await;
+    grant(&cluster, "joe", of(&["get", "create"])).await;
+    let joe = Identity::new("joe", ["developers"]);
+    let node = "/api/v1/nodes/n1/proxy";
+    for (path, refused) in [
+        (format!("{PODS}/p/exec?command=ls&stdout=1"), "pods/exec"),
+        (format!("{PODS}/p/attach?stdout=1"), "pods/attach"),
+        (format!("{PODS}/p/portforward"), "pods/portforward"),
+        (format!("{PODS}/none/exec?command=ls&stdout=1"), "pods/exec"),
+        (format!("{node}/exec/default/p/main?command=ls&output=1"), "nodes/proxy"),
+        (format!("{node}/portForward/default/p"), "nodes/proxy"),
+    ] {
+        let (code, why) = send(&cluster, &jane(), "GET", &path, &Value::Null).await;
+        let expected =
+            format!(" is forbidden: User \"jane\" cannot create resource \"{refused}\" in API group \"\" ");
+        assert!(code == 403 && why.contains(&expected), "{path}: {code} {why}");
+        let (code, why) = send(&cluster, &joe, "GET", &path, &Value::Null).await;
+        assert!(matches!(code, 400 | 404), "{path}: {code} {why}");
+    }
+    // To look at a node, no more is needed than before.
+    assert_eq!(cluster.send_by(&jane(), "GET", &format!("{node}/healthz"), "").await.0, 418);
+}

@@ -3,11 +3,12 @@
 //!
 //! Its directory is looked up once: whoever changes the path later, or puts a link there, leads nothing
 //! elsewhere. What is written is whole lines, or nothing: a line that does not fit on the disk is taken back,
-//! and what a kill has cut off is when the file is opened again.
+//! and an event that a kill has cut off is when the file is
+//! opened again. Any other last line stays, and is ended.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -241,7 +242,39 @@ fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {
     }
 }
 
-/// Cuts off what is left of a line that was not written to its end; gives the length.
+/// How events begin, as JSON and as text of before.
+const HEAD: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
+const LEGACY: &[u8] = b" AUDIT: id=";
+const LAST: &[u8] = b" response=\"";
+/// How a time begins; a digit stands for any.
+const TIME: &[u8] = b"0000-00-00T00:00:00";
+
+/// Whether the end of a file, in which there is no line break, is an event that was not written to its end. Anything
+/// else is not this log's, or is whole.
+fn is_fragment(end: &[u8]) -> bool {
+    if HEAD.starts_with(end) {
+        return true;
+    }
+    if end.starts_with(HEAD) {
+        return serde_json::from_slice::<serde::de::IgnoredAny>(end).is_err();
+    }
+    let is_time = end.iter().zip(TIME).all(|(byte, pattern)| match pattern {
+        b'0' => byte.is_ascii_digit(),
+        pattern => byte == pattern,
+    });
+    let Some(rest) = end.get(TIME.len()..).filter(|_| is_time) else { return is_time };
+    let fraction = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    let rest = &rest[fraction..];
+    let Some(rest) = rest.strip_prefix(b"Z") else { return rest.is_empty() };
+    if !rest.starts_with(LEGACY) {
+        return LEGACY.starts_with(rest);
+    }
+    // What it says last stands in quotes; those within others are escaped.
+    let last = rest.windows(LAST.len()).position(|window| window == LAST);
+    !last.is_some_and(|at| rest[at + LAST.len()..].ends_with(b"\""))
+}
+
+/// Cuts off what is left of an event that was not written to its end, and ends any other last line; gives the length.
 fn mend(file: &mut File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut end = length;
@@ -259,10 +292,21 @@ fn mend(file: &mut File) -> io::Result<u64> {
             None => end -= size,
         }
     }
-    if end < length {
-        file.set_len(end)?;
+    if end == length {
+        return Ok(length);
     }
-    Ok(end)
+    // What is longer than any event is none.
+    let mut last = Vec::new();
+    if length - end <= LONGEST {
+        file.seek(SeekFrom::Start(end))?;
+        Read::take(&mut *file, length - end).read_to_end(&mut last)?;
+    }
+    if length - end <= LONGEST && is_fragment(&last) {
+        file.set_len(end)?;
+        return Ok(end);
+    }
+    file.write_all(b"\n")?;
+    Ok(length + 1)
 }
 
 fn stamp(now: Timestamp) -> String {

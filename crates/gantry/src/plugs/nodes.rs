@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use apiserver::node::{
-    Duplex, LogOptions, NodeAnswer, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
+    Answering, Duplex, LogOptions, NodeRequest, NodeTransport, PodTarget, StreamOptions, Streams,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -137,17 +137,18 @@ impl NodeTransport for LocalNode {
         &self,
         node: String,
         request: NodeRequest,
-    ) -> BoxFuture<'static, Result<NodeAnswer, apiserver::Error>> {
-        let agent = self.agent();
-        self.there(async move {
-            let agent = agent?;
+    ) -> BoxFuture<'static, Result<Answering, apiserver::Error>> {
+        let here = self.clone();
+        async move {
+            let agent = here.agent()?;
             if agent.name() != node {
                 let why = format!("error trying to reach service: there is no way to node {node:?}");
                 return Err(apiserver::Error::unavailable(why));
             }
             let asked = Asked { method: request.method, path: request.path, query: request.query };
-            Ok(agent.answer(&asked).await)
-        })
+            Ok(here.there(async move { Ok(agent.answer(&asked).await) }))
+        }
+        .boxed()
     }
 
     fn dial(

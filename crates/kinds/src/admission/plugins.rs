@@ -23,7 +23,7 @@ pub struct Plugins {
     pub enabled: Vec<String>,
     /// The names of what is not asked.
     pub disabled: Vec<String>,
-    /// The documents by which it is configured, by its name.
+    /// The documents by which it is configured, by its name; null where it has none.
     pub configurations: BTreeMap<String, Value>,
 }
 
@@ -207,7 +207,7 @@ pub fn admission_of(plugins: &Plugins) -> Result<Vec<Made>, PluginsError> {
     let is_named = |names: &[String], plugin: &Plugin| names.iter().any(|name| name == plugin.name);
     let mut made = Vec::new();
     for plugin in &PLUGINS {
-        let document = plugins.configurations.get(plugin.name);
+        let document = plugins.configurations.get(plugin.name).filter(|document| !document.is_null());
         if document.is_some() && !matches!(plugin.make, Make::Configured(_)) {
             return Err(PluginsError::NotConfigurable { name: plugin.name.to_owned() });
         }
@@ -276,10 +276,8 @@ impl Plugins {
                     Some(parsed.map_err(|why| format!("plugins[{index}]: {path}: {why}"))?)
                 }
             };
-            let Some(configuration) = configuration.filter(|configuration| !configuration.is_null()) else {
-                continue;
-            };
-            if self.configurations.insert(name.clone(), configuration).is_some() {
+            // A name without a configuration is kept too: it has to be one that is known.
+            if self.configurations.insert(name.clone(), configuration.unwrap_or_default()).is_some() {
                 return Err(format!(
                     "plugins[{index}].name: Duplicate value: {}",
                     model::field::quote(&name)
@@ -389,6 +387,11 @@ mod tests {
             &format!("{head}- name: Nobody\n  configuration: {{a: b}}\n"),
             "admission-control-config-file plugin \"Nobody\" is unknown",
         );
+        fails(
+            &format!("{head}- name: PodSecurtiy\n"),
+            "admission-control-config-file plugin \"PodSecurtiy\" is unknown",
+        );
+        assert_eq!(configure(&format!("{head}- name: LimitRanger\n")).as_deref(), Ok("LimitRanger"));
         fails(
             &format!("{head}- name: LimitRanger\n  configuration: {{a: b}}\n"),
             "the admission plugin LimitRanger has no configuration",

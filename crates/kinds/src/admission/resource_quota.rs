@@ -143,7 +143,7 @@ fn charge(write: &Write<'_>, quota: &Object, object: &Object) -> Result<Option<O
         let names = counted.join(",");
         return Err(refuse(format!("status unknown for quota: {}, resources: {names}", quota.name())));
     }
-    let mut taken = usage::of_object(kind, object, write.context.now());
+    let mut taken = usage::of_new(kind, object, write.context.now());
     let negative: Vec<&str> =
         taken.iter().filter(|(_, amount)| amount.is_negative()).map(|(name, _)| name.as_str()).collect();
     if !negative.is_empty() {

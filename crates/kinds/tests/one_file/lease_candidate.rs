@@ -72,5 +72,5 @@ async fn count(call: Call) -> Result<Response<Body>> {
     let candidate = call.current().await?;
     let mut count = Object::new(&GroupVersionKind::new("example.com", "v1", "Count"), candidate.name());
     count.set(&["letters"], lease(&candidate).len());
-    Ok(call.answer_other(StatusCode::OK, &count))
+    Ok(call.answer_other(StatusCode::OK, &count, &[]))
 }

@@ -87,13 +87,24 @@ fn old_files_go_by_number_and_by_age_and_others_stay() {
 fn a_line_that_was_cut_off_is_taken_away_when_the_file_is_opened() {
     let root = tempfile::tempdir().expect("temporary directory");
     let path = root.path().join("audit");
+    let head = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1""#;
     let long = "x".repeat(200 << 10);
+    let legacy = "2026-01-02T03:04:05.678Z AUDIT: id=\"a\" stage=\"Panic\"";
     for (there, expected) in [
         ("", ""),
-        ("{\"a\":1}\n{\"a\":", "{\"a\":1}\n"),
+        (&format!("{{}}\n{head},") as &str, "{}\n"),
         ("{\"a\":1}\n", "{\"a\":1}\n"),
-        ("{\"a\":", ""),
-        (&format!("{{}}\n{long}") as &str, "{}\n"),
+        ("{\"kind\":\"Ev", ""),
+        (&format!("{{}}\n{head},\"user\":\"{long}"), "{}\n"),
+        ("{}\n2026-01-0", "{}\n"),
+        ("{}\n2026-01-02T03:04:05.67", "{}\n"),
+        (&format!("{{}}\n{legacy}"), "{}\n"),
+        (&format!("{{}}\n{legacy} response=\""), "{}\n"),
+        // What is whole, and what is nobody's event, stays; only its line is ended.
+        (&format!("{head}}}"), &format!("{head}}}\n")),
+        (&format!("{legacy} response=\"200\""), &format!("{legacy} response=\"200\"\n")),
+        ("{}\nkeep me", "{}\nkeep me\n"),
+        (&long, &format!("{long}\n")),
     ] {
         std::fs::write(&path, there).expect("write");
         let mut log = Rotated::open(&path, Rotation::default(), at("2026-01-02T03:04:05Z")).expect("open");

@@ -100,7 +100,7 @@ pub(super) fn check(
     let kind = Kind::of(&resource.group, &resource.plural);
     let now = write.context.now();
     let before = write.old.map(|old| usage::of_object(kind, old, now)).unwrap_or_default();
-    let taken = usage::of_object(kind, object, now);
+    let taken = usage::of_new(kind, object, now);
     let takes_more = taken
         .iter()
         .any(|(name, amount)| !amount.is_zero() && before.get(name).is_none_or(|before| amount > before));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::matching::Kind;
 use crate::claims::class;
-use crate::pod_amounts::{Amounts, held, of, with_overhead};
+use crate::pod_amounts::{Amounts, Wanted, held, of, with_overhead};
 use crate::resource_names::{HUGE_PAGES, REQUESTS, is_extended};
 
 /// What all containers have to ask for where it is bounded.
@@ -24,12 +24,21 @@ fn number(count: usize) -> Quantity {
     Quantity::new(i64::try_from(count).unwrap_or(i64::MAX), Format::Decimal)
 }
 
-/// What an object takes.
+/// What an object takes that is stored.
 pub(super) fn of_object(kind: Kind<'_>, object: &Object, now: Timestamp) -> Amounts {
+    of_wanted(kind, object, Wanted::Before, now)
+}
+
+/// What an object takes that is to be stored.
+pub(super) fn of_new(kind: Kind<'_>, object: &Object, now: Timestamp) -> Amounts {
+    of_wanted(kind, object, Wanted::Now, now)
+}
+
+fn of_wanted(kind: Kind<'_>, object: &Object, wanted: Wanted, now: Timestamp) -> Amounts {
     let mut taken = Amounts::from([(kind.count_name(), number(1))]);
     match kind {
         Kind::Pods if is_charged(object, now) => {
-            let spec = held(object);
+            let spec = held(object, wanted);
             taken.extend(compute(&with_overhead(&spec, "requests"), &with_overhead(&spec, "limits")));
         }
         Kind::Pods => {}

@@ -35,6 +35,8 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         [what @ "portForward", namespace, pod, uid] => (what, namespace, pod, Some(uid), ""),
         _ => return call.ask_node(name).await,
     };
+    // Who may only look at a node does not run commands on it.
+    call.may_create().await?;
     let found = call.context().find(&GroupResource::new("", "pods"), namespace, pod);
     let here = found.filter(|pod| pod.get_str(&["spec", "nodeName"]) == Some(&*name));
     let Some(found) = here else { return Ok(said(StatusCode::NOT_FOUND, "pod does not exist")) };

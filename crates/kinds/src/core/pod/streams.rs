@@ -1,4 +1,4 @@
-//! Exec, attach and port-forward.
+//! Exec, attach and port-forward. However one is opened, the caller has to be allowed to `create` it.
 
 use apiserver::node::StreamOptions;
 use apiserver::{Body, Call, CommandSession, Error, Result};
@@ -8,6 +8,7 @@ use model::Object;
 use super::container::{container, target};
 
 pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
+    call.may_create().await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
@@ -20,6 +21,7 @@ pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
+    call.may_create().await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
@@ -29,6 +31,7 @@ pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn port_forward(call: Call) -> Result<Response<Body>> {
+    call.may_create().await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.port_session()?;
