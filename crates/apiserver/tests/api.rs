@@ -43,6 +43,8 @@ mod fairness;
 mod forms;
 #[path = "api/hostile.rs"]
 mod hostile;
+#[path = "api/known_by_certificate.rs"]
+mod known_by_certificate;
 #[path = "api/kubectl.rs"]
 mod kubectl;
 #[path = "api/managers.rs"]
