@@ -150,7 +150,7 @@ fn a_further_process_that_does_not_exist_is_told() {
 }
 
 #[test]
-fn a_process_that_is_run_is_killed_when_it_takes_too_long() {
+fn a_process_that_is_run_is_killed_when_it_takes_too_long_or_nobody_waits() {
     on_host(|_, engine| async move {
         let id = running(&engine).await;
         let quick = engine
@@ -166,11 +166,20 @@ fn a_process_that_is_run_is_killed_when_it_takes_too_long() {
         assert_eq!(slow.exit_code, None);
         let table = engine.container_top(&id, "-o pid,args").await.expect("top");
         assert_eq!(table.titles, ["PID", "COMMAND"]);
-        testkit::wait_until_async("the killed process to be gone", || async {
-            let table = engine.container_top(&id, "").await.expect("top");
-            if table.rows.len() == 1 { Ok(()) } else { Err(table.rows) }
-        })
-        .await;
+        let runs = async |count: usize| {
+            testkit::wait_until_async("the processes", || async {
+                let table = engine.container_top(&id, "").await.expect("top");
+                if table.rows.len() == count { Ok(()) } else { Err(table.rows) }
+            })
+            .await;
+        };
+        runs(1).await;
+        let waiting = engine.exec_run(&id, exec(&["sleep", "1000"], AttachFlags::default()), None, 4);
+        tokio::select! {
+            ran = waiting => panic!("{ran:?}"),
+            () = runs(2) => {}
+        }
+        runs(1).await;
         remove_all(&engine).await;
     });
 }

@@ -58,15 +58,20 @@ impl Allocations {
         Self { entries: Mutex::default(), wake }
     }
 
-    /// Grants a pod what it was granted before the daemon began, or what it asks for where nobody knows.
-    pub(crate) fn admit(&self, uid: &str, pod: &Pod, before: Option<Allocation>) {
+    /// Grants a pod what it was granted before the daemon began, or what it asks for where nobody knows. Before that
+    /// its containers may have had more, and have it still: what they were found to have is not given to others.
+    pub(crate) fn admit(&self, uid: &str, pod: &Arc<Pod>, before: Option<(Allocation, Room)>) {
         let mut entries = self.entries.lock();
-        entries.by_uid.entry(uid.to_owned()).or_insert_with(|| Entry {
-            allocation: before.unwrap_or_else(|| Allocation::wanted(pod)),
-            held: None,
-            refused: None,
-            generation: pod.metadata.generation.unwrap_or(0),
-            released: false,
+        entries.by_uid.entry(uid.to_owned()).or_insert_with(|| {
+            let (allocation, found) = before.unwrap_or_else(|| (Allocation::wanted(pod), Room::default()));
+            let granted = Room::taken(&allocation.applied(pod));
+            Entry {
+                held: (granted.most(found) != granted).then_some(found),
+                allocation,
+                refused: None,
+                generation: pod.metadata.generation.unwrap_or(0),
+                released: false,
+            }
         });
     }
 
@@ -250,11 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn what_containers_have_still_when_the_daemon_begins_is_nobody_else_s() {
+        let (sender, _wakes) = unbounded_channel();
+        let allocations = Allocations::new(sender);
+        let before = Allocation::wanted(&pod("a", "1", 2));
+        allocations.admit("a", &pod("a", "1", 2), Some((before, Room { cpu: 3000, memory: 0 })));
+        allocations.admit("b", &pod("b", "1", 1), None);
+        let pods = [pod("a", "1", 2), pod("b", "2", 2)];
+        allocations.settle(&pods, capacity);
+        let refused = allocations.standing("b").expect("admitted").refused;
+        assert_eq!(refused.map(|(refusal, _)| refusal.reason), Some(DEFERRED));
+        assert!(allocations.is_there("a"));
+        allocations.settle(&pods, capacity);
+        assert!(allocations.standing("b").expect("admitted").allocation.is_all_of(&pods[1]));
+    }
+
+    #[test]
     fn what_was_granted_before_the_daemon_began_is_what_counts() {
         let (sender, _wakes) = unbounded_channel();
         let allocations = Allocations::new(sender);
         let before = Allocation::wanted(&pod("a", "1", 1));
-        allocations.admit("a", &pod("a", "9", 2), Some(before.clone()));
+        allocations.admit("a", &pod("a", "9", 2), Some((before.clone(), Room::default())));
         allocations.settle(&[pod("a", "9", 2)], capacity);
         let standing = allocations.standing("a").expect("admitted");
         assert_eq!(standing.allocation, before);

@@ -24,9 +24,44 @@ pub struct ExecOutput {
     pub stderr: Bytes,
 }
 
+/// Somebody waits for the end of a process.
+struct Waiting<'a> {
+    engine: &'a Engine,
+    cell: &'a Arc<ExecCell>,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.engine.inner.execs.write().remove(&self.cell.id);
+        if self.is_over {
+            return;
+        }
+        // Without a runtime the daemon ends, and others see to what it leaves.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let cell = Arc::clone(self.cell);
+            runtime.spawn(async move {
+                if let Err(error) = kill(&cell).await {
+                    tracing::debug!(error = %base::error::chain(&error), "kill a process nobody waits for");
+                }
+            });
+        }
+    }
+}
+
+/// Kills a process that took too long.
+async fn kill(cell: &ExecCell) -> Result<()> {
+    let shim = cell.container.shim()?;
+    let killed = shim.kill(cell.container.id.as_str(), Some(cell.id.as_str()), signal::KILL).await;
+    if let Err(error) = killed {
+        tracing::debug!(error = %base::error::chain(&error), "kill a process that took too long");
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Runs a process in a container and waits for its end, `timeout` at most, keeping the first
-    /// `limit` bytes of each output.
+    /// `limit` bytes of each output. A process for which nobody waits any more is killed.
     pub async fn exec_run(
         &self,
         container: &ContainerId,
@@ -37,8 +72,9 @@ impl Engine {
         let cell = self.exec_prepare(container, spec, true)?;
         cell.progress.lock().started = true;
         self.inner.execs.write().insert(cell.id.clone(), Arc::clone(&cell));
+        let mut waiting = Waiting { engine: self, cell: &cell, is_over: false };
         let output = self.exec_to_end(&cell, timeout, limit).await;
-        self.inner.execs.write().remove(&cell.id);
+        waiting.is_over = true;
         output
     }
 
@@ -85,12 +121,7 @@ impl Engine {
             Some(timeout) => match tokio::time::timeout(timeout, run).await {
                 Ok(status) => Some(status?),
                 Err(_) => {
-                    let shim = cell.container.shim()?;
-                    let killed =
-                        shim.kill(cell.container.id.as_str(), Some(cell.id.as_str()), signal::KILL).await;
-                    if let Err(error) = killed {
-                        tracing::debug!(error = %base::error::chain(&error), "kill a process that took too long");
-                    }
+                    kill(cell).await?;
                     None
                 }
             },

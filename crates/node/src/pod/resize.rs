@@ -278,6 +278,27 @@ pub fn reported(container: &Container, there: Option<&Resources>) -> Option<Reso
     Some(told)
 }
 
+/// A pod with what its running containers really have, as far as that can be told, instead of what they are to have.
+pub fn found<'a>(pod: &Pod, there: impl Fn(&str) -> Option<&'a Resources>) -> Pod {
+    let mut pod = pod.clone();
+    let Some(spec) = &mut pod.spec else { return pod };
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let Some(mut told) = reported(container, there(&container.name)) else { continue };
+        // The kernel knows no request for memory: where it is to be the limit, it is what the limit is.
+        let is_limit = container.resources.as_ref().is_some_and(|granted| {
+            let limit = quantity(granted.limits.as_ref(), "memory");
+            limit.is_some() && limit == quantity(granted.requests.as_ref(), "memory")
+        });
+        let limit =
+            told.limits.as_ref().and_then(|limits| limits.get("memory")).filter(|_| is_limit).cloned();
+        if let Some(limit) = limit {
+            told.requests.get_or_insert_default().insert("memory".to_owned(), limit);
+        }
+        container.resources = Some(told);
+    }
+    pod
+}
+
 fn put(told: &mut ResourceRequirements, name: &str, amount: Option<Quantity>) {
     let limits = told.limits.get_or_insert_default();
     match amount {
@@ -294,6 +315,22 @@ mod tests {
     fn pod(resources: Value, policy: Value) -> Pod {
         let container = json!({"name": "c", "resources": resources, "resizePolicy": policy});
         serde_json::from_value(json!({"spec": {"containers": [container]}})).expect("a pod")
+    }
+
+    #[test]
+    fn what_a_pod_is_found_to_have_is_what_its_containers_have() {
+        let amounts = |cpu: &str, memory: &str| json!({"cpu": cpu, "memory": memory});
+        let both = |cpu: &str, memory: &str| json!({"requests": amounts(cpu, memory), "limits": amounts(cpu, memory)});
+        let there = limits(both("3", "1Gi"));
+        let taken = |granted: Value| {
+            let pod = pod(granted, json!([]));
+            crate::pod::allocation::Room::taken(&found(&pod, |name| (name == "c").then_some(&there)))
+        };
+        let room = |cpu: i64, memory: i64| crate::pod::allocation::Room { cpu, memory };
+        assert_eq!(taken(both("1", "64Mi")), room(3000, 1 << 30));
+        assert_eq!(taken(json!({"requests": amounts("1", "64Mi")})), room(3000, 64 << 20));
+        let idle = pod(both("1", "64Mi"), json!([]));
+        assert_eq!(crate::pod::allocation::Room::taken(&found(&idle, |_| None)), room(1000, 64 << 20));
     }
 
     fn limits(resources: Value) -> Resources {

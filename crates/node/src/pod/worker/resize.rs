@@ -10,11 +10,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tracing::{info, warn};
 
 use super::Worker;
-use crate::pod::allocation::{Allocation, INFEASIBLE, Refusal};
+use crate::pod::allocation::{Allocation, INFEASIBLE, Refusal, Room};
 use crate::pod::groups;
 use crate::pod::observe::Observation;
 use crate::pod::plan::Role;
-use crate::pod::resize::{Difference, Pending, Progress, Together, UnderWay, message, processors};
+use crate::pod::resize::{Difference, Pending, Progress, Together, UnderWay, found, message, processors};
 use crate::pod::resources;
 use crate::runtime::{ContainerId, PodSandboxId, PodSandboxStatus, Resources};
 use crate::state::{self, ResourcesFile};
@@ -79,6 +79,23 @@ impl Worker {
         if shared.allocations.standing(&self.uid).is_none() {
             let before = self.read_record().await;
             self.resizing.recorded.clone_from(&before);
+            let before = match before {
+                None => None,
+                Some(allocation) => match Observation::new(shared.runtime(), &self.uid).await {
+                    Ok(observation) => {
+                        let granted = allocation.applied(&self.resizing.desired);
+                        let running =
+                            |name: &str| observation.latest(name).filter(|latest| latest.is_running());
+                        let found = found(&granted, |name| running(name).map(|latest| &latest.resources));
+                        Some((allocation, Room::taken(&found)))
+                    }
+                    Err(error) => {
+                        let error = error.full_message();
+                        warn!(pod = %self.name(), error, "cannot look at what the pod has; trying again");
+                        return false;
+                    }
+                },
+            };
             shared.allocations.admit(&self.uid, &self.resizing.desired, before);
         }
         let Some(mut standing) = shared.allocations.standing(&self.uid) else { return false };
