@@ -139,7 +139,7 @@ mod tests {
         };
         check(&[], &["10.43.0.0/16!"]);
         let own = cidr("kubernetes", &["10.43.0.0/16"], "", false);
-        check(&[own.clone()], &["10.43.0.0/16"]);
+        check(std::slice::from_ref(&own), &["10.43.0.0/16"]);
         check(
             &[own.clone(), cidr("b", &["fd00::/112", "10.9.0.0/24"], "True", false)],
             &["10.43.0.0/16", "10.9.0.0/24"],

@@ -257,7 +257,8 @@ impl Written {
                 errors.push(FieldError::invalid(&omitted.index(at), stage.as_str(), why));
             }
         }
-        if !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let concerns_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if !self.non_resource_urls.is_empty() && concerns_resources {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             errors.push(FieldError::invalid(&urls, self.non_resource_urls.clone(), why));
         }

@@ -16,7 +16,10 @@ use crate::state::State;
 /// What has to be done once at the start, such as making what must always be there, by name, and how it went;
 /// none where it has not been done yet.
 #[derive(Default)]
-pub(crate) struct Hooks(Mutex<Vec<(&'static str, Option<Result<(), String>>)>>);
+pub(crate) struct Hooks(Mutex<Vec<(&'static str, Option<Outcome>)>>);
+
+/// How it went, or why not.
+type Outcome = Result<(), String>;
 
 /// The order in which they are told; others come behind.
 const HOOKS: [&str; 8] = [

@@ -149,7 +149,10 @@ pub fn json(code: u16, body: &serde_json::Value) -> Option<Response<Bytes>> {
 
 /// What a site answers by path, to be changed while it runs.
 #[derive(Clone, Default)]
-pub struct Pages(Arc<Mutex<HashMap<String, Option<(u16, String)>>>>);
+pub struct Pages(Arc<Mutex<HashMap<String, Option<Page>>>>);
+
+/// A code and a text.
+pub type Page = (u16, String);
 
 impl Pages {
     pub fn set(&self, path: &str, body: &serde_json::Value) {

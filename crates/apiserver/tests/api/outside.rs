@@ -295,7 +295,8 @@ async fn an_issuer_that_lies_about_itself_is_not_believed() {
     let long = json!({"keys": [key.jwk()], "x": "x".repeat(2 << 20)});
     let many: Vec<Value> = vec![key.jwk(); 257];
     let good = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-    let cases: [(&str, (u16, String), (u16, String)); 9] = [
+    type Page = (u16, String);
+    let cases: [(&str, Page, Page); 9] = [
         ("it is not there", (404, String::new()), (200, keys.to_string())),
         (
             "another issuer",
@@ -439,7 +440,8 @@ async fn those_who_show_nothing_are_let_where_the_configuration_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_knows_tokens_that_nobody_else_does() {
-    let seen: Arc<Mutex<Vec<(Option<String>, Value)>>> = Arc::default();
+    type Asked = (Option<String>, Value);
+    let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
     let log = seen.clone();
     let site = Site::start(Arc::new(move |request| {
         let question: Value = serde_json::from_slice(request.body()).expect("JSON");

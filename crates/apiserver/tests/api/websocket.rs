@@ -113,7 +113,8 @@ async fn what_is_typed_may_come_as_text_or_bytes_or_base64() {
     let bytes = |channel: u8, text: &str| Message::Binary([&[channel], text.as_bytes()].concat().into());
     let letters = |channel: u8, text: &str| Message::Text(format!("{}{text}", char::from(channel)).into());
     let base64 = |channel: u8, text: &str| said(Some("v4.base64.channel.k8s.io"), channel, text.as_bytes());
-    let cases: [(Option<&str>, &dyn Fn(u8, &str) -> Message); 8] = [
+    type Says<'a> = &'a dyn Fn(u8, &str) -> Message;
+    let cases: [(Option<&str>, Says<'_>); 8] = [
         (None, &bytes),
         (Some("channel.k8s.io"), &letters),
         (Some("base64.channel.k8s.io"), &base64),

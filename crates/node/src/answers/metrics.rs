@@ -93,12 +93,17 @@ fn names(of: &OfPod) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
+/// An amount as it is written, and when it was read if that is known.
+type Amount = (String, Option<Timestamp>);
+/// Gives an amount as it is written.
+type Told<T> = fn(&T) -> String;
+/// Gives a number.
+type Counted<T> = fn(&T) -> u64;
+
 fn resources(sample: &Sample) -> Text {
     let mut text = Text::default();
     let of_containers =
-        |text: &mut Text,
-         name: &str,
-         amount: &dyn Fn(&super::sample::OfContainer) -> Option<(String, Option<Timestamp>)>| {
+        |text: &mut Text, name: &str, amount: &dyn Fn(&super::sample::OfContainer) -> Option<Amount>| {
             for of in &sample.pods {
                 let (namespace, pod) = names(of);
                 for container in &of.containers {
@@ -155,7 +160,7 @@ fn resources(sample: &Sample) -> Text {
         text.head(name, kind, help);
         text.line(name, &[], &amount, node.at);
     }
-    let of_pods: [(&str, &str, &str, fn(&OfPod) -> String); 3] = [
+    let of_pods: [(&str, &str, &str, Told<OfPod>); 3] = [
         (
             "pod_cpu_usage_seconds_total",
             "counter",
@@ -249,7 +254,7 @@ fn containers(sample: &Sample) -> Text {
             }
         }
     }
-    let of_network: [(&str, &str, fn(&crate::runtime::Traffic) -> u64); 4] = [
+    let of_network: [(&str, &str, Counted<crate::runtime::Traffic>); 4] = [
         ("container_network_receive_bytes_total", "Cumulative count of bytes received", |traffic| {
             traffic.rx_bytes
         }),

@@ -100,7 +100,8 @@ impl Watcher {
                         None => {}
                         Some(change) if self.call.resource.storage.served.is_none() => self.tell(&change),
                         Some(change) => {
-                            if !Box::pin(self.tell_served(&change, whole)).await {
+                            let goes_on = Box::pin(self.tell_served(&change, whole)).await;
+                            if !goes_on {
                                 return Ok(());
                             }
                         }

@@ -22,7 +22,7 @@ const USUAL: [&str; 13] = [
 ];
 
 /// Those that a container adds and that are not allowed.
-fn added<'a>(container: &'a Value, is_allowed: impl Fn(&str) -> bool) -> Vec<&'a str> {
+fn added(container: &Value, is_allowed: impl Fn(&str) -> bool) -> Vec<&str> {
     let added = items(&container["securityContext"]["capabilities"]["add"]).filter_map(Value::as_str);
     added.filter(|name| !is_allowed(name)).collect()
 }
