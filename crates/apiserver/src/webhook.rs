@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -25,6 +26,13 @@ const WAITING: usize = 2048;
 const LONGEST_REASON: usize = 1 << 10;
 /// How long before it is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is read of an answer: it is the question again, with a status.
+#[derive(Deserialize)]
+struct Review<S> {
+    #[serde(default)]
+    status: S,
+}
 
 /// Somebody who is asked.
 pub(crate) struct Hook {
@@ -106,13 +114,13 @@ impl Hook {
         Some(Entered { crowd: &self.crowd, who, room })
     }
 
-    /// Sends a question, and gives what is answered within `patience`.
-    pub(crate) async fn ask<T: DeserializeOwned>(
+    /// Sends a question, and gives the status that is answered within `patience`.
+    pub(crate) async fn ask<S: DeserializeOwned + Default>(
         &self,
         on: On<'_>,
         question: &Value,
         patience: Duration,
-    ) -> Result<T, String> {
+    ) -> Result<S, String> {
         let entered = self.enter(on).ok_or_else(|| format!("too many wait for {}", self.url))?;
         let body = Bytes::from(question.to_string());
         let asking = async {
@@ -136,7 +144,7 @@ impl Hook {
     }
 
     /// The answer, or why there is none, and whether there may be one later.
-    async fn once<T: DeserializeOwned>(&self, body: Bytes) -> Result<T, (String, bool)> {
+    async fn once<S: DeserializeOwned + Default>(&self, body: Bytes) -> Result<S, (String, bool)> {
         let request = Request::post(self.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
@@ -152,7 +160,8 @@ impl Hook {
             let later = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             return Err((format!("{} answered {status}", self.url), later));
         }
-        serde_json::from_slice(answer.body())
+        serde_json::from_slice::<Review<S>>(answer.body())
+            .map(|review| review.status)
             .map_err(|error| (format!("{} answered what is no review: {error}", self.url), false))
     }
 }

@@ -10,6 +10,7 @@ mod certificate_subject_restriction;
 mod claim_resize;
 mod default_classes;
 mod default_tolerations;
+mod document;
 mod extended_resource_toleration;
 mod external_ips;
 mod limit_ranger;

@@ -52,12 +52,6 @@ impl Known {
 
 /// What is read of the answer.
 #[derive(Default, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
 struct Status {
     #[serde(default)]
     authenticated: bool,
@@ -169,7 +163,7 @@ impl TokenWebhook {
             "status": {"user": {}},
         });
         let failed = |why: String| TokenError::Outside(format!("the webhook for tokens failed: {why}"));
-        let Answer { status } = self.hook.ask(on, &review, PATIENCE).await.map_err(failed)?;
+        let status: Status = self.hook.ask(on, &review, PATIENCE).await.map_err(failed)?;
         if !status.authenticated {
             // Whatever user it names besides.
             return if status.error.is_empty() { Ok(None) } else { Err(failed(status.error)) };

@@ -51,12 +51,6 @@ pub struct AccessWebhook {
 }
 
 #[derive(Default, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
 struct Status {
     #[serde(default)]
     allowed: bool,
@@ -90,8 +84,8 @@ impl AccessWebhook {
             "spec": spec,
             "status": {"allowed": false},
         });
-        let Answer { status } = match self.hook.ask(On::User(user), &review, self.options.timeout).await {
-            Ok(answer) => answer,
+        let status: Status = match self.hook.ask(On::User(user), &review, self.options.timeout).await {
+            Ok(status) => status,
             Err(why) => {
                 let name = &self.options.name;
                 tracing::warn!(webhook = name, why, "a webhook cannot be asked for a right");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     always_deny, always_pull_images, certificate_signers, certificate_subject_restriction, claim_resize,
-    default_classes, default_tolerations, extended_resource_toleration, external_ips, limit_ranger,
+    default_classes, default_tolerations, document, extended_resource_toleration, external_ips, limit_ranger,
     node_declared_features, node_restriction, owner_references, pod_anti_affinity, pod_node_selector,
     pod_security, pod_toleration_restriction, pod_topology_labels, priority, resource_quota, runtime_class,
     service_account, storage_protection, taint_nodes,
@@ -76,12 +76,15 @@ pub enum PluginsError {
     },
 }
 
+const FORMS: [document::Form; 2] = [
+    ("apiserver.config.k8s.io/v1", "AdmissionConfiguration"),
+    ("apiserver.k8s.io/v1alpha1", "AdmissionConfiguration"),
+];
+
 /// A document that names the configurations of plugins: `AdmissionConfiguration` of `apiserver.config.k8s.io/v1`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     plugins: Vec<Entry>,
 }
@@ -255,18 +258,8 @@ impl Plugins {
         text: &str,
         read: impl Fn(&str) -> Result<String, String>,
     ) -> Result<(), String> {
-        let document: Document = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        let is_known = matches!(
-            document.api_version.as_str(),
-            "apiserver.config.k8s.io/v1" | "apiserver.k8s.io/v1alpha1"
-        );
-        if document.kind != "AdmissionConfiguration" || !is_known {
-            return Err(format!(
-                "it has to be an AdmissionConfiguration of apiserver.config.k8s.io/v1, not {} of {}",
-                model::field::quote(&document.kind),
-                model::field::quote(&document.api_version),
-            ));
-        }
+        let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let document: Document = document::read(&document, &FORMS)?;
         for (index, Entry { name, path, configuration }) in document.plugins.into_iter().enumerate() {
             let configuration = match path.as_str() {
                 "" => configuration,

@@ -5,6 +5,8 @@ use model::{GroupResource, Object, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document;
+
 const DEFAULTS: &str = "scheduler.alpha.kubernetes.io/defaultTolerations";
 const ALLOWED: &str = "scheduler.alpha.kubernetes.io/tolerationsWhitelist";
 
@@ -18,8 +20,6 @@ pub(super) struct PodTolerationRestriction {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     default: Vec<Toleration>,
     #[serde(default)]
@@ -56,15 +56,8 @@ impl Admission for PodTolerationRestriction {
 impl PodTolerationRestriction {
     /// As a document says.
     pub(super) fn configured(document: &Value) -> Result<Self, String> {
-        let document = Document::deserialize(document).map_err(|error| error.to_string())?;
-        let version = document.api_version.strip_prefix("podtolerationrestriction.admission.k8s.io/");
-        if document.kind != "Configuration" || version != Some("v1alpha1") {
-            return Err(format!(
-                "it has to be a Configuration of podtolerationrestriction.admission.k8s.io/v1alpha1, not {} of {}",
-                model::field::quote(&document.kind),
-                model::field::quote(&document.api_version),
-            ));
-        }
+        let form = ("podtolerationrestriction.admission.k8s.io/v1alpha1", "Configuration");
+        let document: Document = document::read(document, &[form])?;
         let values = |all: Vec<Toleration>| all.into_iter().map(Toleration::value).collect();
         Ok(Self { defaults: values(document.default), allowed: values(document.whitelist) })
     }

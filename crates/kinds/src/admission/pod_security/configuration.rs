@@ -9,12 +9,17 @@ use serde_json::Value;
 
 use super::policy::{Level, Policy, Standard, Version};
 use super::{Exempt, PodSecurity};
+use crate::admission::document::{self, Form};
+
+const FORMS: [Form; 3] = [
+    ("pod-security.admission.config.k8s.io/v1", "PodSecurityConfiguration"),
+    ("pod-security.admission.config.k8s.io/v1beta1", "PodSecurityConfiguration"),
+    ("pod-security.admission.config.k8s.io/v1alpha1", "PodSecurityConfiguration"),
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     defaults: Defaults,
     #[serde(default)]
@@ -43,17 +48,7 @@ struct Exemptions {
 impl PodSecurity {
     /// As a document says.
     pub(in crate::admission) fn configured(document: &Value) -> Result<Self, String> {
-        let document = Document::deserialize(document).map_err(|error| error.to_string())?;
-        let version = document.api_version.strip_prefix("pod-security.admission.config.k8s.io/");
-        if document.kind != "PodSecurityConfiguration"
-            || !matches!(version, Some("v1" | "v1beta1" | "v1alpha1"))
-        {
-            return Err(format!(
-                "it has to be a PodSecurityConfiguration of pod-security.admission.config.k8s.io/v1, not {} of {}",
-                model::field::quote(&document.kind),
-                model::field::quote(&document.api_version),
-            ));
-        }
+        let document: Document = document::read(document, &FORMS)?;
         let (mut errors, defaults, exemptions) = (Vec::new(), document.defaults, document.exemptions);
         let mut standard = |mode: &str, level: &str, version: &str| Standard {
             level: read(&mut errors, mode, level, "privileged", Level::parse).unwrap_or(Level::Restricted),

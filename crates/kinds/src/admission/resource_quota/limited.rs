@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use super::ResourceQuota;
 use super::matching::{Kind, is_in, matches, scopes};
 use super::usage;
+use crate::admission::document;
 use crate::pod_amounts::of;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     limited_resources: Vec<Limited>,
 }
@@ -48,19 +47,12 @@ struct Scope {
 impl ResourceQuota {
     /// As a document says.
     pub(in crate::admission) fn configured(document: &Value) -> Result<Self, String> {
-        let document = Document::deserialize(document).map_err(|error| error.to_string())?;
-        let known = [
+        let forms = [
             ("apiserver.config.k8s.io/v1", "ResourceQuotaConfiguration"),
             ("resourcequota.admission.k8s.io/v1beta1", "Configuration"),
             ("resourcequota.admission.k8s.io/v1alpha1", "Configuration"),
         ];
-        if !known.contains(&(&document.api_version, &document.kind)) {
-            return Err(format!(
-                "it has to be a ResourceQuotaConfiguration of apiserver.config.k8s.io/v1, not {} of {}",
-                model::field::quote(&document.kind),
-                model::field::quote(&document.api_version),
-            ));
-        }
+        let document: Document = document::read(document, &forms)?;
         let nameless = document.limited_resources.iter().position(|limited| limited.resource.is_empty());
         match nameless {
             Some(index) => Err(format!("limitedResources[{index}].resource: Required value: ")),
