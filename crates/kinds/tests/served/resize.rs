@@ -79,6 +79,38 @@ async fn a_quota_is_charged_with_the_most_that_a_pod_has_or_is_to_have() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_could_not_give_is_no_way_past_a_quota() {
+    let cluster = Cluster::start().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    cluster.made(quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "3"}}})).await;
+    let mut quota = cluster.get(&format!("{quotas}/q")).await;
+    quota["status"] = json!({});
+    assert_eq!(cluster.send("PUT", &format!("{quotas}/q/status"), quota).await.code, 200);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container("1")]}});
+    cluster.made(PODS, pod).await;
+    // What the quota does not bound is asked for beyond every node, and the node says so.
+    let mut pod = cluster.get(&format!("{PODS}/p")).await;
+    let amounts = json!({"cpu": "1", "memory": "10Ti"});
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": amounts, "limits": amounts});
+    let asked = cluster.send("PUT", &format!("{PODS}/p/resize"), pod).await;
+    assert_eq!(asked.code, 200, "{asked:?}");
+    let generation = cluster.get(&format!("{PODS}/p")).await["metadata"]["generation"].clone();
+    let amounts = json!({"cpu": "1", "memory": "64Mi"});
+    let told = json!({"status": {
+        "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible",
+            "observedGeneration": generation}],
+        "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}, "allocatedResources": amounts, "resources": {"requests": amounts}}],
+    }});
+    assert_eq!(cluster.send("PATCH", &format!("{PODS}/p/status"), told).await.code, 200);
+    let refused = resize(&cluster, "p", "50").await;
+    assert!(refused.code == 403 && refused.message().contains("exceeded quota: q, "), "{refused:?}");
+    assert_eq!(resize(&cluster, "p", "3").await.code, 200);
+    let used = cluster.get(&format!("{quotas}/q")).await["status"]["used"]["requests.cpu"].clone();
+    assert_eq!(used, "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_range_holds_what_is_changed_too() {
     let cluster = Cluster::start().await;
     let range =
