@@ -19,10 +19,12 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod history;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
@@ -30,12 +32,14 @@ mod objects;
 mod ownership;
 mod pods;
 mod protection;
+mod ready;
 mod replica_set;
 mod resource_quota;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
+mod stateful_set;
 mod token_secrets;
 
 pub use certificates::{Asked, Signer};
@@ -123,6 +127,8 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
+    let (stateful_set_events, stateful_set_writer) = recorder("statefulset-controller");
+    let (daemon_set_events, daemon_set_writer) = recorder("daemonset-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -132,6 +138,8 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
+        stateful_set_writer.run(stop.clone()),
+        daemon_set_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -143,6 +151,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         acts(&context, "replication-controller", |context| {
             replica_set::run::<ReplicationController>(context, replication_events.clone())
         }),
+        acts(&context, "statefulset-controller", |context| {
+            stateful_set::run(context, stateful_set_events.clone())
+        }),
+        acts(&context, "daemon-set-controller", |context| daemon_set::run(
+            context,
+            daemon_set_events.clone()
+        )),
         acts(&context, "clusterrole-aggregation-controller", aggregation::run),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         acts(&context, "endpointslice-controller", endpoints::run),

@@ -1,6 +1,7 @@
 //! An API server with the controllers at work, and a way to keep news from them.
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,8 +59,10 @@ impl Cluster {
         let late = Late {
             handle: handle.clone(),
             identity: Identity::administrator(),
+            actor: "",
             stalled: stalled.clone(),
             read: Arc::clone(&read),
+            cut: watch::Sender::new(HashMap::new()),
         };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
@@ -91,11 +94,11 @@ impl Cluster {
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());
         let clients: control::Clients = Arc::new(move |actor| {
-            let identity = match actor {
-                control::Actor::Component(name) => Identity::component(name),
-                control::Actor::Controller(name) => Identity::controller(name),
+            let (actor, identity) = match actor {
+                control::Actor::Component(name) => (name, Identity::component(name)),
+                control::Actor::Controller(name) => (name, Identity::controller(name)),
             };
-            Client::new(Late { identity, ..late.clone() })
+            Client::new(Late { identity, actor, ..late.clone() })
         });
         let signer: Arc<dyn control::Signer> =
             Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
@@ -119,6 +122,17 @@ impl Cluster {
     pub fn times_read(&self, below: &str) -> usize {
         let read = self.read.lock().expect("nobody panics with it");
         read.iter().filter(|path| path.starts_with(below)).count()
+    }
+
+    /// From now on each of these controllers is cut off with its next write, which is done though it is not told so.
+    pub fn cut_at_writes(&self, controllers: &[&'static str]) {
+        self.late.cut.send_replace(controllers.iter().map(|name| (*name, false)).collect());
+    }
+
+    /// Waits until one of those that are cut off at their writes has been.
+    pub async fn until_cut(&self) {
+        let mut cut = self.late.cut.subscribe();
+        let _ = cut.wait_for(|cut| cut.values().any(|cut| *cut)).await;
     }
 
     /// From now on the controllers are told nothing of this resource by their watches.
@@ -186,8 +200,34 @@ impl Transport for Direct {
 struct Late {
     handle: Handle,
     identity: Identity,
+    actor: &'static str,
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
+    /// Who is cut off at a write, and whether that has been.
+    cut: watch::Sender<HashMap<&'static str, bool>>,
+}
+
+impl Late {
+    /// Whether nothing of this is answered: done it is if it is the write at which its sender is cut off.
+    async fn is_cut(&self, request: &Request<Bytes>) -> bool {
+        let mut was = false;
+        let writes = request.method() != "GET";
+        let is_last = self.cut.send_if_modified(|cut| match cut.get_mut(self.actor) {
+            Some(cut) if *cut => {
+                was = true;
+                false
+            }
+            Some(cut) => {
+                *cut = writes;
+                writes
+            }
+            None => false,
+        });
+        if is_last {
+            let _ = call(&self.handle, request.clone(), self.identity.clone()).await;
+        }
+        was || is_last
+    }
 }
 
 impl Transport for Late {
@@ -197,6 +237,10 @@ impl Transport for Late {
             let resource = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             if request.method() == "GET" && !watches {
                 self.read.lock().expect("nobody panics with it").push(request.uri().path().to_owned());
+            }
+            if self.is_cut(&request).await {
+                let source = Box::new(std::io::Error::other("cut off"));
+                return Err(TransportError::Broken { server: "test".to_owned(), source });
             }
             let response = call(&self.handle, request, self.identity.clone()).await?;
             if !watches {
