@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::history::{self, History, Kept, Surplus};
 use crate::pods::{OutlinedPod, PodOutline};
-use crate::ready::{Available, ReadyAges};
+use crate::ready::{Available, ReadyAges, seconds};
 use crate::{Context, ownership, selector};
 
 mod failed;
@@ -207,7 +207,7 @@ impl Reconciler {
     ) -> (Vec<Place>, Available) {
         let since = pods.iter().map(|pod| &pod.outline);
         let since = since.filter_map(|pod| Some((pod.uid.clone().into_string(), pod.ready_since?)));
-        let least = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
+        let least = seconds(set.spec.as_ref().and_then(|spec| spec.min_ready_seconds));
         let available = self.ready.look(key, &*self.context.clock, least, since);
         let mut by_node: BTreeMap<String, Vec<DaemonPod>> = BTreeMap::new();
         for pod in pods {

@@ -21,17 +21,21 @@ pub(crate) struct Available {
     ages: HashMap<String, Duration>,
 }
 
+/// For how long pods have to be ready, as specs say it.
+pub(crate) fn seconds(seconds: Option<i32>) -> Duration {
+    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
+}
+
 impl ReadyAges {
-    /// What holds now for pods that have to be ready for so many seconds. Each is given by its uid, with
-    /// the moment since when it is ready.
+    /// What holds now for pods that have to be ready for so long. Each is given by its uid, with the moment since
+    /// when it is ready.
     pub(crate) fn look(
         &self,
         key: &ObjectKey,
         clock: &dyn Clock,
-        least: Option<i32>,
+        least: Duration,
         ready: impl IntoIterator<Item = (String, Timestamp)>,
     ) -> Available {
-        let least = Duration::from_secs(least.and_then(|least| u64::try_from(least).ok()).unwrap_or(0));
         let mut known = self.0.lock();
         if least.is_zero() {
             known.remove(key);

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::history::{self, History, Kept, Surplus};
 use crate::pods::PodOutline;
-use crate::ready::{Available, ReadyAges};
+use crate::ready::{Available, ReadyAges, seconds};
 use crate::{Context, ownership, selector};
 
 mod claims;
@@ -195,7 +195,7 @@ impl Reconciler {
         let outlined: Vec<(PodOutline, Arc<Pod>)> = outlined.collect();
         let since =
             outlined.iter().filter_map(|(pod, _)| Some((pod.uid.clone().into_string(), pod.ready_since?)));
-        let least = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
+        let least = seconds(set.spec.as_ref().and_then(|spec| spec.min_ready_seconds));
         let available = self.ready.look(key, &*self.context.clock, least, since);
         let members = outlined.into_iter();
         let members = members.filter_map(|(outline, pod)| Member::of(set, pod, outline, &available));
@@ -242,7 +242,7 @@ impl Reconciler {
                 self.tell_of_pod(set, "create", &pod, Some(&why));
                 Ok(false)
             }
-            Step::Claim { pod, claims } => self.make_claims(key, set, &pod, claims).await.map(|()| true),
+            Step::Claim { pod, claims } => self.make_claims(key, set, &pod, claims).await,
             Step::Delete(pod) => self.delete(key, set, &pod).await,
             Step::Mend(pod) => self.mend(key, set, &pod).await,
             Step::Own { claim, owners, is_conflict } => self.own(key, set, &claim, owners, is_conflict).await,
@@ -258,9 +258,13 @@ impl Reconciler {
         pod: &Pod,
         claims: Vec<PersistentVolumeClaim>,
     ) -> Result<bool, Error> {
-        if let Err(error) = self.make_claims(key, set, pod.name(), claims).await {
-            self.tell_of_pod(set, "create", pod.name(), Some(&error));
-            return Err(error);
+        match self.make_claims(key, set, pod.name(), claims).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                self.tell_of_pod(set, "create", pod.name(), Some(&error));
+                return Err(error);
+            }
         }
         match self.pods_of(key).create(pod).await {
             Ok(pod) => {
@@ -279,13 +283,14 @@ impl Reconciler {
         }
     }
 
+    /// Makes claims; false where their namespace is going away.
     async fn make_claims(
         &self,
         key: &ObjectKey,
         set: &StatefulSet,
         pod: &str,
         claims: Vec<PersistentVolumeClaim>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         for claim in claims {
             match self.claims_of(key).create(&claim).await {
                 Ok(claim) => {
@@ -294,6 +299,7 @@ impl Reconciler {
                     let message = format!("create Claim {claim} Pod {pod} in StatefulSet {set_name} success");
                     self.recorder.event(set, EventType::Normal, "SuccessfulCreate", message);
                 }
+                Err(Error::Forbidden(status)) if status.is_namespace_terminating() => return Ok(false),
                 Err(error) => {
                     if !error.is_already_exists() {
                         let (claim, set_name) = (claim.name(), set.name());
@@ -306,7 +312,7 @@ impl Reconciler {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn delete(&self, key: &ObjectKey, set: &StatefulSet, pod: &Pod) -> Result<bool, Error> {

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use model::shared::Objects;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -129,7 +130,12 @@ impl Cluster {
         self.late.cut.send_replace(controllers.iter().map(|name| (*name, false)).collect());
     }
 
-    /// Waits until one of those that are cut off at their writes has been.
+    /// How many of them have been.
+    pub fn count_cut(&self) -> usize {
+        self.late.cut.borrow().values().filter(|cut| **cut).count()
+    }
+
+    /// Waits until one of them has been.
     pub async fn until_cut(&self) {
         let mut cut = self.late.cut.subscribe();
         let _ = cut.wait_for(|cut| cut.values().any(|cut| *cut)).await;
@@ -242,23 +248,35 @@ impl Transport for Late {
                 let source = Box::new(std::io::Error::other("cut off"));
                 return Err(TransportError::Broken { server: "test".to_owned(), source });
             }
-            let response = call(&self.handle, request, self.identity.clone()).await?;
+            let mut response = call(&self.handle, request, self.identity.clone()).await?;
             if !watches {
                 return Ok(response);
             }
             let stalled = self.stalled.subscribe();
-            Ok(response.map(|inner| {
-                let frames = BodyStream::new(inner).then(move |frame| {
-                    let (mut stalled, resource) = (stalled.clone(), resource.clone());
-                    async move {
-                        let _ = stalled.wait_for(|stalled| *stalled != resource).await;
-                        frame
-                    }
-                });
-                StreamBody::new(frames).boxed_unsync()
-            }))
+            // What the server shares with this process goes past the body.
+            if let Some(told) = response.extensions_mut().remove::<Objects>().and_then(|shared| shared.take())
+            {
+                response.extensions_mut().insert(Objects::new(held(told, stalled.clone(), resource.clone())));
+            }
+            Ok(response
+                .map(|inner| StreamBody::new(held(BodyStream::new(inner), stalled, resource)).boxed_unsync()))
         })
     }
+}
+
+/// What a watch tells, kept back as long as its resource is stalled.
+fn held<S: futures::Stream>(
+    told: S,
+    stalled: watch::Receiver<&'static str>,
+    resource: String,
+) -> impl futures::Stream<Item = S::Item> {
+    told.then(move |told| {
+        let (mut stalled, resource) = (stalled.clone(), resource.clone());
+        async move {
+            let _ = stalled.wait_for(|stalled| *stalled != resource).await;
+            told
+        }
+    })
 }
 
 async fn call(

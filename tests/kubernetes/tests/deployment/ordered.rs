@@ -38,7 +38,10 @@ spec:
             if ran.code == 0 && ran.stdout.contains(&address) { Ok(()) } else { Err((address.clone(), ran)) }
         });
     };
+    let version = || space.field("statefulset/db", "{.metadata.resourceVersion}");
+    let before = version();
     is_found("db-2");
+    assert_eq!(version(), before, "nothing is written where nothing changes");
 
     let partition = |number: u32| {
         let change =
