@@ -19,28 +19,33 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
 mod history;
+mod job;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod pod_garbage;
 mod pods;
 mod protection;
 mod ready;
 mod replica_set;
 mod resource_quota;
+mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
 mod stateful_set;
 mod token_secrets;
+mod ttl_after_finished;
 
 pub use certificates::{Asked, Signer};
 
@@ -129,6 +134,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
     let (stateful_set_events, stateful_set_writer) = recorder("statefulset-controller");
     let (daemon_set_events, daemon_set_writer) = recorder("daemonset-controller");
+    let (job_events, job_writer) = recorder("job-controller");
+    let (cron_events, cron_writer) = recorder("cronjob-controller");
+    let (restart_events, restart_writer) = recorder("restart-on-change-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -140,6 +148,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         cidr_writer.run(stop.clone()),
         stateful_set_writer.run(stop.clone()),
         daemon_set_writer.run(stop.clone()),
+        job_writer.run(stop.clone()),
+        cron_writer.run(stop.clone()),
+        restart_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -175,6 +186,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             disruption_events.clone()
         )),
+        acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
+        acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
+        acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
+        acts(&context, "pod-garbage-collector", pod_garbage::run),
+        acts(&context, "restart-on-change-controller", |context| {
+            restart_on_change::run(context, restart_events.clone())
+        }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
