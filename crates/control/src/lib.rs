@@ -20,10 +20,12 @@ use objects::Objects;
 mod aggregation;
 mod certificates;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod history;
 mod job;
 mod kinds;
 mod namespace;
@@ -33,6 +35,7 @@ mod ownership;
 mod pod_garbage;
 mod pods;
 mod protection;
+mod ready;
 mod replica_set;
 mod resource_quota;
 mod restart_on_change;
@@ -40,6 +43,7 @@ mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
+mod stateful_set;
 mod token_secrets;
 mod ttl_after_finished;
 
@@ -131,6 +135,8 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (job_events, job_writer) = recorder("job-controller");
     let (cron_events, cron_writer) = recorder("cronjob-controller");
     let (restart_events, restart_writer) = recorder("restart-on-change-controller");
+    let (stateful_set_events, stateful_set_writer) = recorder("statefulset-controller");
+    let (daemon_set_events, daemon_set_writer) = recorder("daemonset-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -143,6 +149,8 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         job_writer.run(stop.clone()),
         cron_writer.run(stop.clone()),
         restart_writer.run(stop.clone()),
+        stateful_set_writer.run(stop.clone()),
+        daemon_set_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -154,6 +162,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         acts(&context, "replication-controller", |context| {
             replica_set::run::<ReplicationController>(context, replication_events.clone())
         }),
+        acts(&context, "statefulset-controller", |context| {
+            stateful_set::run(context, stateful_set_events.clone())
+        }),
+        acts(&context, "daemon-set-controller", |context| daemon_set::run(
+            context,
+            daemon_set_events.clone()
+        )),
         acts(&context, "clusterrole-aggregation-controller", aggregation::run),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         acts(&context, "endpointslice-controller", endpoints::run),
