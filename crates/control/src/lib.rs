@@ -19,24 +19,29 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod cron_job;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod job;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod pod_garbage;
 mod pods;
 mod protection;
 mod replica_set;
 mod resource_quota;
+mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
 mod token_secrets;
+mod ttl_after_finished;
 
 pub use certificates::{Asked, Signer};
 
@@ -123,6 +128,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
+    let (job_events, job_writer) = recorder("job-controller");
+    let (cron_events, cron_writer) = recorder("cronjob-controller");
+    let (restart_events, restart_writer) = recorder("restart-on-change-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -131,6 +139,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
+        job_writer.run(stop.clone()),
+        cron_writer.run(stop.clone()),
+        restart_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -159,6 +170,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             disruption_events.clone()
         )),
+        acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
+        acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
+        acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
+        acts(&context, "pod-garbage-collector", pod_garbage::run),
+        acts(&context, "restart-on-change-controller", |context| {
+            restart_on_change::run(context, restart_events.clone())
+        }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
