@@ -59,6 +59,8 @@ pub struct Config {
     /// Who this is among several that could run the controllers, of which one does; none where there are no
     /// others.
     pub candidate: Option<String>,
+    /// How the scheduler is set up.
+    pub scheduler: Arc<scheduler::Configuration>,
 }
 
 /// As whom the controllers, and the scheduler, manage fields: by the names that Kubernetes' own have, which
@@ -127,8 +129,6 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
     let (replication_events, replication_writer) = recorder("replication-controller");
-    let (scheduler_events, scheduler_writer) =
-        Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
@@ -142,7 +142,6 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
         replication_writer.run(stop.clone()),
-        scheduler_writer.run(stop.clone()),
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
@@ -170,7 +169,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             daemon_set_events.clone()
         )),
         acts(&context, "clusterrole-aggregation-controller", aggregation::run),
-        kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
+        kept(&context, "scheduler", |context| scheduler::run(schedules(context), config.scheduler.clone())),
         acts(&context, "endpointslice-controller", endpoints::run),
         acts(&context, "endpointslicemirroring-controller", endpoints::mirror),
         acts(&context, "namespace-controller", namespace::run),

@@ -112,8 +112,12 @@ impl Cluster {
         });
         let signer: Arc<dyn control::Signer> =
             Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
-        let config =
-            control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
+        let config = control::Config {
+            authority: self.authority.clone(),
+            candidate: None,
+            signer: Some(signer),
+            scheduler: Arc::default(),
+        };
         let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
