@@ -22,12 +22,14 @@ mod certificates;
 mod deployment;
 mod disruption;
 mod endpoints;
+mod ephemeral_volumes;
 mod garbage;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod persistent_volumes;
 mod pods;
 mod protection;
 mod replica_set;
@@ -123,6 +125,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
+    let (volume_events, volume_writer) = recorder("persistentvolume-controller");
+    let (ephemeral_events, ephemeral_writer) = recorder("ephemeral_volume");
+    let (expansion_events, expansion_writer) = recorder("volume_expand");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -132,6 +137,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
+        volume_writer.run(stop.clone()),
+        ephemeral_writer.run(stop.clone()),
+        expansion_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -160,6 +168,15 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             disruption_events.clone()
         )),
+        acts(&context, "persistent-volume-binder", |context| {
+            persistent_volumes::run(context, volume_events.clone())
+        }),
+        acts(&context, "expand-controller", |context| {
+            persistent_volumes::expansion(context, expansion_events.clone())
+        }),
+        acts(&context, "ephemeral-volume-controller", |context| {
+            ephemeral_volumes::run(context, ephemeral_events.clone())
+        }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
