@@ -27,7 +27,8 @@ impl Objects {
     }
 
     async fn claim(&self, name: &str, with: Value) {
-        let mut spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        let mut spec =
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
         spec.as_object_mut().expect("an object").extend(with.as_object().expect("an object").clone());
         let claim = object(json!({"metadata": {"name": name}, "spec": spec}));
         self.claims.create(&claim).await.expect("make a claim");
@@ -65,9 +66,11 @@ impl Objects {
         wait_until_async("the event", || async {
             let events = self.events.list_all(&client::ListOptions::default()).await.expect("list").items;
             let of_object = |event: &&Event| event.involved_object.name.as_deref() == Some(object);
-            let told: Vec<_> = events.iter().filter(of_object).map(|event| (&event.reason, &event.message)).collect();
+            let told: Vec<_> =
+                events.iter().filter(of_object).map(|event| (&event.reason, &event.message)).collect();
             let is_told = told.iter().any(|(found, text)| {
-                found.as_deref() == Some(reason) && text.as_deref().is_some_and(|text| text.starts_with(message))
+                found.as_deref() == Some(reason)
+                    && text.as_deref().is_some_and(|text| text.starts_with(message))
             });
             if is_told { Ok(()) } else { Err(format!("{told:?}")) }
         })
@@ -134,10 +137,12 @@ async fn a_claim_waits_for_its_pod_its_class_and_who_makes_volumes() {
     Api::<StorageClass>::all(&cluster.steady).create(&class).await.expect("make a class");
     let message = "waiting for first consumer to be created before binding";
     all.until_told("late", "WaitForFirstConsumer", message).await;
-    let given = all.claims.get("late").await.expect("the claim").spec.and_then(|spec| spec.storage_class_name);
+    let given =
+        all.claims.get("late").await.expect("the claim").spec.and_then(|spec| spec.storage_class_name);
     assert_eq!(given.as_deref(), Some("made"));
     // A pod with a volume of its own makes its claim, and waits for a node.
-    let template = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let template =
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     let pod: Pod = object(json!({
         "metadata": {"name": "own"},
         "spec": {
