@@ -19,26 +19,31 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod cron_job;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod ephemeral_volumes;
 mod garbage;
+mod job;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
 mod persistent_volumes;
+mod pod_garbage;
 mod pods;
 mod protection;
 mod replica_set;
 mod resource_quota;
+mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
 mod token_secrets;
+mod ttl_after_finished;
 
 pub use certificates::{Asked, Signer};
 
@@ -128,6 +133,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (volume_events, volume_writer) = recorder("persistentvolume-controller");
     let (ephemeral_events, ephemeral_writer) = recorder("ephemeral_volume");
     let (expansion_events, expansion_writer) = recorder("volume_expand");
+    let (job_events, job_writer) = recorder("job-controller");
+    let (cron_events, cron_writer) = recorder("cronjob-controller");
+    let (restart_events, restart_writer) = recorder("restart-on-change-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -140,6 +148,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         volume_writer.run(stop.clone()),
         ephemeral_writer.run(stop.clone()),
         expansion_writer.run(stop.clone()),
+        job_writer.run(stop.clone()),
+        cron_writer.run(stop.clone()),
+        restart_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -176,6 +187,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         }),
         acts(&context, "ephemeral-volume-controller", |context| {
             ephemeral_volumes::run(context, ephemeral_events.clone())
+        }),
+        acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
+        acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
+        acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
+        acts(&context, "pod-garbage-collector", pod_garbage::run),
+        acts(&context, "restart-on-change-controller", |context| {
+            restart_on_change::run(context, restart_events.clone())
         }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
