@@ -24,6 +24,7 @@ mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoints;
+mod ephemeral_volumes;
 mod garbage;
 mod history;
 mod job;
@@ -32,6 +33,7 @@ mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod persistent_volumes;
 mod pod_garbage;
 mod pods;
 mod protection;
@@ -132,6 +134,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
+    let (volume_events, volume_writer) = recorder("persistentvolume-controller");
+    let (ephemeral_events, ephemeral_writer) = recorder("ephemeral_volume");
+    let (expansion_events, expansion_writer) = recorder("volume_expand");
     let (job_events, job_writer) = recorder("job-controller");
     let (cron_events, cron_writer) = recorder("cronjob-controller");
     let (restart_events, restart_writer) = recorder("restart-on-change-controller");
@@ -145,6 +150,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
+        volume_writer.run(stop.clone()),
+        ephemeral_writer.run(stop.clone()),
+        expansion_writer.run(stop.clone()),
         job_writer.run(stop.clone()),
         cron_writer.run(stop.clone()),
         restart_writer.run(stop.clone()),
@@ -185,6 +193,15 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             disruption_events.clone()
         )),
+        acts(&context, "persistent-volume-binder", |context| {
+            persistent_volumes::run(context, volume_events.clone())
+        }),
+        acts(&context, "expand-controller", |context| {
+            persistent_volumes::expansion(context, expansion_events.clone())
+        }),
+        acts(&context, "ephemeral-volume-controller", |context| {
+            ephemeral_volumes::run(context, ephemeral_events.clone())
+        }),
         acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
         acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
         acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
