@@ -28,6 +28,7 @@ mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod pod_autoscaler;
 mod pods;
 mod protection;
 mod replica_set;
@@ -36,6 +37,7 @@ mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
+mod taint_eviction;
 mod token_secrets;
 
 pub use certificates::{Asked, Signer};
@@ -123,6 +125,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (disruption_events, disruption_writer) = recorder("controllermanager");
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
+    let (autoscaler_events, autoscaler_writer) = recorder("horizontal-pod-autoscaler");
+    let (node_events, node_writer) = recorder("node-controller");
+    let (eviction_events, eviction_writer) = recorder("taint-eviction-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -132,6 +137,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         garbage_writer.run(stop.clone()),
         disruption_writer.run(stop.clone()),
         cidr_writer.run(stop.clone()),
+        autoscaler_writer.run(stop.clone()),
+        node_writer.run(stop.clone()),
+        eviction_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -154,12 +162,17 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             cidr_events.clone()
         )),
-        acts(&context, "node-controller", node_lifecycle::run),
+        acts(&context, "node-controller", |context| node_lifecycle::run(context, node_events.clone())),
+        // Kubernetes' own has the rights of the one above, too.
+        acts(&context, "node-controller", |context| taint_eviction::run(context, eviction_events.clone())),
         acts(&context, "resourcequota-controller", resource_quota::run),
         acts(&context, "disruption-controller", |context| disruption::run(
             context,
             disruption_events.clone()
         )),
+        acts(&context, "horizontal-pod-autoscaler", |context| {
+            pod_autoscaler::run(context, autoscaler_events.clone())
+        }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
         acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
