@@ -32,6 +32,7 @@ mod pod_autoscaler;
 mod pods;
 mod protection;
 mod replica_set;
+mod resource_claim;
 mod resource_quota;
 mod root_ca;
 pub mod scheduler;
@@ -127,6 +128,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
     let (autoscaler_events, autoscaler_writer) = recorder("horizontal-pod-autoscaler");
     let (node_events, node_writer) = recorder("node-controller");
+    let (claim_events, claim_writer) = recorder("resource_claim");
     let (eviction_events, eviction_writer) = recorder("taint-eviction-controller");
     tokio::join!(
         informers.run(stop.clone()),
@@ -140,6 +142,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         autoscaler_writer.run(stop.clone()),
         node_writer.run(stop.clone()),
         eviction_writer.run(stop.clone()),
+        claim_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -172,6 +175,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         )),
         acts(&context, "horizontal-pod-autoscaler", |context| {
             pod_autoscaler::run(context, autoscaler_events.clone())
+        }),
+        acts(&context, "resource-claim-controller", |context| {
+            resource_claim::run(context, claim_events.clone())
         }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),
