@@ -19,27 +19,32 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod cron_job;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod job;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
 mod pod_autoscaler;
+mod pod_garbage;
 mod pods;
 mod protection;
 mod replica_set;
 mod resource_claim;
 mod resource_quota;
+mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
 mod taint_eviction;
 mod token_secrets;
+mod ttl_after_finished;
 
 pub use certificates::{Asked, Signer};
 
@@ -130,6 +135,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (node_events, node_writer) = recorder("node-controller");
     let (claim_events, claim_writer) = recorder("resource_claim");
     let (eviction_events, eviction_writer) = recorder("taint-eviction-controller");
+    let (job_events, job_writer) = recorder("job-controller");
+    let (cron_events, cron_writer) = recorder("cronjob-controller");
+    let (restart_events, restart_writer) = recorder("restart-on-change-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
@@ -143,6 +151,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         node_writer.run(stop.clone()),
         eviction_writer.run(stop.clone()),
         claim_writer.run(stop.clone()),
+        job_writer.run(stop.clone()),
+        cron_writer.run(stop.clone()),
+        restart_writer.run(stop.clone()),
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         acts(&context, "deployment-controller", |context| deployment::run(
             context,
@@ -178,6 +189,13 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         }),
         acts(&context, "resource-claim-controller", |context| {
             resource_claim::run(context, claim_events.clone())
+        }),
+        acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
+        acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
+        acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
+        acts(&context, "pod-garbage-collector", pod_garbage::run),
+        acts(&context, "restart-on-change-controller", |context| {
+            restart_on_change::run(context, restart_events.clone())
         }),
         acts(&context, "pvc-protection-controller", protection::claims),
         acts(&context, "pv-protection-controller", protection::volumes),

@@ -1,6 +1,7 @@
 //! An API server with the controllers at work, and a way to keep news from them.
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct Cluster {
     signs: Arc<Authority>,
     token_keys: Arc<TokenKeys>,
     late: Late,
+    clock: Arc<dyn base::Clock>,
     controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
 }
@@ -38,11 +40,20 @@ pub struct Cluster {
 impl Cluster {
     /// A server on an empty root, without a way to any node.
     pub async fn start() -> Self {
-        Self::start_with(Arc::new(NoNodes)).await
+        Self::start_of(Arc::new(NoNodes), Arc::new(base::SystemClock::new())).await
     }
 
     /// A server on an empty root, with this way to nodes.
     pub async fn start_with(nodes: Arc<dyn NodeTransport>) -> Self {
+        Self::start_of(nodes, Arc::new(base::SystemClock::new())).await
+    }
+
+    /// As [`Self::start`], where the controllers look at this clock.
+    pub async fn start_at(looked_at: Arc<dyn base::Clock>) -> Self {
+        Self::start_of(Arc::new(NoNodes), looked_at).await
+    }
+
+    async fn start_of(nodes: Arc<dyn NodeTransport>, looked_at: Arc<dyn base::Clock>) -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());
         let store =
@@ -65,6 +76,7 @@ impl Cluster {
             identity: Identity::administrator(),
             stalled: stalled.clone(),
             read: Arc::clone(&read),
+            writes: Arc::new(AtomicI64::new(i64::MAX)),
         };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
@@ -79,6 +91,7 @@ impl Cluster {
             signs,
             token_keys,
             late,
+            clock: looked_at,
             controllers: None,
             _root: root,
         };
@@ -106,7 +119,7 @@ impl Cluster {
             Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
         let config =
             control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
-        let clock = Arc::new(base::SystemClock::new());
+        let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
         self.controllers = Some((stop, running));
@@ -118,6 +131,16 @@ impl Cluster {
             stop.cancel();
             running.await.expect("the controllers end");
         }
+    }
+
+    /// Lets the controllers write so often and no more. Of the last write they do not hear what became of it.
+    pub fn end_writes_after(&self, writes: i64) {
+        self.late.writes.store(writes, Ordering::SeqCst);
+    }
+
+    /// Whether they have written as often as they may.
+    pub fn have_writes_ended(&self) -> bool {
+        self.late.writes.load(Ordering::SeqCst) <= 0
     }
 
     /// How often the controllers have read something below a path so far.
@@ -193,6 +216,8 @@ struct Late {
     identity: Identity,
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
+    /// How often may be written still.
+    writes: Arc<AtomicI64>,
 }
 
 impl Transport for Late {
@@ -203,7 +228,18 @@ impl Transport for Late {
             if request.method() == "GET" && !watches {
                 self.read.lock().expect("nobody panics with it").push(request.uri().path().to_owned());
             }
+            let left = match *request.method() == http::Method::GET {
+                true => i64::MAX,
+                false => self.writes.fetch_sub(1, Ordering::SeqCst),
+            };
+            let lost = || TransportError::Broken { server: "test".to_owned(), source: "it is over".into() };
+            if left <= 0 {
+                return Err(lost());
+            }
             let response = call(&self.handle, request, self.identity.clone()).await?;
+            if left == 1 {
+                return Err(lost());
+            }
             if !watches {
                 return Ok(response);
             }

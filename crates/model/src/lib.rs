@@ -19,6 +19,7 @@ pub mod merge;
 pub mod names;
 pub mod object;
 pub mod quantity;
+pub mod schedule;
 pub mod schema;
 pub mod select;
 pub mod shared;

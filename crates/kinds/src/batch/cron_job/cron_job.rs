@@ -1,7 +1,6 @@
 //! CronJobs: Jobs that are made again and again.
 
 mod rules;
-mod schedule;
 
 use apiserver::Resource;
 use apiserver::table::{AGE, Column, NAME, NONE, UNKNOWN, age, integer, since, text, wide};
@@ -27,7 +26,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).name(rules::name))
         .warnings(|object, old| of_template(object, old, &["spec", "jobTemplate", "spec", "template"]))
         .columns(COLUMNS, cells)
-        .without_effect("no job is made by it")
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

@@ -3,10 +3,10 @@
 use model::Object;
 use model::field::{FieldError, Path};
 use model::names::dns1123_subdomain;
+use model::schedule::{self, Schedule};
 use model::validate::{Errors, not_negative, one_of, text};
 use serde_json::Value;
 
-use super::schedule;
 use crate::job;
 
 /// What is made gets eleven characters more, and may have 63.
@@ -29,7 +29,7 @@ pub(super) fn object(object: &Object, errors: &mut Errors) {
     let (times, of_schedule) = (text(spec, "schedule"), path.child("schedule"));
     if times.is_empty() {
         errors.push(FieldError::required(&of_schedule, ""));
-    } else if let Err(message) = schedule::check(times) {
+    } else if let Err(message) = Schedule::parse(times, None) {
         errors.push(FieldError::invalid(&of_schedule, times, message));
     }
     if times.contains("TZ") {
@@ -77,7 +77,7 @@ fn time_zone(zone: &str, path: &Path<'_>, errors: &mut Errors) {
         let message = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(FieldError::invalid(path, zone, message));
     }
-    if !schedule::is_zone(zone) {
+    if schedule::zone(zone).is_none() {
         errors.push(FieldError::invalid(path, zone, format!("unknown time zone {zone}")));
     }
 }

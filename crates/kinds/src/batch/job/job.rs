@@ -38,7 +38,6 @@ pub(crate) fn resource() -> Resource {
             object.get_i64(&["status", "succeeded"]).unwrap_or_default().to_string().into()
         })])
         .orphans(ORPHANED)
-        .without_effect("no pod is run for it")
         .strategy(Jobs)
 }
 
