@@ -34,11 +34,13 @@ mod node_lifecycle;
 mod objects;
 mod ownership;
 mod persistent_volumes;
+mod pod_autoscaler;
 mod pod_garbage;
 mod pods;
 mod protection;
 mod ready;
 mod replica_set;
+mod resource_claim;
 mod resource_quota;
 mod restart_on_change;
 mod root_ca;
@@ -46,6 +48,7 @@ pub mod scheduler;
 mod service_account;
 mod service_cidrs;
 mod stateful_set;
+mod taint_eviction;
 mod token_secrets;
 mod ttl_after_finished;
 
@@ -137,6 +140,10 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     let (volume_events, volume_writer) = recorder("persistentvolume-controller");
     let (ephemeral_events, ephemeral_writer) = recorder("ephemeral_volume");
     let (expansion_events, expansion_writer) = recorder("volume_expand");
+    let (autoscaler_events, autoscaler_writer) = recorder("horizontal-pod-autoscaler");
+    let (node_events, node_writer) = recorder("node-controller");
+    let (claim_events, claim_writer) = recorder("resource_claim");
+    let (eviction_events, eviction_writer) = recorder("taint-eviction-controller");
     let (job_events, job_writer) = recorder("job-controller");
     let (cron_events, cron_writer) = recorder("cronjob-controller");
     let (restart_events, restart_writer) = recorder("restart-on-change-controller");
@@ -153,6 +160,10 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         volume_writer.run(stop.clone()),
         ephemeral_writer.run(stop.clone()),
         expansion_writer.run(stop.clone()),
+        autoscaler_writer.run(stop.clone()),
+        node_writer.run(stop.clone()),
+        eviction_writer.run(stop.clone()),
+        claim_writer.run(stop.clone()),
         job_writer.run(stop.clone()),
         cron_writer.run(stop.clone()),
         restart_writer.run(stop.clone()),
@@ -187,7 +198,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
             context,
             cidr_events.clone()
         )),
-        acts(&context, "node-controller", node_lifecycle::run),
+        acts(&context, "node-controller", |context| node_lifecycle::run(context, node_events.clone())),
+        // Kubernetes' own has the rights of the one above, too.
+        acts(&context, "node-controller", |context| taint_eviction::run(context, eviction_events.clone())),
         acts(&context, "resourcequota-controller", resource_quota::run),
         acts(&context, "disruption-controller", |context| disruption::run(
             context,
@@ -201,6 +214,12 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         }),
         acts(&context, "ephemeral-volume-controller", |context| {
             ephemeral_volumes::run(context, ephemeral_events.clone())
+        }),
+        acts(&context, "horizontal-pod-autoscaler", |context| {
+            pod_autoscaler::run(context, autoscaler_events.clone())
+        }),
+        acts(&context, "resource-claim-controller", |context| {
+            resource_claim::run(context, claim_events.clone())
         }),
         acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
         acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
