@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apiserver::node::NoNodes;
+use apiserver::node::{NoNodes, NodeTransport};
 use apiserver::pki::{Authority, CertificateRequest, TokenKeys, certificate_ends};
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
@@ -40,19 +40,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A server on an empty root.
+    /// A server on an empty root, without a way to any node.
     pub async fn start() -> Self {
-        Self::start_at(Arc::new(base::SystemClock::new())).await
+        Self::start_of(Arc::new(NoNodes), Arc::new(base::SystemClock::new())).await
+    }
+
+    /// A server on an empty root, with this way to nodes.
+    pub async fn start_with(nodes: Arc<dyn NodeTransport>) -> Self {
+        Self::start_of(nodes, Arc::new(base::SystemClock::new())).await
     }
 
     /// As [`Self::start`], where the controllers look at this clock.
     pub async fn start_at(looked_at: Arc<dyn base::Clock>) -> Self {
+        Self::start_of(Arc::new(NoNodes), looked_at).await
+    }
+
+    async fn start_of(nodes: Arc<dyn NodeTransport>, looked_at: Arc<dyn base::Clock>) -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());
         let store =
             store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone())
                 .expect("open the store");
-        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
+        let mut config = Config::new(root.path().join("pki"), nodes);
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
@@ -70,8 +79,8 @@ impl Cluster {
             actor: "",
             stalled: stalled.clone(),
             read: Arc::clone(&read),
-            cut: watch::Sender::new(HashMap::new()),
             writes: Arc::new(AtomicI64::new(i64::MAX)),
+            cut: watch::Sender::new(HashMap::new()),
         };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
@@ -112,8 +121,12 @@ impl Cluster {
         });
         let signer: Arc<dyn control::Signer> =
             Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
-        let config =
-            control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
+        let config = control::Config {
+            authority: self.authority.clone(),
+            candidate: None,
+            signer: Some(signer),
+            scheduler: Arc::default(),
+        };
         let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
