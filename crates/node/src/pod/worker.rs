@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
+    /// The revision of the pod that this was written with.
+    written: u64,
     /// Why it has no place on this node, once that was found.
     refused: Option<Rejection>,
     /// A status that the API did not take.
@@ -197,6 +199,7 @@ impl Worker {
             prepared: BTreeMap::new(),
             uid,
             published: pod.status.clone().unwrap_or_default(),
+            written: 0,
             refused: refused_before(&pod),
             unsent: None,
             publish_again: None,

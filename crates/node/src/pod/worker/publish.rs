@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use client::api::{Patch, PatchOptions};
-use client::{Api, Error};
+use client::{Api, Error, Resource as _};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
@@ -44,7 +44,9 @@ impl Worker {
             whole: self.whole(),
         });
         self.tell_disruption(&mut next);
-        if next != self.published {
+        // What was written last the copy may not show yet: it is compared once it does.
+        let is_shown = self.pod.revision() >= self.written;
+        if next != self.published || is_shown && !says(self.pod.status.as_ref(), &next) {
             self.send(next).await;
         }
     }
@@ -68,7 +70,8 @@ impl Worker {
             Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
         let name = metadata.name.as_deref().unwrap_or_default();
         match api.patch_status(name, &Patch::Strategic(patch), &PatchOptions::default()).await {
-            Ok(_) => {
+            Ok(written) => {
+                self.written = written.revision();
                 debug!(pod = %self.name(), phase = next.phase.as_deref(), "status published");
                 self.published = next.clone();
                 Ok(())
@@ -155,6 +158,17 @@ const OURS: [&str; 7] = [
     resize::IN_PROGRESS,
 ];
 
+/// Whether what the API has says of each of the node's own conditions what the node says: others may have said
+/// something else meanwhile, as is done where nothing is heard of a node for a while.
+fn says(there: Option<&PodStatus>, next: &PodStatus) -> bool {
+    let there = |kind: &str| {
+        let conditions = there.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().find(|condition| condition.type_ == kind)
+    };
+    let own = next.conditions.iter().flatten().filter(|condition| OURS.contains(&&*condition.type_));
+    own.into_iter().all(|next| there(&next.type_).is_some_and(|there| there.status == next.status))
+}
+
 /// Those of them that come and go.
 const PASSING: [&str; 2] = [resize::PENDING, resize::IN_PROGRESS];
 
@@ -215,6 +229,21 @@ mod tests {
                 {"type": "example.org/other", "status": "True"},
             ])
         );
+    }
+
+    #[test]
+    fn what_others_have_said_of_the_pod_is_not_what_the_node_says() {
+        let status = |conditions: &[(&str, &str)]| PodStatus {
+            conditions: Some(conditions.iter().map(|(kind, status)| condition(kind, status, None)).collect()),
+            ..PodStatus::default()
+        };
+        let next = status(&[("Ready", "True"), ("ContainersReady", "True"), ("example.org/gate", "True")]);
+        assert!(says(Some(&next), &next));
+        let own = [("Ready", "True"), ("ContainersReady", "True")];
+        assert!(says(Some(&status(&own)), &next), "the gate is somebody else's");
+        assert!(!says(Some(&status(&[("Ready", "False"), own[1]])), &next));
+        assert!(!says(Some(&status(&own[..1])), &next));
+        assert!(!says(None, &next));
     }
 
     #[test]
