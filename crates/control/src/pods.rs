@@ -1,7 +1,7 @@
 //! What several controllers ask about pods, and what is kept of each for it.
 
 use base::Timestamp;
-use client::{Outline, Outlined};
+use client::{Informer, Outline, Outlined};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 /// What controllers look at of the pods of a set or a service, of which there may be very many.
@@ -51,6 +51,19 @@ pub(crate) struct Port {
     pub(crate) name: Box<str>,
     pub(crate) protocol: Box<str>,
     pub(crate) number: i32,
+}
+
+/// The index of pods by the names of their nodes.
+pub(crate) const ON_NODE: &str = "node";
+
+/// Has the copy of all pods keep the index [`ON_NODE`].
+pub(crate) fn index_nodes(pods: &Informer<Pod>) {
+    pods.index(ON_NODE, |pod: &Pod| node_of(pod).into_iter().map(str::to_owned).collect());
+}
+
+/// The node that a pod is on.
+pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 /// A pod by its outline.

@@ -15,23 +15,21 @@ use serde_json::json;
 use tracing::info;
 
 use crate::Context;
-use crate::pods::{condition, is_terminal};
+use crate::pods::{ON_NODE, condition, index_nodes, is_terminal, node_of};
 
 const EFFECT: &str = "NoExecute";
-/// Pods by the names of their nodes.
-const NODE: &str = "node";
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context, recorder: Recorder) {
     let (pods, nodes) = (context.informers.of::<Pod>(), context.informers.of::<Node>());
-    pods.index(NODE, |pod: &Pod| node_of(pod).into_iter().map(str::to_owned).collect());
+    index_nodes(&pods);
     let all = pods.store();
     // Of a node that pods may stay on nothing has to be known; that it was another before is told, too.
     let on_node = move |node: &Node| -> Vec<ObjectKey> {
         if evicting(node).is_empty() {
             return Vec::new();
         }
-        all.by_index(NODE, node.name()).iter().map(|pod| pod.key()).collect()
+        all.by_index(ON_NODE, node.name()).iter().map(|pod| pod.key()).collect()
     };
     let reconciler = Reconciler {
         pods: pods.store(),
@@ -197,10 +195,6 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 fn evicting(node: &Node) -> Vec<&Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints.filter(|taint| taint.effect == EFFECT).collect()
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|node| !node.is_empty())
 }
 
 fn tolerations(pod: &Pod) -> &[Toleration] {

@@ -92,7 +92,8 @@ pub(super) fn look(
         health.heard = Heard::At(at.elapsed);
         (health.has_said, health.heartbeat) = (said.is_some(), heartbeat);
     }
-    if renewed.is_some_and(|renewed| health.renewed.is_none_or(|before| before < renewed)) {
+    // By the node's time of day, which may have been set back: that it is another one is what counts.
+    if renewed.is_some() && renewed != health.renewed {
         (health.renewed, health.heard) = (renewed, Heard::At(at.elapsed));
     }
     let grace = if said.is_some() { GRACE } else { START };
@@ -178,6 +179,8 @@ mod tests {
         // By a heartbeat of either kind.
         check(&[(10, Some(10), None), (50, Some(50), None), (61, Some(50), None)], "");
         check(&[(10, Some(10), Some(10)), (50, Some(10), Some(50)), (61, Some(10), Some(50))], "");
+        // A clock that was set back does not make a renewal less of one.
+        check(&[(10, Some(10), Some(500)), (50, Some(10), Some(50)), (61, Some(10), Some(50))], "");
         // Who begins to look has seen nothing yet that could be old.
         check(&[(5000, Some(10), None)], "");
         // One that never said anything, from when it was made.

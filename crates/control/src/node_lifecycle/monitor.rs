@@ -16,10 +16,12 @@ use tracing::{info, warn};
 use super::health::{Health, Moment, look, ready};
 use super::zones::{Turn, Zones, zone};
 use super::{NOT_READY, UNREACHABLE};
-use crate::Context;
+use crate::{Context, pods};
 
 /// How often nodes are looked at.
 const PERIOD: Duration = Duration::from_secs(5);
+/// When nobody has looked for so long, those who renew may have been stopped as well.
+const LATE: Duration = Duration::from_secs(20);
 /// Pods leave nodes with taints of this effect.
 const EFFECT: &str = "NoExecute";
 /// Where nodes' leases are.
@@ -31,6 +33,7 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
 pub(super) async fn run(context: &Context, recorder: &Recorder) {
     let (nodes, leases, pods) =
         (context.informers.of::<Node>(), context.informers.of::<Lease>(), context.informers.of::<Pod>());
+    crate::pods::index_nodes(&pods);
     let mut monitor = Monitor {
         context,
         recorder,
@@ -39,6 +42,7 @@ pub(super) async fn run(context: &Context, recorder: &Recorder) {
         pods: pods.store(),
         known: HashMap::new(),
         zones: Zones::default(),
+        looked: None,
     };
     let synced = async {
         monitor.nodes.synced().await;
@@ -67,9 +71,12 @@ struct Monitor<'a> {
     pods: Store<Pod>,
     known: HashMap<String, Known>,
     zones: Zones,
+    /// When a pass over all nodes ended last, on the steady clock.
+    looked: Option<Duration>,
 }
 
 /// What is kept of a node.
+#[derive(Debug)]
 struct Known {
     uid: String,
     node: Arc<Node>,
@@ -78,11 +85,34 @@ struct Known {
     tells_pods: bool,
 }
 
+impl Known {
+    /// A node that is seen the first time. One of which nothing was known already: whoever said so may not have
+    /// lived to tell its pods.
+    fn new(node: &Arc<Node>) -> Self {
+        let tells_pods = ready(node).is_some_and(|ready| ready.status == "Unknown");
+        Self { uid: node.uid().to_owned(), node: Arc::clone(node), health: None, tells_pods }
+    }
+}
+
+/// Whether what was not heard while nobody looked says nothing of nodes.
+fn is_late(looked: Option<Duration>, elapsed: Duration) -> bool {
+    looked.is_some_and(|looked| elapsed.saturating_sub(looked) > LATE)
+}
+
 impl Monitor<'_> {
     async fn pass(&mut self) {
+        self.look_at_all().await;
+        self.looked = Some(self.context.clock.elapsed());
+    }
+
+    async fn look_at_all(&mut self) {
         let nodes = self.nodes.list();
         self.meet(&nodes);
         let at = Moment { now: self.context.clock.now(), elapsed: self.context.clock.elapsed() };
+        if is_late(self.looked, at.elapsed) {
+            info!("nodes were not looked at for long: what was not heard of them meanwhile does not count");
+            self.renew(at.elapsed);
+        }
         let mut by_zone: BTreeMap<String, Vec<bool>> = BTreeMap::new();
         for node in &nodes {
             let node = self.look(node, at).await;
@@ -105,8 +135,7 @@ impl Monitor<'_> {
             }
             Turn::SomeWell => {
                 info!("some nodes are ready again");
-                let healths = self.known.values_mut().filter_map(|known| known.health.as_mut());
-                healths.for_each(|health| health.renew(at.elapsed));
+                self.renew(at.elapsed);
             }
         }
         for name in self.zones.due(at.elapsed) {
@@ -121,6 +150,12 @@ impl Monitor<'_> {
                 self.zones.add(&zone(&node), &name);
             }
         }
+    }
+
+    /// All nodes were heard of now.
+    fn renew(&mut self, elapsed: Duration) {
+        let healths = self.known.values_mut().filter_map(|known| known.health.as_mut());
+        healths.for_each(|health| health.renew(elapsed));
     }
 
     /// Says of nodes that are new, and of those that are gone.
@@ -139,13 +174,7 @@ impl Monitor<'_> {
             match self.known.get_mut(node.name()) {
                 Some(known) => known.node = Arc::clone(node),
                 None => {
-                    let known = Known {
-                        uid: node.uid().to_owned(),
-                        node: Arc::clone(node),
-                        health: None,
-                        tells_pods: false,
-                    };
-                    self.known.insert(node.name().to_owned(), known);
+                    self.known.insert(node.name().to_owned(), Known::new(node));
                     let message = format!("Registered Node {} in Controller", node.name());
                     self.recorder.event(&**node, EventType::Normal, "RegisteredNode", message);
                 }
@@ -249,10 +278,9 @@ fn tainted(before: &[Taint], key: Option<&str>, now: Timestamp) -> Option<Vec<Ta
 }
 
 /// Says of all pods of a node that they are not ready. Whether all were told.
-async fn tell_pods(context: &Context, recorder: &Recorder, pods: &Store<Pod>, node: &str) -> bool {
-    let on_node = |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
+async fn tell_pods(context: &Context, recorder: &Recorder, store: &Store<Pod>, node: &str) -> bool {
     let mut all = true;
-    for pod in pods.list().into_iter().filter(on_node) {
+    for pod in store.by_index(pods::ON_NODE, node) {
         let mut changed = Pod::clone(&pod);
         let conditions = changed.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten());
         let Some(ready) = conditions
@@ -276,6 +304,29 @@ async fn tell_pods(context: &Context, recorder: &Recorder, pods: &Store<Pod>, no
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_of_a_node_that_is_unknown_already_may_not_have_been_told() {
+        for (status, expected) in [("True", false), ("False", false), ("Unknown", true), ("", false)] {
+            let conditions = if status.is_empty() {
+                serde_json::json!([])
+            } else {
+                serde_json::json!([{"type": "Ready", "status": status}])
+            };
+            let node = serde_json::json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}});
+            let node: Arc<Node> = Arc::new(serde_json::from_value(node).expect("a node"));
+            assert_eq!(Known::new(&node).tells_pods, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pass_is_late_when_nobody_looked_for_long() {
+        let at = Duration::from_secs;
+        assert!(!is_late(None, at(5000)), "the first one");
+        assert!(!is_late(Some(at(10)), at(15)));
+        assert!(!is_late(Some(at(10)), at(30)));
+        assert!(is_late(Some(at(10)), at(31)));
+    }
 
     #[test]
     fn a_node_has_one_of_the_two_taints_and_keeps_those_of_others() {
