@@ -29,6 +29,8 @@ use plan::{ABLE, ACTIVE, First, Found, Measured, scaled, set};
 const PERIOD: Duration = Duration::from_secs(15);
 /// Until it is known which kinds there are.
 const KINDS: Duration = Duration::from_millis(200);
+/// What the API says of a path under which it serves nothing.
+const NO_RESOURCE: &str = "the server could not find the requested resource";
 const GOT_SCALE: &str = "the HPA controller was able to get the target's current scale";
 
 /// Runs the controller.
@@ -218,6 +220,10 @@ impl Reconciler {
         reference: &k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference,
     ) -> Result<Scaled, String> {
         let kind = self.kind(reference.api_version.as_deref().unwrap_or_default(), &reference.kind)?;
+        // There is no such object in a namespace, and those that are in none are not its own to scale.
+        if !kind.namespaced {
+            return Err(NO_RESOURCE.to_owned());
+        }
         let api = Api::dynamic(&self.context.client, &kind, Some(&key.namespace));
         let scale = api.get_scale(&reference.name).await;
         let scale = scale.map_err(|error| base::error::chain(&error).to_string())?;
@@ -264,18 +270,19 @@ impl Reconciler {
             }
         };
         let pods = self.pods.select(&key.namespace, &selector);
-        let mut targets = self.targets.lock();
-        targets.entry(key.clone()).or_default().selector = Some(selector.clone());
-        let takes_one = |kept: &Kept| {
-            let theirs = kept.selector.as_ref();
-            theirs.is_some_and(|theirs| pods.iter().any(|pod| pod.is_selected(theirs)))
+        // Copied: others do not wait for it while pods are matched.
+        let known: Vec<(ObjectKey, LabelSelector)> = {
+            let mut targets = self.targets.lock();
+            targets.entry(key.clone()).or_default().selector = Some(selector.clone());
+            let near = targets.iter().filter(|(other, _)| other.namespace == key.namespace);
+            near.filter_map(|(other, kept)| Some((other.clone(), kept.selector.clone()?))).collect()
         };
-        let mut others: Vec<String> = targets
+        let takes_one = |theirs: &LabelSelector| pods.iter().any(|pod| pod.is_selected(theirs));
+        let mut others: Vec<String> = known
             .iter()
-            .filter(|(other, kept)| other.namespace == key.namespace && (*other == key || takes_one(kept)))
+            .filter(|(other, theirs)| other == key || takes_one(theirs))
             .map(|(other, _)| other.to_string())
             .collect();
-        drop(targets);
         if others.len() > 1 {
             others.sort();
             let error = format!(

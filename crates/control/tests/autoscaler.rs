@@ -166,7 +166,11 @@ async fn a_deployment_grows_by_what_its_pods_use_and_leaves_a_tainted_node() {
         },
     });
     let hpas = Api::<HorizontalPodAutoscaler>::namespaced(&cluster.steady, "default");
+    let mut of_node = hpa.clone();
+    of_node["metadata"]["name"] = json!("node");
+    of_node["spec"]["scaleTargetRef"] = json!({"apiVersion": "v1", "kind": "Node", "name": "busy"});
     hpas.create(&object(hpa)).await.expect("an autoscaler");
+    hpas.create(&object(of_node)).await.expect("one of what is in no namespace");
     wait_until_async("three pods, and an autoscaler that says so", || async {
         let pods = list(&cluster).await.len();
         let hpa = hpas.get("web").await.expect("the autoscaler");
@@ -193,6 +197,12 @@ async fn a_deployment_grows_by_what_its_pods_use_and_leaves_a_tainted_node() {
     wait_until_async("the event", || async {
         let told = events(&cluster, "SuccessfulRescale").await;
         if told == [why] { Ok(()) } else { Err(told) }
+    })
+    .await;
+
+    wait_until_async("that a node is not scaled", || async {
+        let told = events(&cluster, "FailedGetScale").await;
+        if told == ["the server could not find the requested resource"] { Ok(()) } else { Err(told) }
     })
     .await;
 
