@@ -1,6 +1,6 @@
 //! Pods that nobody looks after any more: too many that have ended, and those that no node will end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use base::Timestamp;
@@ -80,14 +80,17 @@ impl Collector {
         self.absent = absent;
         self.looked = (steps.is_empty() && self.absent.is_empty()).then_some(shown);
         // The cache may not show a node yet that is there.
-        let mut gone: HashMap<String, bool> = HashMap::new();
         let api = Api::<Node>::all(&self.context.client);
-        for name in steps.iter().filter_map(Step::node) {
-            if !gone.contains_key(name) {
-                gone.insert(name.to_owned(), matches!(api.find(name).await, Ok(None)));
-            }
-        }
-        let due = steps.iter().filter(|step| step.node().is_none_or(|name| gone.get(name) == Some(&true)));
+        let named: BTreeSet<&str> = steps.iter().filter_map(Step::node).collect();
+        let asked = named.into_iter().map(|name| {
+            let api = &api;
+            async move { matches!(api.find(name).await, Ok(None)).then_some(name) }
+        });
+        // So that the futures have one type, whatever they borrow.
+        let asked: Vec<_> = asked.collect();
+        let gone: HashSet<&str> =
+            stream::iter(asked).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let due = steps.iter().filter(|step| step.node().is_none_or(|name| gone.contains(name)));
         stream::iter(due).for_each_concurrent(AT_ONCE, |step| self.remove(step)).await;
     }
 

@@ -1,6 +1,6 @@
 //! Which pods go: objects and the time in, steps out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub(super) fn plan(
     let by_name: HashMap<&str, &Node> = nodes.iter().map(|node| (node.name(), &**node)).collect();
     let mut still_absent = HashMap::new();
     let mut steps = too_many(pods, MOST_ENDED, is_evicted);
+    let going: HashSet<ObjectKey> = steps.iter().map(|step| step.key.clone()).collect();
     for pod in pods {
         let outline = &pod.outline;
         let node = outline.node.as_deref();
@@ -74,7 +75,8 @@ pub(super) fn plan(
                 Reason::NodeGone(name.to_owned())
             }
         };
-        if steps.iter().all(|step| step.key != pod.key) {
+        // Each is among `pods` once.
+        if !going.contains(&pod.key) {
             steps.push(step(pod, reason));
         }
     }
