@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use client::{ObjectKey, Resource as _};
 use k8s_openapi::api::resource::v1::{
@@ -19,6 +20,9 @@ use super::pod::{PodInfo, Uid};
 
 mod search;
 
+/// So often devices are tried once more for a pod, on all nodes together: whoever asks for what is hard to find does
+/// not hold others up.
+const TRIES: usize = 20_000;
 /// So many pods can have one claim at once.
 const CONSUMERS: usize = 256;
 
@@ -52,6 +56,8 @@ pub(super) struct Wanted<'a> {
     taken: HashSet<DeviceId<'a>>,
     /// The pools that are whole, with their generations.
     pools: HashMap<(&'a str, &'a str), i64>,
+    /// How often devices may be tried once more.
+    tries: AtomicUsize,
 }
 
 /// A device, by driver, pool and name.
@@ -153,7 +159,7 @@ impl Devices {
             true => (HashSet::new(), HashMap::new()),
             false => (self.taken(), self.pools()),
         };
-        Ok(Wanted { allocated, open, taken, pools })
+        Ok(Wanted { allocated, open, taken, pools, tries: AtomicUsize::new(TRIES) })
     }
 
     /// What would be done about the claims on a node, or why they cannot be had there.

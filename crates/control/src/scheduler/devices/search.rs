@@ -1,6 +1,7 @@
 //! Finds devices for all claims of a pod on one node: the first that do, in the order of requests and devices.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::api::resource::v1::{
@@ -11,9 +12,6 @@ use k8s_openapi::api::resource::v1::{
 
 use super::{Ask, DeviceId, Devices, Wanted, requests};
 use crate::scheduler::node::NodeFacts;
-
-/// So often a device is tried at most: whoever asks for what is hard to find does not hold others up.
-const TRIES: usize = 20_000;
 
 type Found<'a> = (&'a ResourceSlice, &'a Device);
 
@@ -30,7 +28,10 @@ struct Search<'a> {
     devices: Vec<Found<'a>>,
     taken: &'a HashSet<DeviceId<'a>>,
     chosen: Vec<Chosen<'a>>,
-    tries: usize,
+    /// So often a device may be tried before others are held up by it: as often as where nothing is tried twice.
+    free: usize,
+    /// What the tries beyond that are taken from.
+    budget: &'a AtomicUsize,
 }
 
 impl Devices {
@@ -41,13 +42,12 @@ impl Devices {
         node: &NodeFacts,
     ) -> Option<Vec<AllocationResult>> {
         let claims = wanted.open.iter().map(|claim| (*claim, requests(claim).collect()));
-        let mut search = Search {
-            claims: claims.collect(),
-            devices: self.on_node(wanted, node),
-            taken: &wanted.taken,
-            chosen: Vec::new(),
-            tries: 0,
-        };
+        let claims: Vec<(&ResourceClaim, Vec<Vec<Ask<'_>>>)> = claims.collect();
+        let devices = self.on_node(wanted, node);
+        let asks: usize = claims.iter().flat_map(|(_, requests)| requests).map(Vec::len).sum();
+        let free = devices.len().saturating_mul(asks);
+        let (taken, budget) = (&wanted.taken, &wanted.tries);
+        let mut search = Search { claims, devices, taken, chosen: Vec::new(), free, budget };
         if !search.request(0, 0) {
             return None;
         }
@@ -125,8 +125,7 @@ impl<'a> Search<'a> {
             return self.request(claim, request + 1);
         }
         for place in from..self.devices.len() {
-            self.tries += 1;
-            if self.tries > TRIES {
+            if !self.may_try() {
                 return false;
             }
             let found = self.devices[place];
@@ -140,6 +139,16 @@ impl<'a> Search<'a> {
             self.chosen.pop();
         }
         false
+    }
+
+    /// Whether a device may be tried, which is counted.
+    fn may_try(&mut self) -> bool {
+        if let Some(left) = self.free.checked_sub(1) {
+            self.free = left;
+            return true;
+        }
+        let take = |left: usize| left.checked_sub(1);
+        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// Takes all devices that there are.

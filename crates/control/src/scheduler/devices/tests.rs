@@ -175,3 +175,28 @@ fn only_whole_pools_and_devices_without_taints_are_looked_at() {
     let devices = devices(&[shared], &[claim("one", exactly(1))]);
     assert_eq!(allot(&devices, &["one"], "z"), found("one: r=s/1"));
 }
+
+#[test]
+fn what_is_hard_to_find_is_looked_for_so_often_on_all_nodes_together() {
+    // Twelve of each model, of which thirteen are to be alike: there are very many ways to begin with.
+    let of = |node: &str| {
+        let all: Vec<Value> =
+            (0..24).map(|at| device(&format!("{at:02}"), if at % 2 == 0 { "x" } else { "y" })).collect();
+        slice(node, node, &all)
+    };
+    let mut hard = claim("hard", exactly(13));
+    hard["spec"]["devices"]["constraints"] = json!([{"matchAttribute": "d/model"}]);
+    let devices = devices(&[of("a"), of("b")], &[hard, claim("easy", exactly(24))]);
+    let pod_of = |name: &str| pod(&[name]);
+    let (hard, easy) = (pod_of("hard"), pod_of("easy"));
+    let left = |wanted: &Wanted<'_>| wanted.tries.load(std::sync::atomic::Ordering::Relaxed);
+    let wanted = devices.sort(&hard).map_err(|refusal| refusal.reasons).expect("the claims are there");
+    for on in ["a", "b"] {
+        assert!(devices.allot(&wanted, &node(on)).is_err());
+        assert_eq!(left(&wanted), 0, "{on}");
+    }
+    // Where nothing is tried twice it takes nothing from what others have.
+    let wanted = devices.sort(&easy).map_err(|refusal| refusal.reasons).expect("the claims are there");
+    assert!(devices.allot(&wanted, &node("a")).is_ok());
+    assert_eq!(left(&wanted), TRIES);
+}
