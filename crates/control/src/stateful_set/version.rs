@@ -70,12 +70,12 @@ pub(super) fn ordinal(set: &str, pod: &str) -> Option<i32> {
     (ordinal >= 0 && ordinal.to_string() == digits).then_some(ordinal)
 }
 
-/// The ordinals that a set is to have: from the first to before the last.
+/// The ordinals that a set is to have, of those that there are: from the first to before the last.
 pub(super) fn ordinals(set: &StatefulSet) -> std::ops::Range<i64> {
     let spec = set.spec.as_ref();
     let start = spec.and_then(|spec| spec.ordinals.as_ref()).and_then(|ordinals| ordinals.start);
     let start = i64::from(start.unwrap_or(0).max(0));
-    start..start + i64::from(replicas(set))
+    start..(start + i64::from(replicas(set))).min(i64::from(i32::MAX) + 1)
 }
 
 /// How many pods there are to be.
@@ -102,4 +102,31 @@ pub(super) fn rolls(set: &StatefulSet) -> bool {
 pub(super) fn partition(set: &StatefulSet) -> Option<i32> {
     let rolling = strategy(set)?.rolling_update.as_ref()?;
     Some(rolling.partition.unwrap_or(0).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn there_are_no_more_ordinals_than_pods_can_have_in_their_names() {
+        let check = |start: i32, replicas: i32, expected: std::ops::Range<i64>| {
+            let set = json!({"spec": {
+                "replicas": replicas, "ordinals": {"start": start}, "selector": {}, "template": {},
+                "serviceName": "s",
+            }});
+            let set: StatefulSet = serde_json::from_value(set).expect("a set");
+            assert_eq!(ordinals(&set), expected);
+            if let Some(last) = expected.last() {
+                assert!(ordinal("s", &format!("s-{last}")).is_some());
+            }
+        };
+        check(2, 3, 2..5);
+        check(0, 0, 0..0);
+        let last = i64::from(i32::MAX);
+        check(i32::MAX - 1, 5, last - 1..last + 1);
+        check(i32::MAX, i32::MAX, last..last + 1);
+    }
 }
