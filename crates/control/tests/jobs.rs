@@ -309,21 +309,22 @@ async fn no_pod_is_counted_twice_or_lost_wherever_the_controllers_end() {
         if all { Ok(()) } else { Err(format!("{:?}", seen.counts)) }
     })
     .await;
-    let seen = seen.lock().expect("nobody panics");
-    assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
-    for name in names {
-        let (succeeded, failed) = (seen.of(&seen.succeeded, name), seen.of(&seen.failed, name));
-        let there_were = seen.pods.values().filter(|owner| *owner == name).count();
-        let counts = seen.counts[name];
-        assert_eq!(
-            (counts.0, counts.1),
-            (20, i32::try_from(failed).expect("a few")),
-            "{name}: {succeeded} succeeded"
-        );
-        // No more are made than are needed; of those that were made none is missing.
-        assert_eq!((succeeded, there_were), (20, 20 + failed), "{name}");
+    {
+        let seen = seen.lock().expect("nobody panics");
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        for name in names {
+            let (succeeded, failed) = (seen.of(&seen.succeeded, name), seen.of(&seen.failed, name));
+            let there_were = seen.pods.values().filter(|owner| *owner == name).count();
+            let counts = seen.counts[name];
+            assert_eq!(
+                (counts.0, counts.1),
+                (20, i32::try_from(failed).expect("a few")),
+                "{name}: {succeeded} succeeded"
+            );
+            // No more are made than are needed; of those that were made none is missing.
+            assert_eq!((succeeded, there_were), (20, 20 + failed), "{name}");
+        }
     }
-    drop(seen);
     let left = pods_of(&cluster, "job-name").await;
     assert!(!left.iter().any(has_finalizer), "all are counted");
     over.cancel();
