@@ -154,7 +154,7 @@ async fn a_reconciler_with_a_stale_cache_never_creates_too_many() {
                 }
                 let Some(set) = set_store.get(&key) else { return Ok(Action::Done) };
                 let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1) as usize;
-                for _ in pod_store.by_controller(set.uid()).len()..wanted {
+                for _ in pod_store.by_controller("default", set.uid()).len()..wanted {
                     let name = format!("web-{}", created.fetch_add(1, Ordering::SeqCst));
                     fresh.created(&key, &pods.create(&pod_of(&*set, &name)).await?);
                 }

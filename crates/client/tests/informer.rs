@@ -145,15 +145,19 @@ async fn objects_are_found_by_owner_by_index_and_by_label() {
     store.reached(last).await;
     let names =
         |pods: Vec<Arc<Pod>>| pods.iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>().join(" ");
-    assert_eq!(names(store.by_controller(web.uid())), "web-1 web-2");
+    assert_eq!(names(store.by_controller("default", web.uid())), "web-1 web-2");
     assert_eq!(names(store.by_index("image", "app")), "api-1 web-1 web-2");
+    assert_eq!(names(store.by_index_within("default", "image", "app")), "api-1 web-1 web-2");
+    // Whoever names an owner of another namespace has none.
+    assert_eq!(names(store.by_controller("defaul", web.uid())), "");
+    assert_eq!(names(store.by_index_within("default2", "image", "app")), "");
     let selector: LabelSelector = "app=api".parse().expect("a selector");
     assert_eq!(names(store.select("default", &selector)), "api-1");
     assert_eq!(names(store.select("", &LabelSelector::everything())), "api-1 web-1 web-2");
     assert_eq!(names(store.select("", &LabelSelector::nothing())), "");
     pods.delete("web-1", &DeleteOptions::now()).await.expect("delete");
     store.until(|store| store.get(&ObjectKey::new("default", "web-1")).is_none()).await;
-    assert_eq!(names(store.by_controller(web.uid())), "web-2");
+    assert_eq!(names(store.by_controller("default", web.uid())), "web-2");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl Reconcile for Reconciler {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
         }
-        let jobs = self.jobs.by_controller(cron.uid());
+        let jobs = self.jobs.by_controller(&key.namespace, cron.uid());
         let gone = self.gone(key, &cron, &jobs).await?;
         let view = View { cron: &cron, jobs: &jobs, gone: &gone, now: self.context.clock.now() };
         let plan = plan(&view);

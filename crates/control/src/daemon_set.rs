@@ -19,7 +19,7 @@ use tracing::debug;
 use crate::history::{self, History, Kept, Surplus};
 use crate::pods::{OutlinedPod, PodOutline};
 use crate::ready::{Available, ReadyAges, seconds};
-use crate::{Context, ownership, selector};
+use crate::{Context, ownership, selecting, selector};
 
 mod failed;
 mod nodes;
@@ -39,16 +39,6 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     let all_pods = context.informers.of::<Pod>();
     let all_nodes = context.informers.of::<Node>();
     let revisions = context.informers.of::<ControllerRevision>();
-    let selected = sets.store();
-    // A pod without an owner concerns every set that selects it.
-    let orphans = move |pod: &Pod| -> Vec<ObjectKey> {
-        if pod.controller().is_some() || pod.metadata.labels.as_ref().is_none_or(|labels| labels.is_empty()) {
-            return Vec::new();
-        }
-        let sets = selected.list_namespace(pod.namespace().unwrap_or_default());
-        let fits = |set: &&Arc<DaemonSet>| set.selector().is_some_and(|selector| pod.is_selected(&selector));
-        sets.iter().filter(fits).map(|set| set.key()).collect()
-    };
     let reconciler = Reconciler {
         sets: sets.store(),
         pods: all_pods.store(),
@@ -63,9 +53,9 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     };
     let controller = Controller::new("daemonset", &sets)
         .owns(&all_pods)
-        .watches(&all_pods, orphans)
+        .watches(&all_pods, selecting::orphans(&sets, Kept::selector))
         .owns(&revisions)
-        .watches(&revisions, history::of_orphan(sets.store()))
+        .watches(&revisions, selecting::orphans(&sets, Kept::selector))
         .reads(&all_nodes)
         .workers(4);
     // A node that comes, goes or becomes another concerns all sets; a heartbeat concerns none.
@@ -169,7 +159,7 @@ impl Reconciler {
     /// The set's pods, with those that it takes over, without those that it lets go of.
     async fn claimed(&self, key: &ObjectKey, set: &DaemonSet) -> Result<Vec<OutlinedPod>, Error> {
         let Some(selector) = Kept::selector(set) else { return Ok(Vec::new()) };
-        let all = self.outlines.by_controller(set.uid());
+        let all = self.outlines.by_controller(&key.namespace, set.uid());
         let (mut owned, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|pod| pod.is_selected(&selector));
         for pod in others.iter().filter(|pod| !pod.outline.is_ending).filter_map(|pod| self.same(pod)) {

@@ -86,7 +86,7 @@ impl Reconcile for Reconciler {
         if deployment.metadata.deletion_timestamp.is_none() {
             self.adopt(key, &deployment).await?;
         }
-        let sets: Vec<Arc<ReplicaSet>> = self.sets.by_controller(deployment.uid());
+        let sets: Vec<Arc<ReplicaSet>> = self.sets.by_controller(&key.namespace, deployment.uid());
         if deployment.metadata.deletion_timestamp.is_none() {
             let old_pods = self.running_pods(&deployment, &sets);
             for step in plan(&deployment, &sets, old_pods) {
@@ -103,9 +103,11 @@ impl Reconcile for Reconciler {
 impl Reconciler {
     /// Whether pods of any set but the newest still run.
     fn running_pods(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
+        let namespace = deployment.namespace().unwrap_or_default();
         let newest = plan::newest(deployment, sets).map(|set| set.uid().to_owned());
         let old = sets.iter().filter(|set| Some(set.uid()) != newest.as_deref());
-        old.flat_map(|set| self.pods.by_controller(set.uid())).any(|pod| !pod.outline.is_terminal())
+        old.flat_map(|set| self.pods.by_controller(namespace, set.uid()))
+            .any(|pod| !pod.outline.is_terminal())
     }
 
     /// Whether the deployment is there to stay. Asked of the API: the cache may not show yet that it

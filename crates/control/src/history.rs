@@ -81,7 +81,7 @@ impl History {
     ) -> Result<Vec<Arc<ControllerRevision>>, Error> {
         let Some(selector) = owner.selector() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for revision in self.revisions.by_controller(owner.uid()) {
+        for revision in self.revisions.by_controller(&key.namespace, owner.uid()) {
             if revision.is_selected(&selector) {
                 found.push(revision);
             } else if !revision.is_being_deleted() {
@@ -174,19 +174,5 @@ impl History {
 
     fn api(&self, key: &ObjectKey) -> Api<ControllerRevision> {
         Api::namespaced(&self.client, &key.namespace)
-    }
-}
-
-/// Whom a revision without an owner may concern: those whose selector fits it.
-pub(crate) fn of_orphan<S: Kept>(owners: Store<S>) -> impl Fn(&ControllerRevision) -> Vec<ObjectKey> {
-    move |revision| {
-        if revision.controller().is_some()
-            || revision.metadata.labels.as_ref().is_none_or(|all| all.is_empty())
-        {
-            return Vec::new();
-        }
-        let owners = owners.list_namespace(revision.namespace().unwrap_or_default());
-        let fits = |owner: &&Arc<S>| owner.selector().is_some_and(|selector| revision.is_selected(&selector));
-        owners.iter().filter(fits).map(|owner| owner.key()).collect()
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{Context, ownership};
+use crate::{Context, ownership, selecting};
 
 mod backoff;
 mod indexes;
@@ -53,20 +53,13 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         let namespace = pod.controller().is_none().then(|| pod.namespace().unwrap_or_default().to_owned());
         namespace.into_iter().collect()
     });
-    let selected = jobs.store();
+    // One that has finished takes over nothing.
+    let selecting = selecting::orphans(&jobs, |job| selector(job).filter(|_| finished(job).is_none()));
     // A pod without an owner concerns every job that selects it; and none, where it is kept for one.
     let orphans = move |pod: &Pod| -> Vec<ObjectKey> {
-        if pod.controller().is_some() {
-            return Vec::new();
-        }
-        let namespace = pod.namespace().unwrap_or_default();
-        let jobs = match &pod.metadata.labels {
-            Some(labels) if !labels.is_empty() => selected.list_namespace(namespace),
-            _ => Vec::new(),
-        };
-        let selects = |job: &&Arc<Job>| selector(job).is_some_and(|selector| pod.is_selected(&selector));
-        let none = pods::has_finalizer(pod).then(|| ObjectKey::new(namespace, ""));
-        jobs.iter().filter(selects).map(|job| job.key()).chain(none).collect()
+        let none = pods::has_finalizer(pod) && pod.controller().is_none();
+        let none = none.then(|| ObjectKey::new(pod.namespace().unwrap_or_default(), ""));
+        selecting(pod).into_iter().chain(none).collect()
     };
     let reconciler = Reconciler {
         jobs: jobs.store(),
@@ -223,7 +216,7 @@ impl Reconciler {
 
     /// The job's pods: takes over those that nobody owns, and lets go of those that it does not select.
     async fn claim(&self, key: &ObjectKey, job: &Job) -> Result<Vec<Arc<Pod>>, Error> {
-        let all = self.pods.by_index(OF_JOB, job.uid());
+        let all = self.pods.by_index_within(&key.namespace, OF_JOB, job.uid());
         let Some(selector) = selector(job) else { return Ok(all) };
         let (mut own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|pod| pod.is_selected(&selector));
         for pod in others.iter().filter(|pod| !pod.is_being_deleted()) {

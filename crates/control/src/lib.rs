@@ -46,6 +46,7 @@ mod resource_quota;
 mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
+mod selecting;
 mod service_account;
 mod service_cidrs;
 mod stateful_set;

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::pods::{OutlinedPod, PodOutline};
 use crate::ready::ReadyAges;
-use crate::{Context, ownership, pods};
+use crate::{Context, ownership, pods, selecting};
 
 mod plan;
 mod set;
@@ -29,19 +29,6 @@ use set::{Counts, Failure};
 pub(crate) async fn run<S: Set>(context: Context, recorder: Recorder) {
     let sets = context.informers.of::<S>();
     let all_pods = context.informers.of::<Pod>();
-    let selected = sets.store();
-    // A pod without an owner concerns every set that selects it.
-    let orphans = move |pod: &Pod| -> Vec<ObjectKey> {
-        if pod.controller().is_some() || pod.metadata.labels.as_ref().is_none_or(|labels| labels.is_empty()) {
-            return Vec::new();
-        }
-        let namespace = pod.namespace().unwrap_or_default();
-        let sets = selected.list_namespace(namespace);
-        sets.iter()
-            .filter(|set| set.selector().is_some_and(|selector| pod.is_selected(&selector)))
-            .map(|set| set.key())
-            .collect()
-    };
     let reconciler = Reconciler {
         sets: sets.store(),
         pods: all_pods.store(),
@@ -53,7 +40,7 @@ pub(crate) async fn run<S: Set>(context: Context, recorder: Recorder) {
     };
     Controller::new(S::CONTROLLER, &sets)
         .owns(&all_pods)
-        .watches(&all_pods, orphans)
+        .watches(&all_pods, selecting::orphans(&sets, S::selector))
         .workers(8)
         .run_by(reconciler, context.stop)
         .await;
@@ -106,7 +93,7 @@ impl<S: Set> Reconciler<S> {
     /// The set's pods, and those whose labels no longer fit: they are none of them, though they still name
     /// the set.
     fn owned(&self, set: &S) -> (Vec<OutlinedPod>, Vec<OutlinedPod>) {
-        let all = self.outlines.by_controller(set.uid());
+        let all = self.outlines.by_controller(set.namespace().unwrap_or_default(), set.uid());
         match set.selector() {
             Some(selector) => all.into_iter().partition(|pod| pod.is_selected(&selector)),
             None => (all, Vec::new()),

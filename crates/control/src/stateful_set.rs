@@ -15,10 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use model::select::LabelSelector;
 use tracing::debug;
 
-use crate::history::{self, History, Kept, Surplus};
+use crate::history::{History, Kept, Surplus};
 use crate::pods::PodOutline;
 use crate::ready::{Available, ReadyAges, seconds};
-use crate::{Context, ownership, selector};
+use crate::{Context, ownership, selecting, selector};
 
 mod claims;
 mod plan;
@@ -66,7 +66,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         .watches(&all_pods, orphans)
         .watches(&all_claims, of_claim)
         .owns(&revisions)
-        .watches(&revisions, history::of_orphan(sets.store()))
+        .watches(&revisions, selecting::orphans(&sets, Kept::selector))
         .workers(8)
         .run_by(reconciler, context.stop)
         .await;
@@ -165,7 +165,7 @@ impl Reconciler {
             selector.as_ref().is_some_and(|selector| pod.is_selected(selector))
                 && ordinal(set.name(), pod.name()).is_some()
         };
-        self.pods.by_controller(set.uid()).into_iter().partition(fits)
+        self.pods.by_controller(set.namespace().unwrap_or_default(), set.uid()).into_iter().partition(fits)
     }
 
     /// The set's pods, with those that it takes over, without those that it lets go of.

@@ -1,6 +1,7 @@
 //! A secondary index over the objects of a store.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 type KeysOf<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
@@ -24,6 +25,14 @@ impl<K> Index<K> {
     /// The objects that have `value`, in order.
     pub(crate) fn get(&self, value: &str) -> impl Iterator<Item = &Arc<str>> {
         self.entries.get(value).into_iter().flatten()
+    }
+
+    /// Those of one namespace that have `value`, in order.
+    pub(crate) fn get_within(&self, namespace: &str, value: &str) -> impl Iterator<Item = &Arc<str>> {
+        let first = format!("{namespace}\0");
+        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+        let names = self.entries.get(value).map(|names| names.range::<str, _>(from));
+        names.into_iter().flatten().take_while(move |name| name.starts_with(&first))
     }
 
     /// Takes an object in; gives its values, by which [`Index::remove`] takes it out.

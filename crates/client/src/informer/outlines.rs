@@ -54,9 +54,9 @@ impl<K: Resource, T: Outline<K>> Outlines<K, T> {
         Self { store, kind: PhantomData }
     }
 
-    /// Those whose managing owner has this uid, by namespace and name.
-    pub fn by_controller(&self, uid: &str) -> Vec<Outlined<T>> {
-        self.store.outlined_by_controller(uid)
+    /// Those of one namespace whose managing owner has this uid, by name.
+    pub fn by_controller(&self, namespace: &str, uid: &str) -> Vec<Outlined<T>> {
+        self.store.outlined_by_controller(namespace, uid)
     }
 
     /// The uid of an object's managing owner.

@@ -118,9 +118,20 @@ impl<K: Resource> Store<K> {
         self.select_some(namespace, selector, |entry| entry.values.iter().all(|(index, _)| *index != 0))
     }
 
-    /// The objects whose managing owner has this uid.
-    pub fn by_controller(&self, uid: &str) -> Vec<Arc<K>> {
-        self.by_index(CONTROLLER, uid)
+    /// The objects of one namespace whose managing owner has this uid. An owner that lives in a namespace has
+    /// none elsewhere, whoever names it there.
+    pub fn by_controller(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+        self.by_index_within(namespace, CONTROLLER, uid)
+    }
+
+    /// The objects of one namespace for which the index `name` gives `value`; none if there is no such index.
+    pub fn by_index_within(&self, namespace: &str, name: &str, value: &str) -> Vec<Arc<K>> {
+        self.views(|state| {
+            let index = state.indexes.iter().find(|index| index.name == name);
+            debug_assert!(index.is_some(), "there is no index {name}");
+            let names = index.into_iter().flat_map(|index| index.get_within(namespace, value));
+            names.filter_map(|name| state.wanted(name)).collect()
+        })
     }
 
     /// The objects for which the index `name` gives `value`; none if there is no such index.
@@ -211,11 +222,15 @@ impl<K: Resource> Store<K> {
         state.outliners.push(outliner);
     }
 
-    pub(super) fn outlined_by_controller<T: Send + Sync + 'static>(&self, uid: &str) -> Vec<Outlined<T>> {
+    pub(super) fn outlined_by_controller<T: Send + Sync + 'static>(
+        &self,
+        namespace: &str,
+        uid: &str,
+    ) -> Vec<Outlined<T>> {
         let state = self.shared.state.read();
         let names = state.indexes.iter().find(|index| index.name == CONTROLLER).into_iter();
-        let entries =
-            names.flat_map(|index| index.get(uid)).filter_map(|name| state.objects.get_key_value(name));
+        let names = names.flat_map(|index| index.get_within(namespace, uid));
+        let entries = names.filter_map(|name| state.objects.get_key_value(name));
         state.outlined(entries)
     }
 
