@@ -250,8 +250,14 @@ impl Reconciler {
             created = results.into_iter().collect();
             batch *= 2;
         }
-        let deletions = work.delete.iter().take(BURST);
-        let deleted = join_all(deletions.map(|deletion| self.delete(key, set, deletion))).await;
+        let deletions = &work.delete[..work.delete.len().min(BURST)];
+        {
+            let (mut failed, now) = (self.failed.lock(), self.context.clock.elapsed());
+            for node in Work::failed_on(deletions) {
+                failed.deleted(plan::remembered(set, node), now);
+            }
+        }
+        let deleted = join_all(deletions.iter().map(|deletion| self.delete(key, set, deletion))).await;
         created.and(deleted.into_iter().collect())
     }
 
@@ -282,7 +288,6 @@ impl Reconciler {
         match why {
             Why::Superfluous => {}
             Why::Failed => {
-                self.failed.lock().deleted(plan::remembered(set, node), self.context.clock.elapsed());
                 self.recorder.event(set, EventType::Warning, "FailedDaemonPod", found("failed", "kill"));
             }
             Why::Succeeded => {

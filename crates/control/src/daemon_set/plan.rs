@@ -1,5 +1,6 @@
 //! The thinking half of the controller of DaemonSets: pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -68,6 +69,12 @@ pub(super) struct Bounds {
 impl Work {
     pub(super) fn is_empty(&self) -> bool {
         self.create.is_empty() && self.delete.is_empty()
+    }
+
+    /// The nodes on which pods failed that go now.
+    pub(super) fn failed_on(deletions: &[Deletion]) -> BTreeSet<&str> {
+        let failed = deletions.iter().filter(|deletion| deletion.why == Why::Failed);
+        failed.map(|deletion| deletion.node.as_str()).collect()
     }
 
     fn delete(&mut self, place: &Place, pod: &DaemonPod, why: Why) {
@@ -148,10 +155,13 @@ pub(super) fn manage(places: &[Place], surges: bool, wait: &dyn Fn(&str) -> Opti
 
 /// Of the pods of a node where there may be some.
 fn settle(place: &Place, surges: bool, wait: &dyn Fn(&str) -> Option<Duration>, work: &mut Work) {
-    let mut running = Vec::new();
+    let (mut running, mut one_waits) = (Vec::new(), false);
     for pod in place.staying() {
         match (pod.outline().phase, wait(&place.node)) {
-            (Phase::Failed, Some(left)) => work.wake(left),
+            (Phase::Failed, Some(left)) => {
+                one_waits = true;
+                work.wake(left);
+            }
             (Phase::Failed, None) => work.delete(place, pod, Why::Failed),
             (Phase::Succeeded, _) => work.delete(place, pod, Why::Succeeded),
             _ => running.push(pod),
@@ -162,7 +172,8 @@ fn settle(place: &Place, surges: bool, wait: &dyn Fn(&str) -> Option<Duration>, 
         return;
     }
     match running[..] {
-        [] if place.runs() => work.create.push(place.node.clone()),
+        // What is made while one that failed has to stay would fail as well, again and again.
+        [] if place.runs() && !one_waits => work.create.push(place.node.clone()),
         [] | [_] => {}
         _ => {
             let (new, old): (Vec<&DaemonPod>, Vec<&DaemonPod>) =

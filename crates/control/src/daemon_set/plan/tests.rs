@@ -101,6 +101,12 @@ fn what_has_ended_is_deleted_and_made_anew_later_and_later_if_it_failed() {
     let places = places("a[a1:failed] b[b1:failed]");
     let wait = |node: &str| (node == "a").then(|| Duration::from_secs(8));
     assert_eq!(words(&manage(&places, false, &wait)), "delete b1 that failed, wake 8");
+    // None is made beside one that has to stay, even where new ones come first.
+    assert_eq!(words(&manage(&places, true, &wait)), "create on b, delete b1 that failed, wake 8");
+    let several = super::tests::places("a[a1:failed a2:failed] b[b1:done]");
+    let work = manage(&several, false, &|_| None);
+    assert_eq!(work.delete.len(), 3);
+    assert_eq!(Work::failed_on(&work.delete).into_iter().collect::<Vec<_>>(), ["a"], "once for all of them");
 }
 
 #[test]
