@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 
 use crate::Context;
+use crate::job::finished;
 
 mod plan;
 
@@ -181,7 +182,9 @@ impl Reconciler {
                 return Err(error);
             }
         };
-        started(status, start.at, ObjectReference { field_path: None, ..reference(&job) });
+        // One that was made earlier and could not be named may have ended.
+        let runs = finished(&job).is_none();
+        started(status, start.at, runs.then(|| ObjectReference { field_path: None, ..reference(&job) }));
         Ok(())
     }
 

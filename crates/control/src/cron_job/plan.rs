@@ -286,9 +286,11 @@ fn job(cron: &CronJob, name: String, at: Timestamp, schedule: &Schedule) -> Job 
     }
 }
 
-/// Names a job that was made as one that runs.
-pub(super) fn started(status: &mut CronJobStatus, at: Timestamp, job: ObjectReference) {
-    status.active.get_or_insert_default().push(job);
+/// Notes that a job was made, and names it as one that runs if it does.
+pub(super) fn started(status: &mut CronJobStatus, at: Timestamp, job: Option<ObjectReference>) {
+    if let Some(job) = job {
+        status.active.get_or_insert_default().push(job);
+    }
     status.last_schedule_time = Some(Time(at));
 }
 

@@ -197,3 +197,13 @@ fn what_is_wrong_is_told() {
     let plan = run(json!({"startingDeadlineSeconds": 0}), last("01T01:00:00"), "", "01T02:00:01");
     assert!(plan.start.is_none());
 }
+
+#[test]
+fn one_that_has_ended_is_not_named_as_one_that_runs() {
+    let at = "2026-01-01T01:00:00Z".parse().expect("a time");
+    let mut status = CronJobStatus::default();
+    started(&mut status, at, None);
+    assert_eq!((status.active.clone(), status.last_schedule_time.clone()), (None, Some(Time(at))));
+    started(&mut status, at, Some(ObjectReference::default()));
+    assert_eq!(status.active.map(|active| active.len()), Some(1));
+}
