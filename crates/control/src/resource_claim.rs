@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use client::api::{Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, DeleteOptions, Error, ObjectKey, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, DeleteOptions, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store,
+};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimTemplate};
 use serde_json::json;
@@ -19,7 +21,7 @@ use crate::Context;
 
 mod plan;
 
-use plan::{Keeping, Want, claims_of, keeping, made, owner, reserved, wants};
+use plan::{Keeping, Want, claims_of, keeping, owner, reserved, wants};
 
 /// After a write that somebody else was faster with.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -42,6 +44,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     let of_pods = OfPods {
         pods: pods.store(),
         claims: claims.store(),
+        fresh: Freshness::new(claims.store()),
         templates: templates.store(),
         recorder,
         context: context.clone(),
@@ -67,6 +70,7 @@ struct OfPods {
     context: Context,
     pods: Store<Pod>,
     claims: Store<ResourceClaim>,
+    fresh: Freshness<ResourceClaim>,
     templates: Store<ResourceClaimTemplate>,
     recorder: Recorder,
 }
@@ -75,13 +79,20 @@ impl Reconcile for OfPods {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
-        let Some(pod) = self.pods.get(key) else { return Ok(Action::Done) };
+        let Some(pod) = self.pods.get(key) else {
+            self.fresh.forget(key);
+            return Ok(Action::Done);
+        };
         let named = pod.spec.as_ref().is_some_and(|spec| spec.resource_claims.is_some());
         if !named || pod.metadata.deletion_timestamp.is_some() || crate::pods::is_terminal(&pod) {
             return Ok(Action::Done);
         }
+        // What was made a moment ago is to be seen before it is made again.
+        if !self.fresh.ready(key).await {
+            return Ok(Action::After(Duration::from_secs(1)));
+        }
         let mut new = BTreeMap::new();
-        for want in wants(&pod, &self.claims.list_namespace(&key.namespace)) {
+        for want in wants(&pod, &self.claims.by_controller(&key.namespace, pod.uid())) {
             match want {
                 Want::Known { name, claim } => {
                     new.insert(name, claim);
@@ -136,13 +147,9 @@ impl OfPods {
         template: &ResourceClaimTemplate,
     ) -> Result<String, Error> {
         let api: Api<ResourceClaim> = Api::namespaced(&self.context.client, &key.namespace);
-        // What was made a moment ago the copy may not show yet.
-        let there = api.list_all(&client::ListOptions::default()).await?.items;
-        let there: Vec<Arc<ResourceClaim>> = there.into_iter().map(Arc::new).collect();
-        if let Some(claim) = made(pod, name, &there) {
-            return Ok(claim.name().to_owned());
-        }
-        Ok(api.create(&plan::claim(pod, name, template)).await?.name().to_owned())
+        let made = api.create(&plan::claim(pod, name, template)).await?;
+        self.fresh.created(key, &made);
+        Ok(made.name().to_owned())
     }
 
     /// Names claims in the status of their pod.

@@ -83,7 +83,7 @@ pub(super) fn wants(pod: &Pod, all: &[Arc<ResourceClaim>]) -> Vec<Want> {
 }
 
 /// The claim that was made for one of a pod's claims.
-pub(super) fn made<'a>(pod: &Pod, name: &str, all: &'a [Arc<ResourceClaim>]) -> Option<&'a ResourceClaim> {
+fn made<'a>(pod: &Pod, name: &str, all: &'a [Arc<ResourceClaim>]) -> Option<&'a ResourceClaim> {
     let annotated = |claim: &&ResourceClaim| {
         let annotations = claim.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get(ANNOTATION)).is_some_and(|said| said == name)
