@@ -128,6 +128,11 @@ impl Shared {
         self.services.list()
     }
 
+    /// All pods of this node.
+    pub(crate) fn pods_of_node(&self) -> Vec<Arc<Pod>> {
+        self.pods.list()
+    }
+
     /// How the host resolves names, as it serves in a pod; it changes with the host's links.
     pub(crate) fn host_dns(&self) -> Dns {
         let conf = self.machine.network.resolv_conf_outside();
@@ -190,6 +195,8 @@ pub struct Agent {
     nodes: Informer<Node>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    /// As whom volumes of this node are made.
+    provisioner: Client,
     /// The uids of pods of whose resources something was decided.
     resized: tokio::sync::Mutex<UnboundedReceiver<String>>,
     events: Mutex<Option<EventWriter>>,
@@ -203,6 +210,7 @@ impl Agent {
         machine: Machine,
         client: &Client,
         proxy: &Client,
+        provisioner: &Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReservesError> {
         // As Kubernetes' own agent is known to tools.
@@ -244,7 +252,9 @@ impl Agent {
         };
         shared.config.reserves.check(shared.amounts())?;
         let events = Mutex::new(Some(writer));
-        Ok(Self { shared: Arc::new(shared), pods, nodes, services, slices, resized: resized.into(), events })
+        let provisioner = provisioner.clone().named(crate::local_volumes::PROVISIONER);
+        let shared = Arc::new(shared);
+        Ok(Self { shared, pods, nodes, services, slices, provisioner, resized: resized.into(), events })
     }
 
     /// The name of the node.
@@ -275,6 +285,10 @@ impl Agent {
                     crate::services::program(&self.shared, &self.services, &self.slices, stop.clone())
                 }),
                 supervise("pod workers", &stop, || self.run_pods(stop.clone())),
+                supervise("local volumes", &stop, || {
+                    // Apart, or what waits for all of them would be too large for a stack.
+                    Box::pin(crate::local_volumes::run(&self.shared, &self.provisioner, stop.clone()))
+                }),
             )
         };
         parts.await;

@@ -133,11 +133,6 @@ fn of_container(
             return Err(Rejection::new("ProcMountForbidden", message));
         }
     }
-    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
-        let message =
-            format!("container \"{}\": volumeDevices are not supported by this node", container.name);
-        return Err(Rejection::new("UnsupportedVolumeDevices", message));
-    }
     for port in container.ports.iter().flatten().filter(|port| port.host_port.is_some_and(|port| port > 0)) {
         let address = port.host_ip.as_deref().filter(|address| !address.is_empty());
         if let Some(address) = address.filter(|address| address.parse::<std::net::Ipv4Addr>().is_err()) {
@@ -293,10 +288,6 @@ mod tests {
         refused(json!({"overhead": {"cpu": "1"}}), "RuntimeClass: Pod Overhead set without corresponding");
         refused(json!({"resourceClaims": [{"name": "x"}]}), "UnsupportedResourceClaims: ");
         refused(container(json!({"resources": {"claims": [{"name": "x"}]}})), "UnsupportedResourceClaims: ");
-        refused(
-            container(json!({"volumeDevices": [{"name": "x", "devicePath": "/x"}]})),
-            "UnsupportedVolumeDevices: ",
-        );
         refused(
             container(json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "::1"}]})),
             "UnsupportedHostIP: container \"c\": hostIP ::1",

@@ -32,6 +32,7 @@ use resize::Resizing;
 
 mod deadline;
 mod facts;
+mod limits;
 mod probing;
 mod publish;
 mod resize;
@@ -111,6 +112,9 @@ pub(crate) struct Worker {
     active_since: Ages<()>,
     /// It has been active for longer than it may be.
     overdue: bool,
+    /// Why it is ended for what it uses, and when that is looked at.
+    evicted: Option<String>,
+    limits_next: Option<Duration>,
     /// Containers whose instance was killed since they are of another image now.
     replaced: BTreeSet<String>,
     /// The instances of whose back-off events are made.
@@ -185,6 +189,8 @@ impl Worker {
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let overdue = reason == Some(DEADLINE_EXCEEDED.0);
+        let evicted = pod.status.as_ref().filter(|_| reason == Some(limits::EVICTED));
+        let evicted = evicted.map(|status| status.message.clone().unwrap_or_default());
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let worker = Self {
             volumes: Volumes::new(shared.config.pod_directory(&uid)),
@@ -207,6 +213,8 @@ impl Worker {
             ended_at: BTreeMap::new(),
             active_since: Ages::default(),
             overdue,
+            evicted,
+            limits_next: Some(Duration::ZERO),
             replaced: BTreeSet::new(),
             announced: Announced::default(),
             volumes_refresh: Some(Duration::ZERO),
@@ -280,6 +288,7 @@ impl Worker {
             }
         }
         self.refresh_volumes().await;
+        Box::pin(self.check_limits()).await;
         // Each round either does something or is the last; the bound is for a defect's sake.
         for _ in 0..64 {
             let observation = match self.observe().await {
@@ -297,7 +306,7 @@ impl Worker {
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
             let plan = self.plan(&observation);
             self.ended = plan.ended;
-            self.take_overdue(plan.overdue);
+            self.take_overdue(plan.overdue && self.evicted.is_none());
             if self.ended && observation.running().next().is_none() {
                 self.give_back();
             }
@@ -420,7 +429,7 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         // One that has ended so stays as it was told, and one that ended by itself does too.
         let told = matches!(self.published.phase.as_deref(), Some("Succeeded" | "Failed"))
-            && self.published.reason.as_deref() != Some(DEADLINE_EXCEEDED.0);
+            && !matches!(self.published.reason.as_deref(), Some(limits::EVICTED) | Some("DeadlineExceeded"));
         // It may have been ended for its deadline by a daemon that could not tell any more.
         let late = deadline.is_some_and(|deadline| {
             let mains = self.pod.spec.iter().flat_map(|spec| &spec.containers);
@@ -429,7 +438,7 @@ impl Worker {
         plan::plan(&plan::View {
             now,
             deadline: deadline.filter(|_| !told),
-            overdue: (self.overdue || late) && !told,
+            overdue: (self.overdue || late || self.evicted.is_some()) && !told,
             restart: RestartPolicy::parse(spec.and_then(|spec| spec.restart_policy.as_deref())),
             sandbox: observation.sandbox_state(),
             containers: containers.collect(),
@@ -490,6 +499,7 @@ impl Worker {
             .chain(again)
             .chain(self.publish_again)
             .chain(self.resize_at)
+            .chain(self.limits_next.filter(|_| !self.ended))
             .min()
     }
 
