@@ -124,7 +124,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
-        let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
+        let authority = authority_certificate(config)?;
+        let config = control::Config { authority, signer, candidate, scheduler: Arc::default() };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
             client(match actor {

@@ -2,6 +2,10 @@
 //!
 //! Reasons and messages are the kubelet's where it has them.
 
+pub mod place;
+
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSpec, SELinuxOptions};
 
 use super::sandbox_spec;
@@ -28,14 +32,14 @@ pub struct Abilities<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// One word.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// A sentence.
     pub message: String,
 }
 
 impl Rejection {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason: Cow::Borrowed(reason), message: message.into() }
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
+    /// Why it has no place on this node, once that was found.
+    refused: Option<Rejection>,
     /// A status that the API did not take.
     unsent: Option<PodStatus>,
     /// When it is due again.
@@ -136,6 +138,15 @@ pub(crate) struct Worker {
     /// How long to wait before containers are given once more what they could not be given, and until when.
     resize_again: Backoff,
     resize_at: Option<Duration>,
+}
+
+/// Why a pod had no place on this node, as it was told before the daemon began.
+fn refused_before(pod: &Pod) -> Option<Rejection> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
+    let reason = status.reason.clone().filter(|reason| admission::place::is_told(reason))?;
+    let started = status.container_statuses.as_ref().is_some_and(|statuses| !statuses.is_empty());
+    (!started)
+        .then(|| Rejection { reason: reason.into(), message: status.message.clone().unwrap_or_default() })
 }
 
 /// Why a container has not been started.
@@ -186,6 +197,7 @@ impl Worker {
             prepared: BTreeMap::new(),
             uid,
             published: pod.status.clone().unwrap_or_default(),
+            refused: refused_before(&pod),
             unsent: None,
             publish_again: None,
             probes: Probes::new(&shared, sender),
@@ -269,6 +281,10 @@ impl Worker {
             self.age_messages();
             if !self.follow_grants().await {
                 return self.after(AGAIN);
+            }
+            if let Some(rejection) = self.refused.clone() {
+                self.reject(&rejection).await;
+                return self.publish_again;
             }
         }
         self.refresh_volumes().await;
@@ -364,10 +380,19 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     async fn rejection(&self) -> Option<Rejection> {
+        if self.refused.is_some() {
+            return self.refused.clone();
+        }
         let rejection = admission::check(&self.pod, self.abilities()).err()?;
         // One that runs was let in by an earlier version, which asked nothing.
         let nothing = self.observe().await.is_ok_and(|observation| observation.running().next().is_none());
         nothing.then_some(rejection)
+    }
+
+    /// Whether the pod was let in before, whether or not anybody wrote down what it was granted.
+    async fn has_begun(&self) -> bool {
+        self.published.start_time.is_some()
+            || self.observe().await.is_ok_and(|observation| observation.sandbox.is_some())
     }
 
     /// What this node does, as pods may ask for it.

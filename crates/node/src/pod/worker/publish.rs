@@ -86,10 +86,10 @@ impl Worker {
         if matches!(self.published.phase.as_deref(), Some("Failed" | "Succeeded")) {
             return;
         }
-        self.event(true, rejection.reason, rejection.message.clone());
+        self.event(true, &rejection.reason, rejection.message.clone());
         let next = PodStatus {
             phase: Some("Failed".to_owned()),
-            reason: Some(rejection.reason.to_owned()),
+            reason: Some(rejection.reason.to_string()),
             message: Some(format!("Pod was rejected: {}", rejection.message)),
             ..self.merged_status()
         };
