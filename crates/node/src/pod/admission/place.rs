@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{
     ContainerPort, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
 };
-use model::select::Test;
+use model::select::label::Test;
 
 use super::Rejection;
 use crate::pod::groups::{all_requested, requested};
