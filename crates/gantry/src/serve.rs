@@ -145,6 +145,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         node::Machine::of_engine(engine.clone()),
         &client(Identity::node(&config.node_name)),
         &client(Identity::component("kube-proxy")),
+        &client(Identity::component("gantry:local-path")),
         Arc::clone(&clock),
     );
     let agent = Arc::new(agent.context("keep a part of the node for other things than pods")?);
@@ -384,6 +385,7 @@ fn node_config(config: &Config) -> node::Config {
         name: config.node_name.clone(),
         address: node_address(config),
         root: config.root.join("pods"),
+        volumes: config.root.join("local-path"),
         cluster_dns: IpAddr::V4(cluster_dns(config)),
         cluster_domain: config.cluster_domain.clone(),
         kubernetes_version: KUBERNETES_VERSION.to_owned(),

@@ -132,6 +132,7 @@ typed! {
     rbac::RoleBinding,
     resource::DeviceClass,
     resource::ResourceClaim,
+    resource::ResourceClaimTemplate,
     resource::ResourceSlice,
     scheduling::PriorityClass,
     storage::CSIDriver,
