@@ -293,6 +293,8 @@ pub(super) fn conclude(
     if is_open || are_left || status.terminating.unwrap_or_default() > 0 {
         return None;
     }
+    // One that never began, since nothing was to be done or it was suspended, begins as it ends.
+    status.start_time.get_or_insert(Time(view.now));
     status.conditions.get_or_insert_default().push(end.clone());
     let mut events = Vec::new();
     if end.type_ == "Complete" {

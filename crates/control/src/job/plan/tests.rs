@@ -304,6 +304,16 @@ fn suspending_deletes_without_counting_and_going_on_begins_the_time_anew() {
         View { job: &job, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(30) };
     let tracking = track(&view, &plan(&view), Done::default());
     assert_eq!(tracking.status.start_time, Some(Time(at(30))));
+    // Nothing to do is done, and has a time.
+    let nothing = json!({"suspend": true, "completions": 0});
+    let text = look(nothing.clone(), json!({"startTime": null}), "", 0);
+    assert!(text.ends_with("Complete(CompletionsReached) !Completed"), "{text}");
+    let never = self::job(&nothing, &json!({"startTime": null}));
+    let view =
+        View { job: &never, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(5) };
+    let tracking = track(&view, &plan(&view), Done::default());
+    let ended = conclude(&view, &tracking, &HashSet::new()).expect("it ends").0;
+    assert_eq!(ended.start_time, Some(Time(at(5))));
     // One that was made suspended has no time at all.
     check(spec(), json!({"startTime": null}), "", "Suspended(JobSuspended) !Suspended");
 }
