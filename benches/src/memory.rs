@@ -68,7 +68,7 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
     let watches = direct.watches();
     let client = Client::new(direct);
     let ended = stop.clone();
-    let control = control::Config { authority, candidate: None, signer: None };
+    let control = control::Config { authority, candidate: None, signer: None, scheduler: Arc::default() };
     let began = Instant::now();
     let controllers =
         tokio::spawn(

@@ -33,6 +33,7 @@ const MAKERS: usize = 32;
 /// Measures decisions, and whole bindings into a store below `place`.
 pub(crate) async fn measure(place: &Path) -> anyhow::Result<()> {
     decisions()?;
+    many_nodes()?;
     bindings(place).await
 }
 
@@ -56,7 +57,7 @@ fn decisions() -> anyhow::Result<()> {
             let started = worked();
             let mut shown = Vec::new();
             while let Some(outcome) = planner.decide(began.elapsed()) {
-                let Outcome::Chosen { pod, node } = outcome else { anyhow::bail!("{outcome:?}") };
+                let Outcome::Chosen { pod, node, .. } = outcome else { anyhow::bail!("{outcome:?}") };
                 planner.written(&pod, Written::Bound, began.elapsed());
                 shown.push((pod, node));
             }
@@ -71,6 +72,109 @@ fn decisions() -> anyhow::Result<()> {
             }
         }
         load::row(&format!("decisions on {NODES} nodes with {pods} pods"), "/s", &samples);
+    }
+    Ok(())
+}
+
+/// So many nodes are very many, in so many zones, and so many pods they have at first.
+const MANY: usize = 5_000;
+const ZONES: usize = 10;
+const CROWD: usize = 150_000;
+/// So many pods are of one owner.
+const OF_ONE: usize = 300;
+
+/// The same on very many nodes: of pods that say nothing but are spread for their owner, of pods that say who is
+/// near to them and how evenly they are spread, and of pods that others have to go for; while pods go all the time.
+fn many_nodes() -> anyhow::Result<()> {
+    let mut planner = Planner::new();
+    let began = Instant::now();
+    for number in 0..MANY {
+        let mut node = node(number);
+        node["metadata"]["labels"]["topology.kubernetes.io/zone"] = format!("zone-{}", number % ZONES).into();
+        node["status"]["allocatable"]["cpu"] = "8".into();
+        planner.apply(Event::of_node(&Change::Added(Arc::new(typed(node)?))), began.elapsed());
+    }
+    for owner in 0..=CROWD / OF_ONE {
+        let set = json!({
+            "metadata": {"name": format!("owner-{owner}"), "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": format!("app-{owner}")}}},
+        });
+        planner.apply(Event::of_replica_set(&Change::Added(Arc::new(typed(set)?))), began.elapsed());
+    }
+    let of_owner = |number: usize, change: &dyn Fn(&mut Value)| {
+        let owner = format!("owner-{}", number % (CROWD / OF_ONE));
+        let mut pod = pod(number);
+        pod["metadata"]["labels"]["app"] = format!("app-{}", number % (CROWD / OF_ONE)).into();
+        pod["metadata"]["ownerReferences"] = json!([
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner, "controller": true},
+        ]);
+        change(&mut pod);
+        pod
+    };
+    for number in 0..CROWD {
+        let mut pod = of_owner(number, &|_| ());
+        pod["spec"]["nodeName"] = format!("node-{}", number * 7 % MANY).into();
+        show(&mut planner, pod, began.elapsed())?;
+    }
+    let near = |pod: &mut Value| {
+        let selector = json!({"matchLabels": {"app": pod["metadata"]["labels"]["app"]}});
+        let term = |key: &str| json!({"labelSelector": selector, "topologyKey": key});
+        pod["spec"]["affinity"] = json!({
+            "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 10, "podAffinityTerm": term("topology.kubernetes.io/zone")}]},
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term("kubernetes.io/hostname")]},
+        });
+        pod["spec"]["topologySpreadConstraints"] = json!([{
+            "maxSkew": 5, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": selector,
+        }]);
+    };
+    // Larger than what is free anywhere, and more important than all that is there.
+    let pushing = |pod: &mut Value| {
+        pod["spec"]["priority"] = 1000.into();
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "7900m".into();
+    };
+    let kinds: [(&str, usize, &dyn Fn(&mut Value)); 3] = [
+        ("decisions on 5,000 nodes with 150,000 pods", 2_000, &|_| ()),
+        ("decisions with affinity and spread on 5,000 nodes", 500, &near),
+        ("decisions that have others go on 5,000 nodes", 50, &pushing),
+    ];
+    let mut first = CROWD;
+    for (name, decisions, change) in kinds {
+        let mut samples = Vec::new();
+        for _ in 0..4 {
+            for number in first..first + decisions {
+                show(&mut planner, of_owner(number, change), began.elapsed())?;
+            }
+            let started = worked();
+            let mut decided = 0;
+            let mut seen = Vec::new();
+            while let Some(outcome) = planner.decide(began.elapsed()) {
+                decided += 1;
+                match outcome {
+                    Outcome::Chosen { pod, node, .. } => {
+                        planner.written(&pod, Written::Bound, began.elapsed());
+                        seen.push((pod, Some(node)));
+                    }
+                    Outcome::Refused { pod, .. } => seen.push((pod, None)),
+                    Outcome::Failed { panic, .. } => anyhow::bail!("{panic}"),
+                }
+            }
+            samples.push(decided as f64 / (worked() - started).as_secs_f64());
+            // They are seen bound, and go, as do some that were there: every round finds about as many pods.
+            for (pod, node) in seen {
+                let number: usize = pod.key.name[1..].parse().context("its number")?;
+                let mut shown = of_owner(number, change);
+                if let Some(node) = node {
+                    shown["spec"]["nodeName"] = (*node).into();
+                }
+                let shown: Arc<Pod> = Arc::new(typed(shown)?);
+                Event::of_pod(&Change::Added(shown.clone())).for_each(|e| planner.apply(e, began.elapsed()));
+                Event::of_pod(&Change::Deleted(shown)).for_each(|e| planner.apply(e, began.elapsed()));
+            }
+            first += decisions;
+        }
+        load::row(name, "/s", &samples);
     }
     Ok(())
 }
@@ -126,7 +230,12 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
         let (client, clock, config) = (
             client.clone(),
             clock.clone(),
-            control::Config { authority: authority.clone(), candidate: None, signer: None },
+            control::Config {
+                authority: authority.clone(),
+                candidate: None,
+                signer: None,
+                scheduler: Arc::default(),
+            },
         );
         let ended = ends.clone();
         let running = tokio::spawn(async move {

@@ -4,6 +4,7 @@ mod archive;
 mod certificate;
 mod dns;
 mod dockerfile;
+mod exposition;
 mod field_set;
 mod json;
 mod json_patch;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Target> {
         certificate::TARGET,
         dns::TARGET,
         dockerfile::TARGET,
+        exposition::TARGET,
         field_set::TARGET,
         json::TARGET,
         json_patch::TARGET,

@@ -95,6 +95,11 @@ impl Call {
         &self.resource
     }
 
+    /// What the path says.
+    pub fn target(&self) -> &ResourceTarget {
+        &self.target
+    }
+
     /// The parameters of the request.
     pub fn query(&self) -> &Query {
         &self.query

@@ -48,6 +48,7 @@ mod payload;
 pub mod pki;
 mod protobuf;
 mod proxy;
+mod reach;
 mod render;
 pub mod request;
 pub mod resource;
@@ -89,6 +90,7 @@ pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
 pub use objects::{Changed, Collection, News, Objects};
 pub use proxy::Upstream;
+pub use reach::{Bounds, Reach};
 pub use resource::{
     Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, after_asking, at_once,
 };

@@ -26,6 +26,7 @@ use crate::call::{Call, Takeover};
 use crate::error::{Error, Result};
 use crate::node::{Duplex, NodeRequest};
 use crate::payload::Payload;
+use crate::state::State;
 
 use links::Links;
 
@@ -214,30 +215,7 @@ impl Call {
 
     /// Connects and asks; fails in words that follow "error trying to reach service".
     async fn send(&self, to: &Upstream, request: Request<Sent>) -> Result<Response<Incoming>, String> {
-        let connecting = async {
-            let dialled = self.state.nodes.dial(to.node.clone(), to.address).await;
-            let plain = dialled.map_err(|error| format!("dial tcp {}: {}", to.address, words(&error)))?;
-            if !to.tls {
-                return Ok(plain);
-            }
-            let connector = TlsConnector::from(Arc::new(tls::client_of_anyone()));
-            let name = rustls_pki_types::ServerName::from(to.address.ip());
-            let secure = connector.connect(name, plain).await.map_err(|error| error.to_string())?;
-            Ok(Box::new(secure) as Box<dyn Duplex>)
-        };
-        let connected = tokio::time::timeout(CONNECTING, connecting).await;
-        let connection =
-            connected.unwrap_or_else(|_| Err(format!("dial tcp {}: i/o timeout", to.address)))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
-        let stop = self.state.stop.clone();
-        self.state.tasks.spawn(async move {
-            // It ends with the answer, or when nobody wants that any more.
-            tokio::select! {
-                _ = connection.with_upgrades() => {}
-                () = stop.cancelled_owned() => {}
-            }
-        });
+        let mut sender = connect(&self.state, to).await?;
         sender.send_request(request).await.map_err(|error| base::error::chain(&error).to_string())
     }
 
@@ -309,6 +287,39 @@ impl Call {
         parts.headers.remove(header::CONTENT_LENGTH);
         Response::from_parts(parts, Body::carried(page.rewrite(pieces)).patient())
     }
+}
+
+/// A connection to whoever is there, on which one request can be made.
+pub(crate) async fn connect<B>(state: &State, to: &Upstream) -> Result<http1::SendRequest<B>, String>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static,
+{
+    let connecting = async {
+        let dialled = state.nodes.dial(to.node.clone(), to.address).await;
+        let plain = dialled.map_err(|error| format!("dial tcp {}: {}", to.address, words(&error)))?;
+        if !to.tls {
+            return Ok(plain);
+        }
+        let connector = TlsConnector::from(Arc::new(tls::client_of_anyone()));
+        let name = rustls_pki_types::ServerName::from(to.address.ip());
+        let secure = connector.connect(name, plain).await.map_err(|error| error.to_string())?;
+        Ok(Box::new(secure) as Box<dyn Duplex>)
+    };
+    let connected = tokio::time::timeout(CONNECTING, connecting).await;
+    let connection = connected.unwrap_or_else(|_| Err(format!("dial tcp {}: i/o timeout", to.address)))?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
+    let stop = state.stop.clone();
+    state.tasks.spawn(async move {
+        // It ends with the answer, or when nobody wants that any more.
+        tokio::select! {
+            _ = connection.with_upgrades() => {}
+            () = stop.cancelled_owned() => {}
+        }
+    });
+    Ok(sender)
 }
 
 fn malformed(_: header::InvalidHeaderValue) -> Error {

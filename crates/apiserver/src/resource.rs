@@ -98,6 +98,9 @@ pub struct Resource {
     pub hook: Option<&'static str>,
     /// What is done instead where no objects are stored.
     pub unstored: Option<Unstored>,
+    /// Whether every name of its group and version that is no other resource's is this one's, subresources included:
+    /// nobody can say beforehand which there are, and discovery names none.
+    pub any_name: bool,
     pub(crate) storage: Storage,
 }
 
@@ -111,6 +114,9 @@ pub struct Unstored {
     pub(crate) verbs: Vec<Verb>,
     pub(crate) handler: Arc<dyn Handler>,
 }
+
+/// What a resource of any name is called in the table.
+pub(crate) const ANY: &str = "*";
 
 /// The verbs that every resource has of which objects are stored.
 pub(crate) const VERBS: [&str; 8] =
@@ -145,6 +151,7 @@ impl Resource {
             permanent: None,
             hook: None,
             unstored: None,
+            any_name: false,
             storage: Storage::of(partition(&kind.group, plural)),
         }
     }
@@ -276,6 +283,13 @@ impl Resource {
     pub fn unstored(mut self, verbs: &[Verb], handler: impl Handler) -> Self {
         self.unstored = Some(Unstored { verbs: verbs.to_vec(), handler: Arc::new(handler) });
         self
+    }
+
+    /// Answers requests to all names of a group and version that no other resource has, by `handler`, which is told
+    /// resource, name and subresource as they were asked for.
+    pub fn of_any_name(kind: &GroupVersionKind, verbs: &[Verb], handler: impl Handler) -> Self {
+        let resource = Self::new(kind, ANY).unstored(verbs, handler);
+        Self { any_name: true, ..resource }
     }
 
     /// What can be done to the objects, in the order in which discovery shows it.

@@ -447,6 +447,10 @@ fn is_light(call: &Call) -> bool {
 
 /// Whether the resource has such paths at all.
 fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
+    if resource.any_name {
+        let allowed = resource.unstored.as_ref().is_some_and(|unstored| unstored.verbs.contains(&target.verb));
+        return if allowed { Ok(()) } else { Err(Status::method_not_allowed().into()) };
+    }
     if !resource.namespaced && !target.namespace.is_empty() && target.resource != NAMESPACES {
         return Err(Status::no_such_resource().into());
     }
@@ -474,7 +478,8 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
 }
 
 async fn dispatch(call: Call) -> Result<Response<Body>> {
-    if let Some(unstored) = call.resource.unstored.as_ref().filter(|_| call.target.subresource.is_empty()) {
+    let is_whole = call.resource.any_name || call.target.subresource.is_empty();
+    if let Some(unstored) = call.resource.unstored.as_ref().filter(|_| is_whole) {
         return unstored.handler.clone().answer(call).await;
     }
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {

@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model::Object;
 use serde_json::json;
 
-use crate::{Context, acts};
+use crate::Context;
 use plan::{Step, approval, cleaning, signing};
 
 /// What a request asks a certificate for.
@@ -55,21 +55,8 @@ pub trait Signer: Debug + Send + Sync + 'static {
     fn sign_token(&self, claims: &serde_json::Value) -> Result<String, String>;
 }
 
-/// As whom the three act.
-const CONTROLLER: &str = "certificate-controller";
-
-/// Runs the three, where somebody signs.
-pub(crate) async fn run(context: &Context, signer: Option<&Arc<dyn Signer>>) {
-    let Some(signer) = signer else { return };
-    tokio::join!(
-        acts(context, CONTROLLER, |context| approve(context, Arc::clone(signer))),
-        acts(context, CONTROLLER, |context| sign(context, Arc::clone(signer))),
-        acts(context, CONTROLLER, |context| clean(context, Arc::clone(signer))),
-    );
-}
-
 /// Approves what nodes ask for themselves, where they may.
-async fn approve(context: Context, signer: Arc<dyn Signer>) {
+pub(crate) async fn approve(context: Context, signer: Arc<dyn Signer>) {
     each("csrapproving", &context, move |request, context| {
         let signer = Arc::clone(&signer);
         async move {
@@ -93,7 +80,7 @@ async fn approve(context: Context, signer: Arc<dyn Signer>) {
 }
 
 /// Signs what was approved, for the signers that are the cluster's own.
-async fn sign(context: Context, signer: Arc<dyn Signer>) {
+pub(crate) async fn sign(context: Context, signer: Arc<dyn Signer>) {
     each("csrsigning", &context, move |request, context| {
         let signer = Arc::clone(&signer);
         async move {
@@ -131,7 +118,7 @@ async fn sign(context: Context, signer: Arc<dyn Signer>) {
 }
 
 /// Removes what has been decided, issued or forgotten for so long.
-async fn clean(context: Context, signer: Arc<dyn Signer>) {
+pub(crate) async fn clean(context: Context, signer: Arc<dyn Signer>) {
     each("csrcleaner", &context, move |request, context| {
         let signer = Arc::clone(&signer);
         async move {

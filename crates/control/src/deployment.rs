@@ -25,6 +25,7 @@ mod rolling;
 mod status;
 
 use plan::{Step, plan};
+pub(crate) use rolling::resolve;
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context, recorder: Recorder) {

@@ -13,6 +13,7 @@ use client::recorder::Recorder;
 use client::{Client, Informers};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use objects::Objects;
@@ -20,26 +21,35 @@ use objects::Objects;
 mod aggregation;
 mod certificates;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod endpoints;
+mod ephemeral_volumes;
 mod garbage;
+mod history;
 mod job;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod objects;
 mod ownership;
+mod persistent_volumes;
+mod pod_autoscaler;
 mod pod_garbage;
 mod pods;
 mod protection;
+mod ready;
 mod replica_set;
+mod resource_claim;
 mod resource_quota;
 mod restart_on_change;
 mod root_ca;
 pub mod scheduler;
 mod service_account;
 mod service_cidrs;
+mod stateful_set;
+mod taint_eviction;
 mod token_secrets;
 mod ttl_after_finished;
 
@@ -55,6 +65,8 @@ pub struct Config {
     /// Who this is among several that could run the controllers, of which one does; none where there are no
     /// others.
     pub candidate: Option<String>,
+    /// How the scheduler is set up.
+    pub scheduler: Arc<scheduler::Configuration>,
 }
 
 /// As whom the controllers, and the scheduler, manage fields: by the names that Kubernetes' own have, which
@@ -107,95 +119,132 @@ pub async fn run(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: 
 }
 
 async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let client = &clients(Actor::Component(CONTROLLERS)).named(CONTROLLERS);
+    let client = clients(Actor::Component(CONTROLLERS)).named(CONTROLLERS);
     let scheduler = clients(Actor::Component(SCHEDULER)).named(SCHEDULER);
-    let informers = Informers::new(client);
-    let context = Context {
-        clients,
-        client: client.clone(),
-        informers: informers.clone(),
-        objects: Objects::new(client),
-        clock: Arc::clone(&clock),
-        stop: stop.clone(),
+    let informers = Informers::new(&client);
+    let objects = Objects::new(&client);
+    let mut crew = Crew {
+        context: Context { clients, client, informers, objects, clock, stop },
+        running: JoinSet::new(),
     };
-    let schedules = |context: Context| Context { client: scheduler.clone(), ..context };
-    let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
-    let (deployment_events, deployment_writer) = recorder("deployment-controller");
-    let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
-    let (replication_events, replication_writer) = recorder("replication-controller");
-    let (scheduler_events, scheduler_writer) =
-        Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
-    let (disruption_events, disruption_writer) = recorder("controllermanager");
-    let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
-    let (cidr_events, cidr_writer) = recorder("service-cidr-controller");
-    let (job_events, job_writer) = recorder("job-controller");
-    let (cron_events, cron_writer) = recorder("cronjob-controller");
-    let (restart_events, restart_writer) = recorder("restart-on-change-controller");
-    tokio::join!(
-        informers.run(stop.clone()),
-        deployment_writer.run(stop.clone()),
-        replica_set_writer.run(stop.clone()),
-        replication_writer.run(stop.clone()),
-        scheduler_writer.run(stop.clone()),
-        garbage_writer.run(stop.clone()),
-        disruption_writer.run(stop.clone()),
-        cidr_writer.run(stop.clone()),
-        job_writer.run(stop.clone()),
-        cron_writer.run(stop.clone()),
-        restart_writer.run(stop.clone()),
-        kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
-        acts(&context, "deployment-controller", |context| deployment::run(
-            context,
-            deployment_events.clone()
-        )),
-        acts(&context, "replicaset-controller", |context| {
-            replica_set::run::<ReplicaSet>(context, replica_set_events.clone())
-        }),
-        acts(&context, "replication-controller", |context| {
-            replica_set::run::<ReplicationController>(context, replication_events.clone())
-        }),
-        acts(&context, "clusterrole-aggregation-controller", aggregation::run),
-        kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
-        acts(&context, "endpointslice-controller", endpoints::run),
-        acts(&context, "endpointslicemirroring-controller", endpoints::mirror),
-        acts(&context, "namespace-controller", namespace::run),
-        acts(&context, "generic-garbage-collector", |context| garbage::run(context, garbage_events.clone())),
-        acts(&context, "service-account-controller", service_account::run),
-        acts(&context, "service-cidrs-controller", |context| service_cidrs::run(
-            context,
-            cidr_events.clone()
-        )),
-        acts(&context, "node-controller", node_lifecycle::run),
-        acts(&context, "resourcequota-controller", resource_quota::run),
-        acts(&context, "disruption-controller", |context| disruption::run(
-            context,
-            disruption_events.clone()
-        )),
-        acts(&context, "job-controller", |context| job::run(context, job_events.clone())),
-        acts(&context, "cronjob-controller", |context| cron_job::run(context, cron_events.clone())),
-        acts(&context, "ttl-after-finished-controller", ttl_after_finished::run),
-        acts(&context, "pod-garbage-collector", pod_garbage::run),
-        acts(&context, "restart-on-change-controller", |context| {
-            restart_on_change::run(context, restart_events.clone())
-        }),
-        acts(&context, "pvc-protection-controller", protection::claims),
-        acts(&context, "pv-protection-controller", protection::volumes),
-        acts(&context, "root-ca-cert-publisher", |context| root_ca::run(context, config.authority.clone())),
-        certificates::run(&context, config.signer.as_ref()),
-        acts(&context, "token-cleaner", token_secrets::bootstrap),
-        async {
-            let Some(signer) = &config.signer else { return };
-            kept(&context, "serviceaccount-token-controller", |context| {
-                token_secrets::accounts(context, config.authority.clone(), signer.clone())
-            })
-            .await;
-        },
-    );
+    let Config { authority, signer, scheduler: profiles, .. } = config;
+    crew.spawn(|context| async move { context.informers.run(context.stop).await });
+    crew.keeps("objects", |context| async move { context.objects.run(context.stop).await });
+    crew.keeps("scheduler", move |context| {
+        scheduler::run(Context { client: scheduler.clone(), ..context }, profiles.clone())
+    });
+
+    crew.tells("deployment-controller", "deployment-controller", deployment::run);
+    crew.tells("replicaset-controller", "replicaset-controller", replica_set::run::<ReplicaSet>);
+    crew.tells("replication-controller", "replication-controller", replica_set::run::<ReplicationController>);
+    crew.tells("statefulset-controller", "statefulset-controller", stateful_set::run);
+    crew.tells("daemon-set-controller", "daemonset-controller", daemon_set::run);
+    crew.tells("job-controller", "job-controller", job::run);
+    crew.tells("cronjob-controller", "cronjob-controller", cron_job::run);
+    crew.tells("restart-on-change-controller", "restart-on-change-controller", restart_on_change::run);
+    crew.tells("horizontal-pod-autoscaler", "horizontal-pod-autoscaler", pod_autoscaler::run);
+    crew.tells("disruption-controller", "controllermanager", disruption::run);
+    crew.acts("ttl-after-finished-controller", ttl_after_finished::run);
+    crew.acts("pod-garbage-collector", pod_garbage::run);
+
+    crew.tells("node-controller", "node-controller", node_lifecycle::run);
+    // Kubernetes' own has the rights of the one above, too.
+    crew.tells("node-controller", "taint-eviction-controller", taint_eviction::run);
+
+    crew.tells("persistent-volume-binder", "persistentvolume-controller", persistent_volumes::run);
+    crew.tells("expand-controller", "volume_expand", persistent_volumes::expansion);
+    crew.tells("ephemeral-volume-controller", "ephemeral_volume", ephemeral_volumes::run);
+    crew.tells("resource-claim-controller", "resource_claim", resource_claim::run);
+    crew.acts("pvc-protection-controller", protection::claims);
+    crew.acts("pv-protection-controller", protection::volumes);
+
+    crew.acts("endpointslice-controller", endpoints::run);
+    crew.acts("endpointslicemirroring-controller", endpoints::mirror);
+    crew.tells("service-cidrs-controller", "service-cidr-controller", service_cidrs::run);
+
+    crew.acts("namespace-controller", namespace::run);
+    crew.tells("generic-garbage-collector", "garbage-collector-controller", garbage::run);
+    crew.acts("resourcequota-controller", resource_quota::run);
+    crew.acts("service-account-controller", service_account::run);
+    crew.acts("clusterrole-aggregation-controller", aggregation::run);
+    crew.acts("token-cleaner", token_secrets::bootstrap);
+    if let Some(signer) = signer {
+        crew.signs("certificate-controller", &signer, certificates::approve);
+        crew.signs("certificate-controller", &signer, certificates::sign);
+        crew.signs("certificate-controller", &signer, certificates::clean);
+        let authority = authority.clone();
+        // It gives out what others show: Kubernetes' own acts as what runs them all, too.
+        crew.keeps("serviceaccount-token-controller", move |context| {
+            token_secrets::accounts(context, authority.clone(), signer.clone())
+        });
+    }
+    crew.acts("root-ca-cert-publisher", move |context| root_ca::run(context, authority.clone()));
+
+    // They end when they are told to; and with whoever runs this.
+    while let Some(ended) = crew.running.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a part of the controllers ended");
+        }
+    }
 }
 
-/// Runs one controller as itself.
-async fn acts<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
-    kept(&Context { client: context.client_of(name), ..context.clone() }, name, run).await;
+/// The controllers at work, each a task: what wakes one of them is no matter of the others.
+struct Crew {
+    context: Context,
+    running: JoinSet<()>,
+}
+
+impl Crew {
+    fn spawn<F>(&mut self, run: impl FnOnce(Context) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.running.spawn(run(self.context.clone()));
+    }
+
+    /// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.
+    fn keeps<F>(&mut self, name: &'static str, run: impl Fn(Context) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(|context| kept(context, name, run));
+    }
+
+    /// Runs one controller as itself, by the name that the account of Kubernetes' own has.
+    fn acts<F>(&mut self, account: &'static str, run: impl Fn(Context) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(|context| kept(context.acting_as(account), account, run));
+    }
+
+    /// Runs one that acts as itself and has something signed.
+    fn signs<F>(
+        &mut self,
+        account: &'static str,
+        signer: &Arc<dyn Signer>,
+        run: impl Fn(Context, Arc<dyn Signer>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let signer = Arc::clone(signer);
+        self.acts(account, move |context| run(context, signer.clone()));
+    }
+
+    /// Runs one that acts as itself and tells of it in events, whose source is `component`.
+    fn tells<F>(
+        &mut self,
+        account: &'static str,
+        component: &'static str,
+        run: impl Fn(Context, Recorder) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Context { client, clock, .. } = &self.context;
+        let (recorder, writer) = Recorder::new(client, component, None, Arc::clone(clock));
+        self.spawn(|context| writer.run(context.stop));
+        self.acts(account, move |context| run(context, recorder.clone()));
+    }
 }
 
 impl Context {
@@ -203,11 +252,16 @@ impl Context {
     pub(crate) fn client_of(&self, controller: &'static str) -> Client {
         (self.clients)(Actor::Controller(controller)).named(CONTROLLERS)
     }
+
+    fn acting_as(self, controller: &'static str) -> Self {
+        Self { client: self.client_of(controller), ..self }
+    }
 }
 
-/// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.
-async fn kept<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
-    // Each apart, or what waits for all of them would be too large for a stack.
+async fn kept<F>(context: Context, name: &'static str, run: impl Fn(Context) -> F)
+where
+    F: Future<Output = ()>,
+{
     client::supervise(name, &context.stop, || Box::pin(run(context.clone()))).await;
 }
 

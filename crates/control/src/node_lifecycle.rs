@@ -1,4 +1,8 @@
-//! What nodes say of themselves keeps new pods away from them: conditions become taints.
+//! What nodes say of themselves keeps new pods away from them, and that nothing is heard of them makes pods leave.
+//!
+//! Conditions become taints that nobody new is scheduled to; whether something is heard of nodes is looked at in
+//! [`monitor`], how fast pods are made to leave them is decided by [`zones`]. That they leave is brought about by
+//! [`crate::taint_eviction`].
 
 use std::time::Duration;
 
@@ -7,14 +11,22 @@ use client::{Action, Api, Controller, Error, ObjectKey};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use client::recorder::Recorder;
+
 use crate::Context;
 
+mod health;
+mod monitor;
+mod zones;
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const EFFECT: &str = "NoSchedule";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// By the type of a condition and its status, what nodes are tainted with.
 const TAINTS: [(&str, &str, &str); 6] = [
-    ("Ready", "False", "node.kubernetes.io/not-ready"),
-    ("Ready", "Unknown", "node.kubernetes.io/unreachable"),
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
     ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
     ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
@@ -22,7 +34,12 @@ const TAINTS: [(&str, &str, &str); 6] = [
 ];
 
 /// Runs the controller.
-pub(crate) async fn run(context: Context) {
+pub(crate) async fn run(context: Context, recorder: Recorder) {
+    tokio::join!(conditions(context.clone()), monitor::run(&context, &recorder));
+}
+
+/// Keeps what nodes are tainted with at what they say of themselves.
+async fn conditions(context: Context) {
     let nodes = context.informers.of::<Node>();
     let (store, client, clock) = (nodes.store(), context.client.clone(), context.clock.clone());
     let reconcile = move |key: ObjectKey| {

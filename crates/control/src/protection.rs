@@ -83,7 +83,7 @@ fn keeps_claims(pod: &Pod) -> bool {
 }
 
 /// The claims that a pod names, and those that are made for it.
-fn used_by(pod: &Pod) -> Vec<String> {
+pub(crate) fn used_by(pod: &Pod) -> Vec<String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let claims = volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
         (Some(claim), _) => Some(claim.claim_name.clone()),

@@ -1,10 +1,8 @@
 //! ReplicaSets and ReplicationControllers: so many pods of a template, no more and no fewer.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::clock::Ages;
 use client::api::{DeleteOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
 use client::{
@@ -14,10 +12,10 @@ use client::{
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use parking_lot::Mutex;
 use tracing::debug;
 
 use crate::pods::{OutlinedPod, PodOutline};
+use crate::ready::ReadyAges;
 use crate::{Context, ownership, pods};
 
 mod plan;
@@ -50,7 +48,7 @@ pub(crate) async fn run<S: Set>(context: Context, recorder: Recorder) {
         outlines: all_pods.outlines(),
         fresh: Freshness::new(all_pods.store()),
         recorder,
-        ready: Mutex::default(),
+        ready: ReadyAges::default(),
         context: context.clone(),
     };
     Controller::new(S::CONTROLLER, &sets)
@@ -69,8 +67,7 @@ struct Reconciler<S> {
     outlines: Outlines<Pod, PodOutline>,
     fresh: Freshness<Pod>,
     recorder: Recorder,
-    /// For how long the pods of each set have been ready whose pods have to be for a while, by uid.
-    ready: Mutex<HashMap<ObjectKey, Ages<String>>>,
+    ready: ReadyAges,
 }
 
 impl<S: Set> Reconcile for Reconciler<S> {
@@ -79,7 +76,7 @@ impl<S: Set> Reconcile for Reconciler<S> {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(set) = self.sets.get(key) else {
             self.fresh.forget(key);
-            self.ready.lock().remove(key);
+            self.ready.forget(key);
             return Ok(Action::Done);
         };
         if !self.fresh.ready(key).await {
@@ -241,8 +238,10 @@ impl<S: Set> Reconciler<S> {
         owned: &[OutlinedPod],
         failure: Option<Failure>,
     ) -> Result<Action, Error> {
-        let ages = self.ready_for(key, set, owned);
-        let (next, wake) = status(set, owned, &|pod| ages.get(&*pod.uid).copied().unwrap_or_default());
+        let since = owned.iter().map(|pod| &pod.outline);
+        let since = since.filter_map(|pod| Some((pod.uid.clone().into_string(), pod.ready_since?)));
+        let available = self.ready.look(key, &*self.context.clock, set.least_ready(), since);
+        let (next, wake) = status(set, owned, &available);
         let next = Counts { terminating: set.counts().terminating.and(next.terminating), ..next };
         // What failed first is told as long as something does.
         let failure = failure.map(|failure| set.failure().unwrap_or(failure));
@@ -258,17 +257,5 @@ impl<S: Set> Reconciler<S> {
             }
         }
         Ok(wake.map_or(Action::Done, Action::After))
-    }
-
-    /// For how long pods have been ready, where that is asked for.
-    fn ready_for(&self, key: &ObjectKey, set: &S, owned: &[OutlinedPod]) -> HashMap<String, Duration> {
-        let mut ready = self.ready.lock();
-        if set.least_ready().is_zero() {
-            ready.remove(key);
-            return HashMap::new();
-        }
-        let since = owned.iter().map(|pod| &pod.outline);
-        let since = since.filter_map(|pod| Some((pod.uid.clone().into_string(), pod.ready_since?)));
-        ready.entry(key.clone()).or_default().look(&*self.context.clock, since)
     }
 }

@@ -171,7 +171,7 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     });
     let stopped = stop.clone();
     let controllers = tokio::spawn(async move {
-        let config = control::Config { authority, candidate: None, signer: None };
+        let config = control::Config { authority, candidate: None, signer: None, scheduler: Arc::default() };
         control::run(config, at_work, clock, stopped).await;
     });
     // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer

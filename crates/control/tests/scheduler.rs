@@ -6,13 +6,16 @@ mod support;
 use client::Api;
 use client::api::{Patch, PatchOptions};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use support::{Cluster, object};
 use testkit::wait_until_async;
 
-const REFUSED: &str = "0/1 nodes are available: 1 Insufficient cpu.";
+const REFUSED: &str = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: \
+    0/1 nodes are available: 1 No preemption victims found for incoming pod.";
 
 async fn add_node(cluster: &Cluster, name: &str, cpu: &str) {
     let nodes = Api::<Node>::all(&cluster.steady);
@@ -147,4 +150,107 @@ async fn pods_of_others_are_left_alone_and_a_new_scheduler_goes_on_from_what_is_
     );
     let others = fates.iter().find(|(name, _)| name == "others").expect("it is there");
     assert_eq!(others.1, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_more_important_pod_has_others_go_and_comes_when_they_have() {
+    let cluster = Cluster::start().await;
+    let classes = Api::<PriorityClass>::all(&cluster.steady);
+    classes.create(&object(json!({"metadata": {"name": "high"}, "value": 1000}))).await.expect("create");
+    add_node(&cluster, "a", "1").await;
+    add_pod(&cluster, "low", json!({})).await;
+    until(&cluster, &[("on a", 1)]).await;
+    add_pod(&cluster, "high", json!({"priorityClassName": "high"})).await;
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    wait_until_async("the less important pod to go", || async {
+        let (low, high) = (pods.get("low").await.expect("get"), pods.get("high").await.expect("get"));
+        let conditions = low.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut targets = conditions.filter(|condition| condition.type_ == "DisruptionTarget");
+        let goes = targets.any(|condition| {
+            condition.reason.as_deref() == Some("PreemptionByScheduler")
+                && condition.message.as_deref()
+                    == Some("default-scheduler: preempting to accommodate a higher priority pod")
+        });
+        let nominated = high.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+        let going = low.metadata.deletion_timestamp.is_some() && goes;
+        if going && nominated == Some("a") { Ok(()) } else { Err((low.status, high.status)) }
+    })
+    .await;
+    assert_eq!(fate(&pods.get("high").await.expect("get")), "0/1 nodes are available: 1 Insufficient cpu.");
+    let high = pods.get("high").await.expect("get").metadata.uid.expect("a uid");
+    let events = Api::<Event>::namespaced(&cluster.steady, "default");
+    wait_until_async("the event", || async {
+        let events = events.list_all(&client::ListOptions::default()).await.expect("list").items;
+        let message = format!("Preempted by pod {high} on node a");
+        let told = |event: &Event| {
+            event.reason.as_deref() == Some("Preempted")
+                && event.message.as_deref() == Some(&message)
+                && event.involved_object.name.as_deref() == Some("low")
+        };
+        if events.iter().any(told) { Ok(()) } else { Err(events) }
+    })
+    .await;
+    // Its node is done with it.
+    let now = client::DeleteOptions { grace_period_seconds: Some(0), ..client::DeleteOptions::default() };
+    pods.delete("low", &now).await.expect("delete");
+    wait_until_async("the more important pod to come", || async {
+        let high = pods.get("high").await.expect("get");
+        let node = high.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        if node.as_deref() == Some("a") { Ok(()) } else { Err(high) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_are_bound_before_the_pod_that_waits_for_them() {
+    let cluster = Cluster::start().await;
+    let classes = Api::<StorageClass>::all(&cluster.steady);
+    for (name, provisioner) in [("local", "kubernetes.io/no-provisioner"), ("made", "example.com/made")] {
+        let class = json!({"metadata": {"name": name}, "provisioner": provisioner,
+                           "volumeBindingMode": "WaitForFirstConsumer"});
+        classes.create(&object(class)).await.expect("create a class");
+    }
+    add_node(&cluster, "a", "9").await;
+    let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]});
+    let volume = json!({"metadata": {"name": "pv"}, "spec": {
+        "storageClassName": "local", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+        "local": {"path": "/data"}, "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}});
+    let volumes = Api::<PersistentVolume>::all(&cluster.steady);
+    volumes.create(&object(volume)).await.expect("create a volume");
+    let phase = json!({"status": {"phase": "Available"}});
+    volumes.patch_status("pv", &Patch::Merge(phase), &PatchOptions::default()).await.expect("it is free");
+    let claims = Api::<PersistentVolumeClaim>::namespaced(&cluster.steady, "default");
+    for (name, class) in [("found", "local"), ("late", "made")] {
+        let claim = json!({"metadata": {"name": name}, "spec": {"storageClassName": class,
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        claims.create(&object(claim)).await.expect("create a claim");
+    }
+    let uses = |name: &str| json!([{"name": "v", "persistentVolumeClaim": {"claimName": name}}]);
+    add_pod(&cluster, "one", json!({"volumes": uses("found")})).await;
+    add_pod(&cluster, "two", json!({"volumes": uses("late")})).await;
+    wait_until_async("the volume to be given, and the node to be said", || async {
+        let (volume, claim) = (volumes.get("pv").await.expect("get"), claims.get("late").await.expect("get"));
+        let spec = volume.spec.as_ref();
+        let given = spec.and_then(|spec| spec.claim_ref.as_ref()?.name.clone());
+        let said = |annotations: &Option<std::collections::BTreeMap<String, String>>, key: &str| {
+            annotations.as_ref().and_then(|all| all.get(key).cloned())
+        };
+        let by = said(&volume.metadata.annotations, "pv.kubernetes.io/bound-by-controller");
+        let node = said(&claim.metadata.annotations, "volume.kubernetes.io/selected-node");
+        let done =
+            given.as_deref() == Some("found") && by.as_deref() == Some("yes") && node.as_deref() == Some("a");
+        if done { Ok(()) } else { Err((volume, claim)) }
+    })
+    .await;
+    // Where nobody binds claims it is done here; where somebody does, these come too late and change nothing.
+    for (name, volume) in [("found", "pv"), ("late", "pv2")] {
+        let patch = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+                           "spec": {"volumeName": volume}});
+        let _ = claims.patch(name, &Patch::Merge(patch), &PatchOptions::default()).await;
+    }
+    wait_until_async("the pods to come", || async {
+        let fates = fates(&cluster).await;
+        if fates.iter().all(|(_, fate)| fate == "on a") { Ok(()) } else { Err(fates) }
+    })
+    .await;
 }

@@ -1,11 +1,12 @@
 //! An API server with the controllers at work, and a way to keep news from them.
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apiserver::node::NoNodes;
+use apiserver::node::{NoNodes, NodeTransport};
 use apiserver::pki::{Authority, CertificateRequest, TokenKeys, certificate_ends};
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use model::shared::Objects;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -38,19 +40,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A server on an empty root.
+    /// A server on an empty root, without a way to any node.
     pub async fn start() -> Self {
-        Self::start_at(Arc::new(base::SystemClock::new())).await
+        Self::start_of(Arc::new(NoNodes), Arc::new(base::SystemClock::new())).await
+    }
+
+    /// A server on an empty root, with this way to nodes.
+    pub async fn start_with(nodes: Arc<dyn NodeTransport>) -> Self {
+        Self::start_of(nodes, Arc::new(base::SystemClock::new())).await
     }
 
     /// As [`Self::start`], where the controllers look at this clock.
     pub async fn start_at(looked_at: Arc<dyn base::Clock>) -> Self {
+        Self::start_of(Arc::new(NoNodes), looked_at).await
+    }
+
+    async fn start_of(nodes: Arc<dyn NodeTransport>, looked_at: Arc<dyn base::Clock>) -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());
         let store =
             store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone())
                 .expect("open the store");
-        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
+        let mut config = Config::new(root.path().join("pki"), nodes);
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
@@ -65,9 +76,11 @@ impl Cluster {
         let late = Late {
             handle: handle.clone(),
             identity: Identity::administrator(),
+            actor: "",
             stalled: stalled.clone(),
             read: Arc::clone(&read),
             writes: Arc::new(AtomicI64::new(i64::MAX)),
+            cut: watch::Sender::new(HashMap::new()),
         };
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
@@ -100,16 +113,20 @@ impl Cluster {
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());
         let clients: control::Clients = Arc::new(move |actor| {
-            let identity = match actor {
-                control::Actor::Component(name) => Identity::component(name),
-                control::Actor::Controller(name) => Identity::controller(name),
+            let (actor, identity) = match actor {
+                control::Actor::Component(name) => (name, Identity::component(name)),
+                control::Actor::Controller(name) => (name, Identity::controller(name)),
             };
-            Client::new(Late { identity, ..late.clone() })
+            Client::new(Late { identity, actor, ..late.clone() })
         });
         let signer: Arc<dyn control::Signer> =
             Arc::new(Signer(Arc::clone(&self.signs), Arc::clone(&self.token_keys)));
-        let config =
-            control::Config { authority: self.authority.clone(), candidate: None, signer: Some(signer) };
+        let config = control::Config {
+            authority: self.authority.clone(),
+            candidate: None,
+            signer: Some(signer),
+            scheduler: Arc::default(),
+        };
         let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, clients, clock, stopping).await });
@@ -138,6 +155,22 @@ impl Cluster {
     pub fn times_read(&self, below: &str) -> usize {
         let read = self.read.lock().expect("nobody panics with it");
         read.iter().filter(|path| path.starts_with(below)).count()
+    }
+
+    /// From now on each of these controllers is cut off with its next write, which is done though it is not told so.
+    pub fn cut_at_writes(&self, controllers: &[&'static str]) {
+        self.late.cut.send_replace(controllers.iter().map(|name| (*name, false)).collect());
+    }
+
+    /// How many of them have been.
+    pub fn count_cut(&self) -> usize {
+        self.late.cut.borrow().values().filter(|cut| **cut).count()
+    }
+
+    /// Waits until one of them has been.
+    pub async fn until_cut(&self) {
+        let mut cut = self.late.cut.subscribe();
+        let _ = cut.wait_for(|cut| cut.values().any(|cut| *cut)).await;
     }
 
     /// From now on the controllers are told nothing of this resource by their watches.
@@ -205,10 +238,36 @@ impl Transport for Direct {
 struct Late {
     handle: Handle,
     identity: Identity,
+    actor: &'static str,
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
     /// How often may be written still.
     writes: Arc<AtomicI64>,
+    /// Who is cut off at a write, and whether that has been.
+    cut: watch::Sender<HashMap<&'static str, bool>>,
+}
+
+impl Late {
+    /// Whether nothing of this is answered: done it is if it is the write at which its sender is cut off.
+    async fn is_cut(&self, request: &Request<Bytes>) -> bool {
+        let mut was = false;
+        let writes = request.method() != "GET";
+        let is_last = self.cut.send_if_modified(|cut| match cut.get_mut(self.actor) {
+            Some(cut) if *cut => {
+                was = true;
+                false
+            }
+            Some(cut) => {
+                *cut = writes;
+                writes
+            }
+            None => false,
+        });
+        if is_last {
+            let _ = call(&self.handle, request.clone(), self.identity.clone()).await;
+        }
+        was || is_last
+    }
 }
 
 impl Transport for Late {
@@ -224,10 +283,10 @@ impl Transport for Late {
                 false => self.writes.fetch_sub(1, Ordering::SeqCst),
             };
             let lost = || TransportError::Broken { server: "test".to_owned(), source: "it is over".into() };
-            if left <= 0 {
+            if left <= 0 || self.is_cut(&request).await {
                 return Err(lost());
             }
-            let response = call(&self.handle, request, self.identity.clone()).await?;
+            let mut response = call(&self.handle, request, self.identity.clone()).await?;
             if left == 1 {
                 return Err(lost());
             }
@@ -235,18 +294,30 @@ impl Transport for Late {
                 return Ok(response);
             }
             let stalled = self.stalled.subscribe();
-            Ok(response.map(|inner| {
-                let frames = BodyStream::new(inner).then(move |frame| {
-                    let (mut stalled, resource) = (stalled.clone(), resource.clone());
-                    async move {
-                        let _ = stalled.wait_for(|stalled| *stalled != resource).await;
-                        frame
-                    }
-                });
-                StreamBody::new(frames).boxed_unsync()
-            }))
+            // What the server shares with this process goes past the body.
+            if let Some(told) = response.extensions_mut().remove::<Objects>().and_then(|shared| shared.take())
+            {
+                response.extensions_mut().insert(Objects::new(held(told, stalled.clone(), resource.clone())));
+            }
+            Ok(response
+                .map(|inner| StreamBody::new(held(BodyStream::new(inner), stalled, resource)).boxed_unsync()))
         })
     }
+}
+
+/// What a watch tells, kept back as long as its resource is stalled.
+fn held<S: futures::Stream>(
+    told: S,
+    stalled: watch::Receiver<&'static str>,
+    resource: String,
+) -> impl futures::Stream<Item = S::Item> {
+    told.then(move |told| {
+        let (mut stalled, resource) = (stalled.clone(), resource.clone());
+        async move {
+            let _ = stalled.wait_for(|stalled| *stalled != resource).await;
+            told
+        }
+    })
 }
 
 async fn call(

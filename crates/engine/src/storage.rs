@@ -1,7 +1,7 @@
 //! How much a container may write into its root file system, and containers into a volume.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use runtime::quota::Projects;
@@ -125,6 +125,65 @@ impl Engine {
         if let Err(error) = released {
             tracing::warn!(error = %base::error::chain(&error), "a container's limit of storage stays");
         }
+    }
+
+    /// Limits what is written below a directory that is empty; gives what the limit is known by. Nothing where the
+    /// file system that root file systems are on has no quotas for projects, or the directory is on another.
+    pub fn storage_limit(&self, directory: &Path, bytes: u64) -> Result<Option<u32>> {
+        if !self.can_limit_storage() {
+            return Ok(None);
+        }
+        self.with_quotas(UNSUPPORTED_VOLUME, |projects| {
+            let what = || format!("limit what is written below `{}`", directory.display());
+            if !projects.are_of(directory).context(what)? {
+                return Ok(None);
+            }
+            projects.limit(&[directory], bytes).map(Some).context(what)
+        })
+    }
+
+    /// Changes a limit of [`Engine::storage_limit`]; what is there already may be more.
+    pub fn storage_limit_change(&self, limit: u32, bytes: u64) -> Result<()> {
+        self.with_quotas(UNSUPPORTED_VOLUME, |projects| {
+            projects.change(limit, bytes).context(|| format!("change the disk quota of project {limit}"))
+        })
+    }
+
+    /// Takes a limit of [`Engine::storage_limit`] away.
+    pub fn storage_limit_release(&self, limit: u32) -> Result<()> {
+        if !self.can_limit_storage() {
+            return Ok(());
+        }
+        self.with_quotas(UNSUPPORTED_VOLUME, |projects| {
+            projects.release(limit).context(|| format!("give back the disk quota of project {limit}"))
+        })
+    }
+
+    /// Bytes and files that a limit of [`Engine::storage_limit`] counts; nothing where they are not counted now.
+    pub fn storage_limit_usage(&self, limit: u32) -> Result<Option<(u64, u64)>> {
+        if !self.can_limit_storage() {
+            return Ok(None);
+        }
+        self.with_quotas(UNSUPPORTED_VOLUME, |projects| {
+            let used = projects.used(limit);
+            used.map(Some).context(|| format!("ask for the disk quota of project {limit}"))
+        })
+    }
+
+    /// The block device that stands for a file: the one that does already, or another. It is there until it is
+    /// [detached](Engine::file_detach), or the machine's end.
+    pub fn file_attach(&self, file: &Path) -> Result<PathBuf> {
+        runtime::loops::attach(file).context(|| format!("make `{}` a block device", file.display()))
+    }
+
+    /// Tells the device that stands for a file, if there is one, that the file is longer now.
+    pub fn file_lengthened(&self, file: &Path) -> Result<()> {
+        runtime::loops::lengthened(file).context(|| format!("lengthen the device of `{}`", file.display()))
+    }
+
+    /// Takes away the device that stands for a file, if there is one: at once, or when whoever has it open closes it.
+    pub fn file_detach(&self, file: &Path) -> Result<()> {
+        runtime::loops::detach(file).context(|| format!("take away the device of `{}`", file.display()))
     }
 
     fn with_quotas<T>(&self, unsupported: &str, run: impl FnOnce(&mut Projects) -> Result<T>) -> Result<T> {

@@ -124,7 +124,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
-        let config = control::Config { authority: authority_certificate(config)?, signer, candidate };
+        let authority = authority_certificate(config)?;
+        let config = control::Config { authority, signer, candidate, scheduler: Arc::default() };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
             client(match actor {
@@ -143,6 +144,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         node::Machine::of_engine(engine.clone()),
         &client(Identity::node(&config.node_name)),
         &client(Identity::component("kube-proxy")),
+        &client(Identity::component("gantry:local-path")),
         Arc::clone(&clock),
     );
     let agent = Arc::new(agent.context("keep a part of the node for other things than pods")?);
@@ -382,6 +384,7 @@ fn node_config(config: &Config) -> node::Config {
         name: config.node_name.clone(),
         address: node_address(config),
         root: config.root.join("pods"),
+        volumes: config.root.join("local-path"),
         cluster_dns: IpAddr::V4(cluster_dns(config)),
         cluster_domain: config.cluster_domain.clone(),
         kubernetes_version: KUBERNETES_VERSION.to_owned(),

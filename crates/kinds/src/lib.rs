@@ -20,6 +20,7 @@ mod event;
 mod flow_control;
 mod followed;
 mod job;
+mod measures;
 mod node_selector;
 mod pod_amounts;
 mod pod_spec;
@@ -44,6 +45,7 @@ include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
 pub fn all() -> Vec<Resource> {
     let mut all = Vec::new();
     push(&mut all);
+    all.extend(measures::resources());
     for resource in &mut all {
         // The defaults of a kind are the same where the sources are.
         resource.defaults_version = env!("KINDS_VERSION").into();

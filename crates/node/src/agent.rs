@@ -10,7 +10,7 @@ use client::api::ListOptions;
 use client::recorder::{EventType, EventWriter, Recorder};
 use client::{Api, Change, Client, Informer, Store, supervise};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,6 +22,8 @@ use crate::allocations::Allocations;
 use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
 use crate::files::FileWork;
+use crate::pod::admission::Rejection;
+use crate::pod::admission::place::{self, Offer};
 use crate::pod::allocation::{Capacity, Room};
 use crate::pod::downward::NodeCapacity;
 use crate::pod::groups;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) probed: Probed,
     services: Store<Service>,
     pods: Store<Pod>,
+    /// The node itself, as the API has it.
+    nodes: Store<Node>,
     /// Held while the limits of the pods' groups are worked out and set.
     weighing: tokio::sync::Mutex<()>,
 }
@@ -64,6 +68,31 @@ impl Shared {
             if let Err(error) = self.machine.host.limit_group(group, resources).await {
                 warn!(group, error = %error.full_message(), "cannot limit a group of pods");
             }
+        }
+    }
+
+    /// Lets a pod in that was never let in before, if it has a place beside the others.
+    pub(crate) async fn admit(&self, uid: &str, pod: &Arc<Pod>) -> Result<(), Rejection> {
+        // Without an answer what the node is like is not looked at.
+        let _ = tokio::time::timeout(NODE_KNOWN, self.nodes.synced()).await;
+        let key = client::ObjectKey::new("", self.config.name.as_str());
+        let node = self.nodes.get(&key);
+        let amounts = self.config.reserves.allocatable(self.amounts());
+        let offer = Offer { pods: i64::from(self.config.pods), amounts };
+        let admitted = |node: Option<&Node>| {
+            self.allocations
+                .admit_beside(uid, pod, &self.pods.list(), |others| place::check(pod, others, node, offer))
+        };
+        let outcome = admitted(node.as_deref());
+        let of_node =
+            |rejection: &Rejection| ["NodeAffinity", "TaintToleration"].contains(&&*rejection.reason);
+        if !outcome.as_ref().is_err_and(of_node) {
+            return outcome;
+        }
+        // It may have changed, and the news of that be on its way.
+        match Api::<Node>::all(&self.client).get(&self.config.name).await {
+            Ok(node) => admitted(Some(&node)),
+            Err(_) => outcome,
         }
     }
 
@@ -97,6 +126,11 @@ impl Shared {
     /// All services, for environments.
     pub(crate) fn services(&self) -> Vec<Arc<Service>> {
         self.services.list()
+    }
+
+    /// All pods of this node.
+    pub(crate) fn pods_of_node(&self) -> Vec<Arc<Pod>> {
+        self.pods.list()
     }
 
     /// How the host resolves names, as it serves in a pod; it changes with the host's links.
@@ -158,8 +192,11 @@ impl Shared {
 pub struct Agent {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pods: Informer<Pod>,
+    nodes: Informer<Node>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    /// As whom volumes of this node are made.
+    provisioner: Client,
     /// The uids of pods of whose resources something was decided.
     resized: tokio::sync::Mutex<UnboundedReceiver<String>>,
     events: Mutex<Option<EventWriter>>,
@@ -173,6 +210,7 @@ impl Agent {
         machine: Machine,
         client: &Client,
         proxy: &Client,
+        provisioner: &Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReservesError> {
         // As Kubernetes' own agent is known to tools.
@@ -185,6 +223,9 @@ impl Agent {
         let proxy = &proxy.clone().named("kube-proxy");
         let services: Informer<Service> = Informer::new(Api::all(proxy), ListOptions::default());
         let slices = Informer::new(Api::all(proxy), ListOptions::default());
+        let itself = format!("metadata.name={}", config.name);
+        let itself = itself.parse().expect("a node's name is a value of a field selector");
+        let nodes = Informer::new(Api::all(client), ListOptions::default().fields(itself));
         let (recorder, writer) = Recorder::new(client, "kubelet", Some(&config.name), Arc::clone(&clock));
         let facts = machine.host.facts();
         let capacity = NodeCapacity {
@@ -206,11 +247,14 @@ impl Agent {
             files: FileWork::new(),
             services: services.store(),
             pods: pods.store(),
+            nodes: nodes.store(),
             weighing: tokio::sync::Mutex::default(),
         };
         shared.config.reserves.check(shared.amounts())?;
         let events = Mutex::new(Some(writer));
-        Ok(Self { shared: Arc::new(shared), pods, services, slices, resized: resized.into(), events })
+        let provisioner = provisioner.clone().named(crate::local_volumes::PROVISIONER);
+        let shared = Arc::new(shared);
+        Ok(Self { shared, pods, nodes, services, slices, provisioner, resized: resized.into(), events })
     }
 
     /// The name of the node.
@@ -233,6 +277,7 @@ impl Agent {
             tokio::join!(
                 events.run(stop.clone()),
                 supervise("pods", &stop, || self.pods.run(stop.clone())),
+                supervise("node", &stop, || self.nodes.run(stop.clone())),
                 supervise("services", &stop, || self.services.run(stop.clone())),
                 supervise("endpoint slices", &stop, || self.slices.run(stop.clone())),
                 supervise("registration", &stop, || registration.run(stop.clone())),
@@ -240,6 +285,10 @@ impl Agent {
                     crate::services::program(&self.shared, &self.services, &self.slices, stop.clone())
                 }),
                 supervise("pod workers", &stop, || self.run_pods(stop.clone())),
+                supervise("local volumes", &stop, || {
+                    // Apart, or what waits for all of them would be too large for a stack.
+                    Box::pin(crate::local_volumes::run(&self.shared, &self.provisioner, stop.clone()))
+                }),
             )
         };
         parts.await;
@@ -391,6 +440,9 @@ struct Ended {
 /// Before something that is left of a pod is removed once more: at first, and at most.
 const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 const CLEAR_AGAIN_AT_LAST: Duration = Duration::from_secs(60);
+
+/// For so long a pod waits until it is known what the node is like.
+const NODE_KNOWN: Duration = Duration::from_secs(2);
 
 /// How long a pod whose worker panicked is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(10);

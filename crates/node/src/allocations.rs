@@ -75,6 +75,37 @@ impl Allocations {
         });
     }
 
+    /// As [`Allocations::admit`], of a pod that was never admitted before: if it has a place beside those of `pods`
+    /// that were, and have not ended.
+    pub(crate) fn admit_beside<E>(
+        &self,
+        uid: &str,
+        pod: &Arc<Pod>,
+        pods: &[Arc<Pod>],
+        has_place: impl FnOnce(&[Arc<Pod>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut entries = self.entries.lock();
+        if entries.by_uid.contains_key(uid) {
+            return Ok(());
+        }
+        let others = pods.iter().filter(|other| self::uid(other) != uid && !is_over(other));
+        let granted = |other: &Arc<Pod>| match entries.by_uid.get(self::uid(other)) {
+            Some(entry) => (!entry.released).then(|| entry.allocation.applied(other)),
+            // It began before the daemon did, and its worker has not.
+            None => other.status.as_ref()?.start_time.as_ref().map(|_| Arc::clone(other)),
+        };
+        has_place(&others.filter_map(granted).collect::<Vec<_>>())?;
+        let entry = Entry {
+            held: None,
+            allocation: Allocation::wanted(pod),
+            refused: None,
+            generation: pod.metadata.generation.unwrap_or(0),
+            released: false,
+        };
+        entries.by_uid.insert(uid.to_owned(), entry);
+        Ok(())
+    }
+
     /// How it stands with a pod that was admitted.
     pub(crate) fn standing(&self, uid: &str) -> Option<Standing> {
         let entries = self.entries.lock();
@@ -102,10 +133,6 @@ impl Allocations {
     pub(crate) fn settle(&self, pods: &[Arc<Pod>], capacity: impl FnOnce() -> Capacity) {
         let mut entries = self.entries.lock();
         let Entries { by_uid, waited } = &mut *entries;
-        let is_over = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
         let mut waits = false;
         for pod in pods {
             let Some(entry) = by_uid.get_mut(uid(pod)) else { continue };
@@ -180,6 +207,11 @@ impl Allocations {
     pub(crate) fn forget(&self, uid: &str) {
         self.entries.lock().by_uid.remove(uid);
     }
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn uid(pod: &Pod) -> &str {
@@ -268,6 +300,39 @@ mod tests {
         assert!(allocations.is_there("a"));
         allocations.settle(&pods, capacity);
         assert!(allocations.standing("b").expect("admitted").allocation.is_all_of(&pods[1]));
+    }
+
+    #[test]
+    fn who_comes_first_has_a_place_and_who_has_ended_has_none() {
+        let (sender, _wakes) = unbounded_channel();
+        let allocations = Allocations::new(sender);
+        let begun = |uid: &str, phase: &str| {
+            let mut pod = Pod::clone(&pod(uid, "1", 1));
+            let status = json!({"phase": phase, "startTime": "2026-01-01T00:00:00Z"});
+            pod.status = serde_json::from_value(status).expect("a status");
+            Arc::new(pod)
+        };
+        let pods = [
+            pod("a", "1", 1),
+            pod("b", "1", 1),
+            begun("before", "Running"),
+            begun("ended", "Succeeded"),
+            pod("c", "1", 1),
+        ];
+        let admit = |index: usize, most: usize| {
+            let pod = &pods[index];
+            allocations.admit_beside(uid(pod), pod, &pods, |others| {
+                if others.len() < most { Ok(()) } else { Err(others.len()) }
+            })
+        };
+        assert_eq!(admit(0, 2), Ok(()));
+        assert_eq!(admit(1, 2), Err(2));
+        assert!(allocations.standing("b").is_none());
+        // It is let in already.
+        assert_eq!(admit(0, 0), Ok(()));
+        allocations.release("a");
+        assert_eq!(admit(4, 2), Ok(()));
+        assert_eq!(admit(1, 2), Err(2));
     }
 
     #[test]

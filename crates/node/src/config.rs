@@ -15,6 +15,8 @@ pub struct Config {
     pub address: IpAddr,
     /// Durable state of pods: volumes, logs, termination messages. This crate alone writes to it.
     pub root: PathBuf,
+    /// Volumes of this node that outlive pods. This crate alone writes to it.
+    pub volumes: PathBuf,
     /// The cluster's DNS server.
     pub cluster_dns: IpAddr,
     /// The cluster's domain.

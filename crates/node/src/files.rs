@@ -10,6 +10,8 @@ use offload::{Removals, Threads};
 
 /// Small work at a time: making volumes, writing what they show.
 const QUICK: usize = 16;
+/// Directories that are measured at a time.
+const MEASURING: usize = 2;
 /// Removals at a time.
 const REMOVALS: usize = 2;
 /// Removals that take long, and perhaps for ever, and keep no other pod from being removed.
@@ -20,17 +22,27 @@ const LONG: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 15_000 
 /// Where file work is done.
 pub(crate) struct FileWork {
     quick: Threads,
+    measuring: Threads,
     removals: Removals,
 }
 
 impl FileWork {
     pub(crate) fn new() -> Self {
-        Self { quick: Threads::new(QUICK), removals: Removals::new(REMOVALS, LONG_REMOVALS, LONG) }
+        Self {
+            quick: Threads::new(QUICK),
+            measuring: Threads::new(MEASURING),
+            removals: Removals::new(REMOVALS, LONG_REMOVALS, LONG),
+        }
     }
 
     /// Does what should take no time. It goes on if the caller does not wait for it.
     pub(crate) async fn quick<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.quick.run(work).await
+    }
+
+    /// Looks how large something is, which whoever fills it decides. It goes on if the caller does not wait for it.
+    pub(crate) async fn measure<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.measuring.run(work).await
     }
 
     /// Removes what may be large. It goes on if the caller does not wait for it.

@@ -14,6 +14,7 @@ mod config;
 mod files;
 pub mod images;
 pub mod labels;
+mod local_volumes;
 pub mod pod;
 pub mod probe;
 mod registration;

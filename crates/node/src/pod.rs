@@ -37,6 +37,12 @@ fn is_uid(name: &str) -> bool {
         && parts.iter().all(|part| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
+/// Whether a pod has ended for good.
+pub(crate) fn is_over(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// Where the log of instance `number` of a container is, below the pod's directory.
 pub fn log_path(directory: &Path, container: &str, number: u32) -> PathBuf {
     directory.join("logs").join(container).join(format!("{number}.log"))

@@ -129,6 +129,8 @@ impl Registration {
             let same = written
                 .as_ref()
                 .is_some_and(|written| without_heartbeats(written) == without_heartbeats(&next));
+            // Where nothing was heard of the node for a while, somebody else has said so.
+            let same = same && says(current.status.as_ref(), &next);
             if same && now.saturating_sub(written_at) < STATUS_AT_LEAST {
                 continue;
             }
@@ -300,6 +302,16 @@ fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// Whether what the API has says of each condition what the node would say.
+fn says(there: Option<&NodeStatus>, next: &NodeStatus) -> bool {
+    let there = |kind: &str| {
+        let conditions = there.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().find(|condition| condition.type_ == kind)
+    };
+    let said = |next: &NodeCondition| there(&next.type_).is_some_and(|there| there.status == next.status);
+    next.conditions.iter().flatten().all(said)
+}
+
 fn address(kind: &str, address: String) -> NodeAddress {
     NodeAddress { type_: kind.to_owned(), address }
 }
@@ -310,4 +322,24 @@ fn seconds(at: Timestamp) -> Time {
 
 fn read(path: &str) -> String {
     offload::in_place(|| std::fs::read_to_string(path)).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_said_of_the_node_is_not_what_it_says() {
+        let status = |ready: &str| NodeStatus {
+            conditions: Some(vec![NodeCondition {
+                type_: "Ready".to_owned(),
+                status: ready.to_owned(),
+                ..NodeCondition::default()
+            }]),
+            ..NodeStatus::default()
+        };
+        assert!(says(Some(&status("True")), &status("True")));
+        assert!(!says(Some(&status("Unknown")), &status("True")));
+        assert!(!says(None, &status("True")));
+    }
 }

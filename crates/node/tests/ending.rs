@@ -41,6 +41,7 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
             node::Machine::of_engine(cluster.engine().await),
             &cluster.refused,
             &cluster.steady,
+            &cluster.steady,
             Arc::new(SystemClock::new()),
         )
         .expect("nothing is kept from pods");
@@ -82,6 +83,7 @@ fn what_is_left_of_pods_that_the_api_does_not_know_is_taken_away() {
         let agent = node::Agent::new(
             cluster.node(),
             node::Machine::of_engine(cluster.engine().await),
+            &cluster.steady,
             &cluster.steady,
             &cluster.steady,
             Arc::new(SystemClock::new()),
@@ -169,6 +171,7 @@ impl Cluster {
             name: "here".to_owned(),
             address: "127.0.0.1".parse().expect("an address"),
             root: self.root.path().join("pods"),
+            volumes: self.root.path().join("local-path"),
             cluster_dns: "10.43.0.10".parse().expect("an address"),
             cluster_domain: "cluster.local".to_owned(),
             kubernetes_version: "v1.36.0".to_owned(),

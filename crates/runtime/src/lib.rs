@@ -15,6 +15,7 @@ pub mod defaults;
 pub mod features;
 pub mod held;
 pub mod init;
+pub mod loops;
 pub mod memory;
 pub mod quota;
 pub mod rootfs;

@@ -86,6 +86,22 @@ impl Projects {
         Ok(project)
     }
 
+    /// Whether these are the quotas of the file system that a directory is on.
+    pub fn are_of(&self, directory: &Path) -> io::Result<bool> {
+        Ok(fstat(&self.place)?.st_dev == rustix::fs::stat(directory)?.st_dev)
+    }
+
+    /// Lets what has a number that [`Projects::limit`] gave take so many bytes from now on.
+    pub fn change(&mut self, project: u32, bytes: u64) -> io::Result<()> {
+        quota::set_limit(self.disk(), project, bytes)
+    }
+
+    /// Bytes and files of a number.
+    pub fn used(&self, project: u32) -> io::Result<(u64, u64)> {
+        let usage = quota::usage(self.disk(), project)?;
+        Ok((usage.bytes, usage.files))
+    }
+
     /// Gives back a number whose directories have been removed, or will be: its limit goes. It is given
     /// out again when its files are gone.
     pub fn release(&mut self, project: u32) -> io::Result<()> {

@@ -3,6 +3,7 @@
 pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod exec;
+pub(crate) mod loops;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod network;

@@ -2,6 +2,9 @@
 
 use kubernetes_tests::{Cluster, IMAGE, Namespace};
 
+#[path = "deployment/ordered.rs"]
+mod ordered;
+
 #[test]
 fn a_deployment_rolls_out_scales_and_leaves_nothing_behind() {
     let cluster = Cluster::shared();

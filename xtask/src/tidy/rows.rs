@@ -25,8 +25,9 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
     ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
     ("client", &["model", "tls", "metrics"]),
+    ("observe", &[]),
     // Actors.
-    ("kinds", &["model", "apiserver"]),
+    ("kinds", &["model", "apiserver", "observe"]),
     ("control", &["model", "metrics", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.

@@ -144,6 +144,11 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
 fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
     let mut groups: BTreeMap<String, BTreeMap<String, Vec<Entry>>> = BTreeMap::new();
     for resource in entries.values() {
+        let versions = groups.entry(resource.group.clone()).or_default();
+        let listed = versions.entry(resource.version.clone()).or_default();
+        if resource.any_name {
+            continue;
+        }
         let gvk = resource.gvk();
         let subresources = resource.subresources.iter().map(|s| Sub {
             name: s.name.clone(),
@@ -160,8 +165,7 @@ fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
             subresources: subresources.collect(),
             kind: gvk,
         };
-        let versions = groups.entry(resource.group.clone()).or_default();
-        versions.entry(resource.version.clone()).or_default().push(entry);
+        listed.push(entry);
     }
     for review in &REVIEWS {
         let entry = Entry {

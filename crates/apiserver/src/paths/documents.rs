@@ -59,7 +59,8 @@ fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
 }
 
 fn document(state: &State, path: &str, form: &str) -> Option<Document> {
-    let stored = state.table.all().into_iter().map(|resource| entry(&resource));
+    let named = state.table.all().into_iter().filter(|resource| !resource.any_name);
+    let stored = named.map(|resource| entry(&resource));
     let entries: Vec<Entry> = stored.chain(REVIEWS.iter().map(Review::entry)).collect();
     match path {
         V2 if form == openapi::V2_PROTOBUF => Some(state.documents.v2_protobuf(&entries)),

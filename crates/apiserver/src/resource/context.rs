@@ -168,6 +168,11 @@ impl<'a> Context<'a> {
         Some((found.plural.clone(), found.namespaced))
     }
 
+    /// The resource of this group and name, in whatever version.
+    pub fn resource_of(&self, resource: &GroupResource) -> Option<Arc<Resource>> {
+        self.state.table.find(&resource.group, "", &resource.resource)
+    }
+
     /// What is allocated to objects of this resource.
     pub fn allocation(&self) -> Allocation<'a> {
         Allocation { state: self.state, resource: self.resource }

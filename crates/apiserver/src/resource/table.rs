@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::Resource;
+use super::{ANY, Resource};
 
 /// All resources that are served. Reading takes a snapshot; adding an entry makes a new table.
 #[derive(Debug, Default)]
@@ -39,10 +39,11 @@ impl Table {
         Arc::make_mut(&mut *self.entries.write()).remove(&key);
     }
 
-    /// The entry of that group, version and plural name.
+    /// The entry of that group, version and plural name, or the one of any name.
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
-        self.entries.read().get(&key).cloned()
+        let key = |plural: &str| (group.to_owned(), version.to_owned(), plural.to_owned());
+        let entries = self.entries.read();
+        entries.get(&key(plural)).or_else(|| entries.get(&key(ANY))).cloned()
     }
 
     /// The entry of that name; of any version where that is empty or `*`.

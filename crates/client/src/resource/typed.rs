@@ -6,7 +6,7 @@ use k8s_openapi::api::{
     admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v2 as autoscaling,
     batch::v1 as batch, certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
     discovery::v1 as discovery, networking::v1 as networking, node::v1 as node, policy::v1 as policy,
-    rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
+    rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -130,9 +130,14 @@ typed! {
     rbac::ClusterRoleBinding,
     rbac::Role,
     rbac::RoleBinding,
+    resource::DeviceClass,
+    resource::ResourceClaim,
+    resource::ResourceClaimTemplate,
+    resource::ResourceSlice,
     scheduling::PriorityClass,
     storage::CSIDriver,
     storage::CSINode,
+    storage::CSIStorageCapacity,
     storage::StorageClass,
     storage::VolumeAttachment,
 }

@@ -26,7 +26,8 @@ impl Bounds {
     }
 }
 
-fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
+/// A number, or a percentage of `of`, rounded up or down.
+pub(crate) fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
     match value {
         IntOrString::Int(number) => (*number).max(0),
         IntOrString::String(text) => {

@@ -7,6 +7,7 @@ use client::Error;
 
 use super::set::{Counts, Failure, Set};
 use crate::pods::{OutlinedPod, Phase, PodOutline};
+use crate::ready::Available;
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -55,15 +56,12 @@ pub(super) fn failure(wanted: usize, owned: &[OutlinedPod], error: &Error) -> Op
     Some(Failure { reason: reason.to_owned(), message: error.to_string() })
 }
 
-/// The set's counts, and after how long a pod will have been ready for long enough. `ready_for` says for
-/// how long a pod has been ready that is.
+/// The set's counts, and after how long a pod will have been ready for long enough.
 pub(super) fn status<S: Set>(
     set: &S,
     owned: &[OutlinedPod],
-    ready_for: &dyn Fn(&PodOutline) -> Duration,
+    available: &Available,
 ) -> (Counts, Option<Duration>) {
-    let least = set.least_ready();
-    let is_available = |pod: &PodOutline| pod.is_ready && (least.is_zero() || ready_for(pod) >= least);
     let metadata = set.template().and_then(|template| template.metadata.as_ref());
     let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
     let active: Vec<&OutlinedPod> = owned.iter().filter(|pod| pod.outline.is_active()).collect();
@@ -76,12 +74,11 @@ pub(super) fn status<S: Set>(
         replicas: count(&|_| true),
         fully_labeled: count(&labelled),
         ready: count(&|pod| pod.outline.is_ready),
-        available: count(&|pod| is_available(&pod.outline)),
+        available: count(&|pod| available.holds(&pod.outline)),
         terminating: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
         observed_generation: set.metadata().generation,
     };
-    let waiting = active.iter().map(|pod| &pod.outline).filter(|pod| pod.is_ready && !is_available(pod));
-    let wake = waiting.map(|pod| least.saturating_sub(ready_for(pod))).min();
+    let wake = available.wait(active.iter().map(|pod| &*pod.outline));
     (counts, wake)
 }
 
@@ -147,12 +144,12 @@ mod tests {
     fn a_pod_is_available_after_it_has_been_ready_for_long_enough() {
         let set = json!({"spec": {"minReadySeconds": 60, "selector": {}}});
         let set: ReplicaSet = serde_json::from_value(set).expect("a set");
-        let after = |seconds: u64| status(&set, &[pod("a:ready")], &|_| Duration::from_secs(seconds));
+        let after = |seconds: u64| status(&set, &[pod("a:ready")], &Available::of(60, &[("", seconds)]));
         assert_eq!(after(30).0.available, 0);
         assert_eq!(after(30).1, Some(Duration::from_secs(30)));
         assert_eq!(after(60).0.available, 1);
         assert_eq!(after(60).1, None);
-        assert_eq!(status(&set, &[pod("a:unready")], &|_| Duration::MAX).0.available, 0);
+        assert_eq!(status(&set, &[pod("a:unready")], &Available::of(60, &[("", 99)])).0.available, 0);
     }
 
     #[test]

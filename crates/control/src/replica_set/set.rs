@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use model::select::LabelSelector;
 
+use crate::ready::seconds;
+
 /// The condition that a set has while its pods cannot be made or deleted.
 const FAILURE: &str = "ReplicaFailure";
 
@@ -62,10 +64,6 @@ pub(crate) struct Failure {
 
 fn count(replicas: Option<i32>) -> usize {
     usize::try_from(replicas.unwrap_or(1)).unwrap_or(0)
-}
-
-fn seconds(seconds: Option<i32>) -> Duration {
-    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
 }
 
 /// What both kinds have under the same names, in types of their own.

@@ -86,10 +86,25 @@ impl Amounts {
     }
 }
 
+/// What a container counts for in scores that says nothing of processors (thousandths) and of memory: many such
+/// on one node are a load all the same.
+const UNSAID: [(&str, i128); 2] = [("cpu", 100), ("memory", 200 << 20)];
+
+/// Processors and memory that a pod counts for in scores.
+pub(super) fn scored(pod: &Pod) -> [i128; 2] {
+    let sum = total(pod, true);
+    [sum.cpu, sum.memory]
+}
+
 /// What a pod takes: the sum of its containers, or of an init container with the sidecars before it, whichever is
 /// more; what is said of the pod as a whole goes over that; and its overhead. Of a container counts the most of
 /// what it is to have, what its node has granted and what it really has, as long as these differ.
 pub(super) fn requests(pod: &Pod) -> Amounts {
+    total(pod, false)
+}
+
+/// As [`requests`]; if so, with something for what containers say nothing of.
+fn total(pod: &Pod, fill: bool) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
     let status = pod.status.as_ref();
     let refused = status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
@@ -97,7 +112,20 @@ pub(super) fn requests(pod: &Pod) -> Amounts {
     });
     let told = |statuses: Option<&Vec<ContainerStatus>>, container: &Container| {
         let told = statuses.into_iter().flatten().find(|status| status.name == container.name);
-        of_container(container, told, refused)
+        let mut own = of_container(container, told, refused);
+        if fill {
+            let resources = container.resources.as_ref();
+            let says = |name: &str| {
+                let requests = resources.and_then(|resources| resources.requests.as_ref());
+                requests.is_some_and(|requests| requests.contains_key(name))
+            };
+            for (name, amount) in UNSAID {
+                if own.get(name) == 0 && !says(name) {
+                    own.set(name, amount);
+                }
+            }
+        }
+        own
     };
     let mains = status.and_then(|status| status.container_statuses.as_ref());
     let inits = status.and_then(|status| status.init_container_statuses.as_ref());
@@ -185,6 +213,23 @@ mod tests {
             |reason: &str| json!({"containerStatuses": [told("a", "1", "1")], "conditions": pending(reason)});
         check(one("9"), with("Infeasible"), 1000);
         check(one("9"), with("Deferred"), 9000);
+    }
+
+    #[test]
+    fn who_says_nothing_counts_for_something_in_scores() {
+        let check = |spec: Value, expected: [i128; 2]| {
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+            assert_eq!(scored(&pod), expected, "{spec}");
+        };
+        const MI: i128 = 1 << 20;
+        check(json!({"containers": [{"name": "a"}]}), [100, 200 * MI]);
+        check(json!({"containers": [{"name": "a"}, container("b", "1")]}), [1100, 400 * MI]);
+        // To ask for nothing is to say something.
+        check(json!({"containers": [container("a", "0")]}), [0, 200 * MI]);
+        let whole = json!({"containers": [{"name": "a"}], "resources": {"requests": {"cpu": "2"}}});
+        check(whole, [2000, 200 * MI]);
+        let overhead = json!({"containers": [{"name": "a"}], "overhead": {"cpu": "1", "memory": "1Mi"}});
+        check(overhead, [1100, 201 * MI]);
     }
 
     #[test]

@@ -17,11 +17,13 @@ use std::time::Duration;
 use super::neighbour::Neighbour;
 use super::news::News;
 use super::node::{NodeFacts, Taken};
-use super::pod::{NodeName, PodInfo, Share, Uid};
+use super::pod::{NodeName, PodInfo, Share, Standing, Uid};
 use super::queue::Attempt;
 
+mod crowd;
 mod snapshot;
 
+pub(super) use crowd::{Count, Crowd, Whom};
 pub(super) use snapshot::Snapshot;
 
 /// After so long a decision that was written and is not shown is taken for one that did not come to be.
@@ -46,6 +48,8 @@ pub(super) struct Cache {
     neighbours: HashSet<Arc<Neighbour>>,
     /// How many there were when those were let go of last that no pod is any more.
     swept: usize,
+    /// How many nodes have each image.
+    images: HashMap<Box<str>, usize>,
 }
 
 /// A node, or only what pods take of one that is not known (yet, or any more).
@@ -54,6 +58,8 @@ struct Entry {
     generation: u64,
     facts: Option<Arc<NodeFacts>>,
     taken: Taken,
+    /// The pods that take it.
+    pods: HashSet<Uid>,
 }
 
 /// A pod that has its share of a node.
@@ -61,7 +67,16 @@ struct Entry {
 struct Held {
     node: NodeName,
     share: Arc<Share>,
+    standing: Standing,
     assumed: Option<Assumed>,
+}
+
+/// A pod that is on a node, as one that may have to go.
+#[derive(Clone, Debug)]
+pub(super) struct Resident {
+    pub(super) uid: Uid,
+    pub(super) share: Arc<Share>,
+    pub(super) standing: Standing,
 }
 
 /// That a pod is counted before the API has shown it on its node.
@@ -80,10 +95,12 @@ impl Cache {
         let name = facts.name.clone();
         let entry = self.nodes.entry(name.clone()).or_default();
         let news = entry.facts.as_ref().map_or(News::NODE_ADDED, |old| facts.news_since(old));
-        if news.is_empty() {
+        if news.is_empty() && entry.facts.as_ref().is_some_and(|old| **old == facts) {
             return;
         }
-        entry.facts = Some(Arc::new(facts));
+        let facts = Arc::new(facts);
+        let old = entry.facts.replace(Arc::clone(&facts));
+        self.count_images(old.as_deref(), Some(&facts));
         let generation = self.touch(&name, news);
         if news == News::NODE_ADDED {
             self.members = generation;
@@ -93,11 +110,51 @@ impl Cache {
     /// Forgets a node; what its pods take stays, in case that it comes back.
     pub(super) fn remove_node(&mut self, name: &NodeName) {
         let Some(entry) = self.nodes.get_mut(name) else { return };
-        if entry.facts.take().is_some() {
+        if let Some(old) = entry.facts.take() {
+            self.count_images(Some(&old), None);
             self.members = self.touch(name, News::default());
             self.drop_if_empty(name);
             self.tell_all(News::NODE_GONE);
         }
+    }
+
+    /// How many nodes have each image.
+    pub(super) fn images(&self) -> &HashMap<Box<str>, usize> {
+        &self.images
+    }
+
+    fn count_images(&mut self, old: Option<&NodeFacts>, new: Option<&NodeFacts>) {
+        if let (Some(old), Some(new)) = (old, new)
+            && old.images == new.images
+        {
+            return;
+        }
+        for name in new.into_iter().flat_map(|facts| facts.images.keys()) {
+            *self.images.entry(name.clone()).or_default() += 1;
+        }
+        for name in old.into_iter().flat_map(|facts| facts.images.keys()) {
+            if let Some(count) = self.images.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.images.remove(name);
+                }
+            }
+        }
+    }
+
+    /// The pods of a node, in no order.
+    pub(super) fn residents(&self, node: &NodeName) -> Vec<Resident> {
+        let uids = self.nodes.get(node).into_iter().flat_map(|entry| &entry.pods);
+        let resident = |uid: &Uid| {
+            let held = self.pods.get(uid)?;
+            Some(Resident { uid: uid.clone(), share: held.share.clone(), standing: held.standing.clone() })
+        };
+        uids.filter_map(resident).collect()
+    }
+
+    /// Tells news of a node.
+    pub(super) fn tell(&mut self, node: &NodeName, news: News) {
+        *self.news.entry(node.clone()).or_default() |= news;
     }
 
     /// Tells news of every node.
@@ -111,9 +168,10 @@ impl Cache {
     pub(super) fn assume(&mut self, attempt: Attempt, node: &NodeName) {
         let (uid, share) = (attempt.pod.id.uid.clone(), attempt.pod.share.clone());
         debug_assert!(!self.pods.contains_key(&uid), "{uid} has a node already");
-        self.add(node, &share);
+        self.add(&uid, node, &share);
         let assumed = Some(Assumed { attempt, waits: true, expires: None });
-        self.pods.insert(uid, Held { node: node.clone(), share, assumed });
+        let standing = Standing::default();
+        self.pods.insert(uid, Held { node: node.clone(), share, standing, assumed });
     }
 
     /// Whether a pod is counted that the API has not shown yet.
@@ -156,9 +214,10 @@ impl Cache {
     }
 
     /// Counts a pod on the node that the API shows it on, whatever was assumed.
-    pub(super) fn place(&mut self, uid: &Uid, node: &NodeName, mut share: Share) {
+    pub(super) fn place(&mut self, uid: &Uid, node: &NodeName, mut share: Share, standing: Standing) {
         let known = self.pods.get_mut(uid).filter(|held| held.node == *node && *held.share == share);
         if let Some(held) = known {
+            held.standing = standing;
             let assumed = held.assumed.take();
             self.expire_no_more(uid, assumed.as_ref());
             return;
@@ -174,10 +233,10 @@ impl Cache {
                 true => shrank.into_iter().chain(relabelled).chain(leaves).collect(),
                 false => News::POD_LEFT,
             };
-            self.take_away(&old, news);
+            self.take_away(uid, &old, news);
         }
-        self.add(node, &share);
-        self.pods.insert(uid.clone(), Held { node: node.clone(), share, assumed: None });
+        self.add(uid, node, &share);
+        self.pods.insert(uid.clone(), Held { node: node.clone(), share, standing, assumed: None });
     }
 
     /// Gives back what a pod took that ended or is gone.
@@ -234,12 +293,14 @@ impl Cache {
     fn release(&mut self, uid: &Uid) -> Option<Held> {
         let held = self.pods.remove(uid)?;
         self.expire_no_more(uid, held.assumed.as_ref());
-        self.take_away(&held, News::POD_LEFT);
+        self.take_away(uid, &held, News::POD_LEFT);
         Some(held)
     }
 
-    fn add(&mut self, node: &NodeName, share: &Share) {
-        self.nodes.entry(node.clone()).or_default().taken.add(share);
+    fn add(&mut self, uid: &Uid, node: &NodeName, share: &Share) {
+        let entry = self.nodes.entry(node.clone()).or_default();
+        entry.taken.add(share);
+        entry.pods.insert(uid.clone());
         self.touch(node, if self.tells_who_comes { News::POD_CAME } else { News::default() });
     }
 
@@ -263,9 +324,10 @@ impl Cache {
         neighbour
     }
 
-    fn take_away(&mut self, held: &Held, news: News) {
+    fn take_away(&mut self, uid: &Uid, held: &Held, news: News) {
         let entry = self.nodes.get_mut(&held.node).expect("a node stays for as long as pods take of it");
         entry.taken.take_away(&held.share);
+        entry.pods.remove(uid);
         self.touch(&held.node, news);
         self.drop_if_empty(&held.node);
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use metrics::{Counter, Family, Gauge, Histogram, Text};
 
-const PROFILE: &str = "default-scheduler";
 const ATTEMPT_SECONDS: &[f64] = &[
     0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
 ];
@@ -32,14 +31,14 @@ pub(super) enum Attempted {
 }
 
 /// An attempt has ended after so long.
-pub(super) fn attempted(result: Attempted, took: Duration) {
+pub(super) fn attempted(profile: &str, result: Attempted, took: Duration) {
     let result = match result {
         Attempted::Scheduled => "scheduled",
         Attempted::Unschedulable => "unschedulable",
         Attempted::Error => "error",
     };
-    ALL.attempts.with([PROFILE, result]).increment();
-    ALL.took.with([PROFILE, result]).observe(took);
+    ALL.attempts.with([profile, result]).increment();
+    ALL.took.with([profile, result]).observe(took);
 }
 
 /// So many pods are to be tried, back off, and wait for news.

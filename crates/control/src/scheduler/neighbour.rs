@@ -26,9 +26,6 @@ pub(super) struct Neighbour {
 #[derive(Debug, Default)]
 pub(super) struct NamespaceLabels(BTreeMap<String, BTreeMap<String, String>>);
 
-/// Those of no namespace.
-pub(super) static NO_NAMESPACES: NamespaceLabels = NamespaceLabels(BTreeMap::new());
-
 /// Pods, and how near "near" is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Term {
@@ -68,9 +65,9 @@ impl Neighbour {
         }
     }
 
-    /// Whether it counts for others where it is, though they do not ask for it.
-    pub(super) fn leans(&self) -> bool {
-        !self.needs.is_empty() || !self.leanings.is_empty()
+    /// Whether it says something of others.
+    pub(super) fn minds(&self) -> bool {
+        !self.avoids.is_empty() || !self.needs.is_empty() || !self.leanings.is_empty()
     }
 }
 

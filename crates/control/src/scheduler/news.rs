@@ -1,12 +1,13 @@
 //! What happened in the cluster that may make room for pods which no node could take.
 
+use std::collections::HashSet;
 use std::ops::{BitOr, BitOrAssign};
 
-/// A set of happenings about one node. Filters say which of them they listen to.
-///
-/// Those that filters to come will listen to (volumes, claims) are further members.
+use client::ObjectKey;
+
+/// A set of happenings, most of them about one node. Filters say which of them they listen to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct News(u16);
+pub(super) struct News(u32);
 
 impl News {
     pub(super) const NODE_ADDED: Self = Self(1);
@@ -29,6 +30,15 @@ impl News {
     /// A pod on the node is being deleted: who spreads pods does not count it any more.
     pub(super) const POD_LEAVES: Self = Self(1 << 10);
 
+    /// A claim came or changed.
+    pub(super) const CLAIM: Self = Self(1 << 11);
+    /// A volume came or changed.
+    pub(super) const VOLUME: Self = Self(1 << 12);
+    /// A class of storage, or what a driver of storage says of itself, came or changed.
+    pub(super) const STORAGE: Self = Self(1 << 13);
+    /// A claim to devices, a class of these, or which there are changed.
+    pub(super) const DEVICES: Self = Self(1 << 14);
+
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -42,6 +52,14 @@ impl News {
     pub(super) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+}
+
+/// What happened to objects that are no nodes, since it was told last.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) news: News,
+    /// The claims that changed.
+    pub(super) claims: HashSet<ObjectKey>,
 }
 
 impl BitOr for News {

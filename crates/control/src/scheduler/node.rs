@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use super::amounts::Amounts;
 use super::neighbour::Neighbour;
 use super::news::News;
-use super::pod::{HostPort, NodeName, Share};
+use super::pod::{Disk, HostPort, NodeName, Share};
 
 /// One node, as plugins see it.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,25 +26,30 @@ pub(super) struct NodeFacts {
     pub(super) taints: Vec<Taint>,
     pub(super) unschedulable: bool,
     pub(super) allocatable: Amounts,
+    /// The sizes of the images that it has, by all their names.
+    pub(super) images: HashMap<Box<str>, i64>,
 }
+
+/// A claim, by its namespace and name.
+pub(super) type ClaimKey = (Box<str>, Box<str>);
 
 /// What the pods of a node take of it: sums, to which each pod is added and from which it is taken away.
 #[derive(PartialEq, Debug, Default)]
 pub(super) struct Taken {
     pub(super) requested: Amounts,
+    /// Processors and memory that its pods count for in scores.
+    pub(super) scored: [i128; 2],
     pub(super) pods: usize,
     /// How many pods take each port; one, unless somebody bound them who did not ask.
     pub(super) ports: BTreeMap<HostPort, usize>,
-    /// How many pods are of one owner, by its uid, without those that are being deleted.
-    pub(super) owners: HashMap<Arc<str>, usize>,
+    /// How many pods use each claim, by namespace and name.
+    pub(super) claims: BTreeMap<ClaimKey, usize>,
+    /// The disks that its pods name themselves, and how many do.
+    pub(super) disks: BTreeMap<Disk, usize>,
     /// How many pods are the same to others.
     pub(super) neighbours: HashMap<Arc<Neighbour>, usize>,
     /// How many of those are being deleted.
     pub(super) leaving: HashMap<Arc<Neighbour>, usize>,
-    /// How many of them must not have others near.
-    pub(super) avoiding: usize,
-    /// How many must have some near, or would rather have some, or not.
-    pub(super) leaning: usize,
 }
 
 impl NodeInfo {
@@ -63,10 +68,11 @@ impl NodeFacts {
             taints: spec.and_then(|spec| spec.taints.clone()).unwrap_or_default(),
             unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
             allocatable: Amounts::of(allocatable.into_iter().flatten()),
+            images: images(node),
         }
     }
 
-    /// What is new about the node since `old`.
+    /// What is new about the node since `old`, as far as it may make room for somebody.
     pub(super) fn news_since(&self, old: &Self) -> News {
         let changed = [
             (self.allocatable != old.allocatable, News::NODE_ALLOCATABLE),
@@ -81,43 +87,42 @@ impl Taken {
     pub(super) fn add(&mut self, share: &Share) {
         self.requested.add(&share.requests);
         self.pods += 1;
+        self.scored.iter_mut().zip(share.scored).for_each(|(sum, more)| *sum += more);
+        for claim in &share.claims {
+            *self.claims.entry((share.namespace().into(), claim.clone())).or_default() += 1;
+        }
+        for disk in &share.disks {
+            *self.disks.entry(disk.clone()).or_default() += 1;
+        }
         for port in &share.ports {
             *self.ports.entry(port.clone()).or_default() += 1;
         }
-        match &share.owner {
-            _ if share.leaving => *self.leaving.entry(share.neighbour.clone()).or_default() += 1,
-            Some(owner) => *self.owners.entry(owner.clone()).or_default() += 1,
-            None => {}
+        if share.leaving {
+            *self.leaving.entry(share.neighbour.clone()).or_default() += 1;
         }
         *self.neighbours.entry(share.neighbour.clone()).or_default() += 1;
-        self.avoiding += usize::from(!share.neighbour.avoids.is_empty());
-        self.leaning += usize::from(share.neighbour.leans());
     }
 
     /// Takes away what was added before.
     pub(super) fn take_away(&mut self, share: &Share) {
         self.requested.take_away(&share.requests);
         self.pods -= 1;
+        self.scored.iter_mut().zip(share.scored).for_each(|(sum, less)| *sum -= less);
+        for claim in &share.claims {
+            let key = (share.namespace().into(), claim.clone());
+            decrease(self.claims.get_mut(&key)).then(|| self.claims.remove(&key));
+        }
+        for disk in &share.disks {
+            decrease(self.disks.get_mut(disk)).then(|| self.disks.remove(disk));
+        }
         for port in &share.ports {
             decrease(self.ports.get_mut(port)).then(|| self.ports.remove(port));
         }
         let neighbour = &share.neighbour;
         if share.leaving {
             decrease(self.leaving.get_mut(neighbour)).then(|| self.leaving.remove(neighbour));
-        } else if let Some(owner) = &share.owner {
-            decrease(self.owners.get_mut(owner)).then(|| self.owners.remove(owner));
         }
         decrease(self.neighbours.get_mut(neighbour)).then(|| self.neighbours.remove(neighbour));
-        self.avoiding -= usize::from(!neighbour.avoids.is_empty());
-        self.leaning -= usize::from(neighbour.leans());
-    }
-}
-
-impl Taken {
-    /// What pods are to others, and how many of each stay: without those that are being deleted.
-    pub(super) fn staying(&self) -> impl Iterator<Item = (&Neighbour, usize)> {
-        let going = |neighbour: &Arc<Neighbour>| self.leaving.get(neighbour).copied().unwrap_or(0);
-        self.neighbours.iter().map(move |(neighbour, &all)| (&**neighbour, all - going(neighbour)))
     }
 }
 
@@ -130,16 +135,25 @@ impl Clone for Taken {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        let Self { requested, pods, ports, owners, neighbours, leaving, avoiding, leaning } = source;
+        let Self { requested, scored, pods, ports, claims, disks, neighbours, leaving } = source;
         self.requested.clone_from(requested);
+        self.scored = *scored;
         self.pods = *pods;
         self.ports.clone_from(ports);
-        self.owners.clone_from(owners);
+        self.claims.clone_from(claims);
+        self.disks.clone_from(disks);
         self.neighbours.clone_from(neighbours);
         self.leaving.clone_from(leaving);
-        self.avoiding = *avoiding;
-        self.leaning = *leaning;
     }
+}
+
+fn images(node: &Node) -> HashMap<Box<str>, i64> {
+    let all = node.status.iter().flat_map(|status| status.images.iter().flatten());
+    let names = all.flat_map(|image| {
+        let size = image.size_bytes.unwrap_or(0);
+        image.names.iter().flatten().map(move |name| (name.as_str().into(), size))
+    });
+    names.collect()
 }
 
 /// Counts one less; whether none is left.

@@ -1,46 +1,44 @@
 //! The thinking half of the scheduler: what happened goes in, decisions come out. No task, no request, no
 //! clock of its own.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Change, Resource as _};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-
 use super::cache::{Cache, Snapshot};
-use super::framework::{Framework, Scene};
+use super::configuration::Configuration;
+use super::devices::Devices;
+use super::event::Kind;
+use super::framework::{Framework, Guest, Guests, Scene, Unfit};
 use super::neighbour::NamespaceLabels;
-use super::news::News;
-use super::node::NodeFacts;
-use super::pod::{NodeName, PodId, Sighting, Uid};
-use super::queue::Queue;
+use super::news::{Changes, News};
+use super::pod::{NodeName, PodId, PodInfo, Sighting, Uid};
+use super::preemption::{self, Budgets, Found};
+use super::queue::{Attempt, Queue};
+use super::volumes::{Plan, Volumes};
+use super::workloads::Workloads;
+
+pub use super::event::Event;
 
 /// Knows nodes, what is taken of them and which pods wait, and decides about one pod after the other.
 ///
 /// What an event costs does not depend on how many pods there are, but on how many wait for news of that
 /// kind; what a decision costs depends on the nodes. All moments are those of one steady clock.
 pub struct Planner {
-    framework: Framework,
+    frameworks: HashMap<String, Framework>,
     cache: Cache,
     queue: Queue,
     snapshot: Snapshot,
     namespaces: NamespaceLabels,
+    volumes: Volumes,
+    devices: Devices,
+    workloads: Workloads,
+    budgets: Budgets,
+    guests: Guests,
+    changes: Changes,
+    /// Where the next decision begins to look.
+    start: usize,
     counts: Counts,
-}
-
-/// Something that happened to a pod, a node or a namespace, cut down to what matters here.
-#[derive(Debug)]
-pub struct Event(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Pod(Sighting),
-    PodGone(Uid),
-    Node(NodeFacts),
-    NodeGone(NodeName),
-    Namespace(String, BTreeMap<String, String>),
-    NamespaceGone(String),
 }
 
 /// What was decided about a pod.
@@ -53,6 +51,8 @@ pub enum Outcome {
         pod: PodId,
         /// The node's name.
         node: Arc<str>,
+        /// What is to be done about its volumes and devices before.
+        plan: Plan,
     },
     /// No node can take it.
     Refused {
@@ -62,6 +62,8 @@ pub enum Outcome {
         message: String,
         /// The filters that refused a node.
         by: Vec<&'static str>,
+        /// What becomes of the node where others go for it.
+        nomination: Nomination,
     },
     /// Deciding panicked; it is done again.
     Failed {
@@ -71,6 +73,24 @@ pub enum Outcome {
         panic: base::panics::Panic,
         /// When.
         delay: Duration,
+    },
+}
+
+/// What becomes of the node where others go for a pod.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Nomination {
+    /// Nothing.
+    Same,
+    /// There is none any more.
+    None,
+    /// It is this one from now on.
+    At {
+        /// The node's name.
+        node: Arc<str>,
+        /// Who has to go; some of them may be going already.
+        victims: Vec<PodId>,
+        /// Less important ones that others went for there, and who have to look for another node.
+        displaced: Vec<PodId>,
     },
 }
 
@@ -99,14 +119,29 @@ pub struct Counts {
 }
 
 impl Planner {
-    /// Knows nothing yet.
+    /// Knows nothing yet, and does what Kubernetes' scheduler does by default.
     pub fn new() -> Self {
+        Self::with(&Configuration::default())
+    }
+
+    /// Knows nothing yet.
+    pub fn with(configuration: &Configuration) -> Self {
+        let framework = |profile: &super::configuration::Profile| {
+            (profile.name.clone(), Framework::of(profile, configuration))
+        };
         Self {
-            framework: Framework::new(),
+            frameworks: configuration.profiles.iter().map(framework).collect(),
             cache: Cache::default(),
-            queue: Queue::default(),
+            queue: Queue::new(configuration.first_back_off, configuration.most_back_off),
             snapshot: Snapshot::default(),
             namespaces: NamespaceLabels::default(),
+            volumes: Volumes::default(),
+            devices: Devices::default(),
+            workloads: Workloads::default(),
+            budgets: Budgets::default(),
+            guests: Guests::default(),
+            changes: Changes::default(),
+            start: 0,
             counts: Counts::default(),
         }
     }
@@ -114,22 +149,8 @@ impl Planner {
     /// Takes in what happened.
     pub fn apply(&mut self, Event(kind): Event, now: Duration) {
         match kind {
-            // What is shown may be older than what was decided.
-            Kind::Pod(Sighting::Waiting(pod)) if self.cache.is_assumed(&pod.id.uid) => self.cache.amend(pod),
-            Kind::Pod(Sighting::Waiting(mut pod)) => {
-                self.cache.share_neighbour(&mut pod);
-                self.cache.remove(&pod.id.uid);
-                self.queue.set(pod, now);
-            }
-            Kind::Pod(Sighting::Placed { uid, node, share }) => {
-                self.queue.remove(&uid);
-                self.cache.place(&uid, &node, share);
-            }
-            Kind::Pod(Sighting::Idle { uid }) if self.cache.is_assumed(&uid) => self.cache.renounce(&uid),
-            Kind::Pod(Sighting::Idle { uid } | Sighting::Ended { uid }) | Kind::PodGone(uid) => {
-                self.queue.remove(&uid);
-                self.cache.remove(&uid);
-            }
+            Kind::Pod(sighting) => self.see(sighting, now),
+            Kind::PodGone(uid) => self.gone(&uid),
             Kind::Node(facts) => self.cache.set_node(facts),
             Kind::NodeGone(name) => self.cache.remove_node(&name),
             Kind::Namespace(name, labels) => {
@@ -138,12 +159,86 @@ impl Planner {
                 }
             }
             Kind::NamespaceGone(name) => self.namespaces.remove(&name),
+            Kind::Claim(claim) => {
+                self.changes.news |= News::CLAIM;
+                self.changes.claims.insert(client::Resource::key(&*claim));
+                self.volumes.set_claim(claim);
+            }
+            Kind::ClaimGone(key) => self.volumes.remove_claim(&key),
+            Kind::Volume(volume) => {
+                self.changes.news |= News::VOLUME;
+                self.volumes.set_volume(volume);
+            }
+            Kind::VolumeGone(name) => self.volumes.remove_volume(&name),
+            Kind::Storage(change) => {
+                self.changes.news |= News::STORAGE;
+                change.apply(&mut self.volumes);
+            }
+            Kind::Devices(change) => {
+                self.changes.news |= News::DEVICES;
+                change.apply(&mut self.devices);
+            }
+            Kind::Service { namespace, name, selector } => {
+                self.workloads.set_service(&namespace, &name, selector);
+            }
+            Kind::Owner { namespace, owner, selector: Some(selector) } => {
+                self.workloads.set_owner(&namespace, owner, selector);
+            }
+            Kind::Owner { namespace, owner, selector: None } => {
+                self.workloads.remove_owner(&namespace, &owner);
+            }
+            Kind::Budget(key, Some(budget)) => self.budgets.set(key, &budget),
+            Kind::Budget(key, None) => self.budgets.remove(&key),
         }
+    }
+
+    /// Takes in how a pod is.
+    fn see(&mut self, sighting: Sighting, now: Duration) {
+        match sighting {
+            // What is shown may be older than what was decided.
+            Sighting::Waiting(pod) if self.cache.is_assumed(&pod.id.uid) => self.cache.amend(*pod),
+            Sighting::Waiting(mut pod) => {
+                let uid = pod.id.uid.clone();
+                if !self.frameworks.contains_key(&pod.scheduler) {
+                    return self.gone(&uid);
+                }
+                self.cache.share_neighbour(&mut pod);
+                self.cache.remove(&uid);
+                match (&pod.nominated, self.guest(&uid)) {
+                    (Some(node), _) => {
+                        let node = node.clone();
+                        self.invite(&pod, &node, true);
+                    }
+                    // What was decided may not be shown yet; what was shown once and is not any more is over.
+                    (None, Some((node, false))) => pod.nominated = Some(node),
+                    (None, Some((_, true))) => self.disinvite(&uid),
+                    (None, None) => {}
+                }
+                self.queue.set(*pod, now);
+            }
+            Sighting::Placed { uid, node, share, standing } => {
+                self.queue.remove(&uid);
+                self.disinvite(&uid);
+                self.cache.place(&uid, &node, share, standing);
+            }
+            Sighting::Idle { uid } if self.cache.is_assumed(&uid) => self.cache.renounce(&uid),
+            Sighting::Idle { uid } | Sighting::Ended { uid } => self.gone(&uid),
+        }
+    }
+
+    fn gone(&mut self, uid: &Uid) {
+        self.queue.remove(uid);
+        self.disinvite(uid);
+        self.volumes.release(uid);
+        self.devices.release(uid);
+        self.cache.remove(uid);
     }
 
     /// Decides about the next pod, if one is to be tried now.
     pub fn decide(&mut self, now: Duration) -> Option<Outcome> {
         for attempt in self.cache.expire(now) {
+            self.volumes.release(&attempt.pod.id.uid);
+            self.devices.release(&attempt.pod.id.uid);
             self.queue.failed(attempt, now);
         }
         self.spread_news(now);
@@ -152,26 +247,90 @@ impl Planner {
         self.counts.decisions += 1;
         self.counts.copied += self.snapshot.refresh(&self.cache);
         let pod = attempt.pod.id.clone();
-        let framework = &self.framework;
-        let scene = Scene { nodes: self.snapshot.nodes(), namespaces: &self.namespaces };
-        Some(match base::panics::catch(|| framework.choose(&attempt.pod, scene)) {
-            Ok(Ok(node)) => {
-                self.cache.assume(attempt, &node);
-                Outcome::Chosen { pod, node }
+        let mut start = self.start;
+        let decided = base::panics::catch(|| {
+            let framework = &self.frameworks[&attempt.pod.scheduler];
+            let scene = self.scene();
+            framework.choose(&attempt.pod, scene, &mut start).map_err(|unfit| {
+                let found = self.make_room(framework, &attempt.pod, scene, &unfit);
+                (unfit, found)
+            })
+        });
+        self.start = start;
+        Some(match decided {
+            Ok(Ok(choice)) => {
+                self.disinvite(&pod.uid);
+                self.volumes.assume(&pod.uid, &choice.node, choice.plan.clone());
+                self.devices.assume(&pod.uid, &choice.plan.devices);
+                self.cache.assume(attempt, &choice.node);
+                Outcome::Chosen { pod, node: choice.node, plan: choice.plan }
             }
-            Ok(Err(unfit)) => {
-                if attempt.pod.heeds_who_comes() {
-                    self.cache.tell_who_comes(true);
-                }
-                self.queue.refused(attempt, unfit.by, now);
-                Outcome::Refused { pod, message: unfit.message, by: framework.names(unfit.by) }
-            }
+            Ok(Err((unfit, found))) => self.refuse(attempt, &unfit, found, now),
             Err(panic) => Outcome::Failed { pod, panic, delay: self.queue.failed(attempt, now) },
         })
     }
 
+    fn make_room(
+        &self,
+        framework: &Framework,
+        pod: &PodInfo,
+        scene: Scene<'_>,
+        unfit: &Unfit,
+    ) -> Option<Found> {
+        let residents = |node: &NodeName| self.cache.residents(node);
+        match scene.nodes.is_empty() {
+            true => None,
+            false => preemption::find(framework, pod, scene, unfit, &self.budgets, &residents, self.start),
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        mut attempt: Attempt,
+        unfit: &Unfit,
+        found: Option<Found>,
+        now: Duration,
+    ) -> Outcome {
+        let pod = attempt.pod.id.clone();
+        if attempt.pod.heeds_who_comes() {
+            self.cache.tell_who_comes(true);
+        }
+        let by = self.frameworks[&attempt.pod.scheduler].names(unfit.by);
+        // What comes after the filters says what it did, unless room was made.
+        let devices = match attempt.pod.devices.is_empty() {
+            true => "no new claims to deallocate",
+            false => "still not schedulable",
+        };
+        let (afterwards, nomination) = match found {
+            None if unfit.nodes == 0 => (String::new(), Nomination::Same),
+            None => (devices.to_owned(), Nomination::Same),
+            Some(Found::NotNow(reason)) => (format!("{devices}, preemption: {reason}"), Nomination::Same),
+            Some(Found::Nowhere(reason)) => {
+                self.disinvite(&pod.uid);
+                Arc::make_mut(&mut attempt.pod).nominated = None;
+                (format!("{devices}, preemption: {reason}"), Nomination::None)
+            }
+            Some(Found::Room(candidate)) => {
+                let node = candidate.node.clone();
+                let displaced = self.displaced(&attempt.pod, &node);
+                Arc::make_mut(&mut attempt.pod).nominated = Some(node.clone());
+                self.invite(&Arc::clone(&attempt.pod), &node, false);
+                let victim = |resident: super::cache::Resident| PodId {
+                    key: client::ObjectKey::new(resident.share.namespace(), &*resident.share.name),
+                    uid: resident.uid,
+                };
+                let victims = candidate.victims.into_iter().map(victim).collect();
+                (String::new(), Nomination::At { node, victims, displaced })
+            }
+        };
+        self.queue.refused(attempt, unfit.by, now);
+        Outcome::Refused { pod, message: unfit.message(&afterwards), by, nomination }
+    }
+
     /// Takes in how the writing of a decision ended; gives after how long it is decided anew, if it is.
     pub fn written(&mut self, pod: &PodId, written: Written, now: Duration) -> Option<Duration> {
+        self.volumes.release(&pod.uid);
+        self.devices.release(&pod.uid);
         match written {
             Written::Bound => {
                 self.cache.written(&pod.uid, now);
@@ -203,22 +362,119 @@ impl Planner {
         self.queue.lengths()
     }
 
+    /// Makes what is looked at what it is now.
+    pub(super) fn look(&mut self) {
+        self.counts.copied += self.snapshot.refresh(&self.cache);
+    }
+
+    /// The profile of a name.
+    pub(super) fn framework(&self, scheduler: &str) -> Option<&Framework> {
+        self.frameworks.get(scheduler)
+    }
+
+    pub(super) fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
+    pub(super) fn residents(&self, node: &NodeName) -> Vec<super::cache::Resident> {
+        self.cache.residents(node)
+    }
+
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene {
+            nodes: self.snapshot.nodes(),
+            crowd: Some(self.snapshot.crowd()),
+            namespaces: &self.namespaces,
+            volumes: &self.volumes,
+            devices: &self.devices,
+            workloads: &self.workloads,
+            images: self.cache.images(),
+            guests: &self.guests,
+        }
+    }
+
+    /// Counts a pod where others go for it; `shown` by the API, or only decided.
+    fn invite(&mut self, pod: &PodInfo, node: &NodeName, shown: bool) {
+        let (uid, key) = (pod.id.uid.clone(), pod.id.key.clone());
+        let guest = Guest { uid, key, share: pod.share.clone(), shown };
+        if let Some(guests) = self.guests.get_mut(node)
+            && let Some(known) = guests.iter_mut().find(|known| known.uid == guest.uid)
+        {
+            *known = guest;
+            return;
+        }
+        self.disinvite(&guest.uid);
+        self.guests.entry(node.clone()).or_default().push(guest);
+    }
+
+    /// Does not count it there any more, which others may be glad of.
+    fn disinvite(&mut self, uid: &Uid) {
+        let Some((node, _)) = self.guest(uid) else { return };
+        if let Some(guests) = self.guests.get_mut(&node) {
+            guests.retain(|guest| guest.uid != *uid);
+            if guests.is_empty() {
+                self.guests.remove(&node);
+            }
+        }
+        self.cache.tell(&node, News::POD_LEFT);
+    }
+
+    /// Where others go for a pod, and whether the API has shown it.
+    fn guest(&self, uid: &Uid) -> Option<(NodeName, bool)> {
+        let mut nodes = self.guests.iter();
+        nodes.find_map(|(node, guests)| {
+            let guest = guests.iter().find(|guest| guest.uid == *uid)?;
+            Some((node.clone(), guest.shown))
+        })
+    }
+
+    /// Takes away the less important guests of a node, who have to look for another; gives them.
+    fn displaced(&mut self, pod: &PodInfo, node: &NodeName) -> Vec<PodId> {
+        let Some(guests) = self.guests.get_mut(node) else { return Vec::new() };
+        let gone = guests.extract_if(.., |guest| guest.share.priority < pod.priority());
+        let gone: Vec<PodId> = gone.map(|guest| PodId { key: guest.key, uid: guest.uid }).collect();
+        if guests.is_empty() {
+            self.guests.remove(node);
+        }
+        gone
+    }
+
     /// Tries those pods again to which it may help what happened since this was done last. However much
     /// it was, each of them is asked once for each node.
     fn spread_news(&mut self, now: Duration) {
         let news = self.cache.take_news();
+        let changes = std::mem::take(&mut self.changes);
         if !self.queue.awaits_news() {
             self.cache.tell_who_comes(false);
             return;
+        }
+        if !changes.news.is_empty() {
+            let frameworks = &self.frameworks;
+            let woken =
+                self.queue.wake(now, |pod, by| frameworks[&pod.scheduler].may_be_helped(pod, by, &changes));
+            self.counts.asked += woken.asked;
+            self.counts.woken += woken.moved;
         }
         if news.is_empty() {
             return;
         }
         self.counts.copied += self.snapshot.refresh(&self.cache);
-        let (framework, snapshot) = (&self.framework, &self.snapshot);
         for (name, news) in news {
-            let Some(node) = snapshot.node(&name) else { continue };
-            let woken = self.queue.wake(now, |pod, by| framework.may_help(pod, by, node, news));
+            let scene = Scene {
+                nodes: self.snapshot.nodes(),
+                crowd: Some(self.snapshot.crowd()),
+                namespaces: &self.namespaces,
+                volumes: &self.volumes,
+                devices: &self.devices,
+                workloads: &self.workloads,
+                images: self.cache.images(),
+                guests: &self.guests,
+            };
+            let Some(node) = self.snapshot.node(&name) else { continue };
+            let frameworks = &self.frameworks;
+            let woken = self
+                .queue
+                .wake(now, |pod, by| frameworks[&pod.scheduler].may_help(pod, by, node, news, scene));
             self.counts.asked += woken.asked;
             self.counts.woken += woken.moved;
         }
@@ -228,40 +484,6 @@ impl Planner {
 impl Default for Planner {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Event {
-    /// What a change of a pod means, in this order.
-    pub fn of_pod(change: &Change<Pod>) -> impl Iterator<Item = Self> + use<> {
-        let pod = change.object();
-        // Another of the same name: the one before is gone.
-        let replaced =
-            change.old().filter(|old| old.uid() != pod.uid()).map(|old| Kind::PodGone(old.uid().into()));
-        let kind = match change {
-            Change::Deleted(pod) => Kind::PodGone(pod.uid().into()),
-            Change::Added(pod) | Change::Updated { new: pod, .. } => Kind::Pod(Sighting::of(pod)),
-        };
-        replaced.into_iter().chain([kind]).map(Self)
-    }
-
-    /// What a change of a node means.
-    pub fn of_node(change: &Change<Node>) -> Self {
-        Self(match change {
-            Change::Deleted(node) => Kind::NodeGone(node.name().into()),
-            Change::Added(node) | Change::Updated { new: node, .. } => Kind::Node(NodeFacts::of(node)),
-        })
-    }
-
-    /// What a change of a namespace means.
-    pub fn of_namespace(change: &Change<Namespace>) -> Self {
-        Self(match change {
-            Change::Deleted(namespace) => Kind::NamespaceGone(namespace.name().to_owned()),
-            Change::Added(namespace) | Change::Updated { new: namespace, .. } => {
-                let labels = namespace.metadata.labels.clone().unwrap_or_default();
-                Kind::Namespace(namespace.name().to_owned(), labels)
-            }
-        })
     }
 }
 

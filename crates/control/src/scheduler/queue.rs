@@ -20,8 +20,6 @@ use std::time::Duration;
 use super::framework::Refusers;
 use super::pod::{PodInfo, Uid};
 
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const MOST_BACK_OFF: Duration = Duration::from_secs(10);
 /// So long a pod waits for news at most.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
@@ -37,8 +35,10 @@ pub(super) struct Attempt {
 /// The pods that wait; those that are being tried, or assumed, are not in it.
 ///
 /// Moments are those of the steady clock, and passed in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
+    first_back_off: Duration,
+    most_back_off: Duration,
     pods: HashMap<Uid, Waiting>,
     active: BTreeMap<Position, Uid>,
     back_off: BTreeMap<Position, Uid>,
@@ -82,6 +82,19 @@ pub(super) struct Woken {
 }
 
 impl Queue {
+    /// With nobody in it; how long a pod waits after it was tried once, and at most.
+    pub(super) fn new(first_back_off: Duration, most_back_off: Duration) -> Self {
+        Self {
+            first_back_off,
+            most_back_off,
+            pods: HashMap::default(),
+            active: BTreeMap::default(),
+            back_off: BTreeMap::default(),
+            unschedulable: BTreeMap::default(),
+            ticket: 0,
+        }
+    }
+
     /// Takes a pod in, or what is new about one that waits.
     pub(super) fn set(&mut self, pod: PodInfo, now: Duration) {
         let uid = pod.id.uid.clone();
@@ -93,7 +106,7 @@ impl Queue {
             Some(waiting) if *waiting.attempt.pod == pod => {}
             Some(waiting) => {
                 let keeps_its_turn =
-                    matches!(waiting.line, Line::Active) && waiting.attempt.pod.priority == pod.priority;
+                    matches!(waiting.line, Line::Active) && waiting.attempt.pod.priority() == pod.priority();
                 waiting.attempt.pod = Arc::new(pod);
                 // It may ask for less now, or put up with more.
                 if !keeps_its_turn {
@@ -118,14 +131,14 @@ impl Queue {
 
     /// No node could take the pod: it waits for news that may change the mind of one of those filters.
     pub(super) fn refused(&mut self, mut attempt: Attempt, by: Refusers, now: Duration) {
-        attempt.backs_off_until = now + attempt.back_off();
+        attempt.backs_off_until = now + self.back_off(&attempt);
         self.enter(attempt, Line::Unschedulable(by), now);
     }
 
     /// The attempt came to nothing for a reason of its own: it is made again after a back-off, which is
     /// given.
     pub(super) fn failed(&mut self, mut attempt: Attempt, now: Duration) -> Duration {
-        let delay = attempt.back_off();
+        let delay = self.back_off(&attempt);
         attempt.backs_off_until = now + delay;
         self.enter(attempt, Line::BackOff, now);
         delay
@@ -180,6 +193,13 @@ impl Queue {
         self.pods.keys()
     }
 
+    /// How long after this attempt the next may come.
+    fn back_off(&self, attempt: &Attempt) -> Duration {
+        // Doubled more often it is past the most anyway.
+        let doubled = attempt.number.saturating_sub(1).min(16);
+        self.first_back_off.saturating_mul(2_u32.pow(doubled)).min(self.most_back_off)
+    }
+
     /// Moves a pod to where it is tried again, as soon as its back-off lets it.
     fn retry(&mut self, uid: &Uid, now: Duration) {
         if let Some(attempt) = self.leave(uid) {
@@ -191,7 +211,7 @@ impl Queue {
     fn enter(&mut self, attempt: Attempt, line: Line, now: Duration) {
         self.ticket += 1;
         let (priority, at) = match line {
-            Line::Active => (attempt.pod.priority, now),
+            Line::Active => (attempt.pod.priority(), now),
             Line::BackOff => (0, attempt.backs_off_until),
             Line::Unschedulable(_) => (0, now + PATIENCE),
         };
@@ -213,15 +233,6 @@ impl Queue {
             Line::BackOff => &mut self.back_off,
             Line::Unschedulable(_) => &mut self.unschedulable,
         }
-    }
-}
-
-impl Attempt {
-    /// How long after this attempt the next may come.
-    fn back_off(&self) -> Duration {
-        // Doubled more often it is past the most anyway.
-        let doubled = self.number.saturating_sub(1).min(8);
-        (FIRST_BACK_OFF * 2_u32.pow(doubled)).min(MOST_BACK_OFF)
     }
 }
 

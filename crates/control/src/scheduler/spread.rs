@@ -25,6 +25,14 @@ pub(super) struct Constraint {
     selector: LabelSelector,
 }
 
+/// A constraint for pods that have none, without whom it counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct DefaultConstraint {
+    pub(super) topology_key: String,
+    pub(super) max_skew: i64,
+    pub(super) hard: bool,
+}
+
 impl Constraint {
     /// All that a pod has.
     pub(super) fn all(pod: &Pod) -> Vec<Self> {
@@ -55,6 +63,19 @@ impl Constraint {
             hard: constraint.when_unsatisfiable != "ScheduleAnyway",
             honours_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
             honours_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
+            selector,
+        }
+    }
+
+    /// One that a pod has which says nothing itself.
+    pub(super) fn by_default(default: &DefaultConstraint, selector: LabelSelector) -> Self {
+        Self {
+            topology_key: default.topology_key.clone(),
+            max_skew: default.max_skew,
+            min_domains: 1,
+            hard: default.hard,
+            honours_affinity: true,
+            honours_taints: false,
             selector,
         }
     }

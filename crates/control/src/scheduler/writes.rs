@@ -3,31 +3,41 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use client::Error;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::hands::Failure;
 use super::pod::PodId;
 
 /// What came of it: nothing where no decision was written.
-type Ended = Option<Result<(), Error>>;
+type Ended = Option<Result<(), Failure>>;
 
 /// The writes that are under way; given up when it is dropped.
 #[derive(Default)]
 pub(super) struct Writes {
-    tasks: JoinSet<(PodId, Ended)>,
+    tasks: JoinSet<(PodId, bool, Ended)>,
+    /// How many of them do something, and do not only wait for others.
+    busy: usize,
     /// The last write for each pod, by uid: ready once it has ended. That a pod waits must not be written
     /// over that it has a node.
     last: HashMap<Arc<str>, oneshot::Receiver<()>>,
 }
 
 impl Writes {
-    pub(super) fn len(&self) -> usize {
-        self.tasks.len()
+    /// How many are under way that do something, and do not only wait for others.
+    pub(super) fn busy(&self) -> usize {
+        self.busy
     }
 
     /// Writes something about a pod, which may not panic, once what is being written about it already has ended.
-    pub(super) fn spawn(&mut self, pod: PodId, write: impl Future<Output = Ended> + Send + 'static) {
+    /// If it is `long`, most of it is waiting for others.
+    pub(super) fn spawn(
+        &mut self,
+        pod: PodId,
+        long: bool,
+        write: impl Future<Output = Ended> + Send + 'static,
+    ) {
+        self.busy += usize::from(!long);
         let (ends, ended) = oneshot::channel::<()>();
         let before = self.last.insert(pod.uid.clone(), ended);
         self.tasks.spawn(async move {
@@ -37,7 +47,7 @@ impl Writes {
             }
             let written = write.await;
             drop(ends);
-            (pod, written)
+            (pod, long, written)
         });
     }
 
@@ -53,7 +63,8 @@ impl Writes {
         Some(self.ended(joined.expect("what is written catches its panics, and nobody aborts it")))
     }
 
-    fn ended(&mut self, (pod, ended): (PodId, Ended)) -> (PodId, Ended) {
+    fn ended(&mut self, (pod, long, ended): (PodId, bool, Ended)) -> (PodId, Ended) {
+        self.busy -= usize::from(!long);
         if let Some(last) = self.last.get_mut(&pod.uid)
             && last.try_recv() == Err(oneshot::error::TryRecvError::Closed)
         {
@@ -83,20 +94,20 @@ mod tests {
             move || told.lock().push(what)
         };
         let (first, second, other) = (tell("first"), tell("second"), tell("other"));
-        writes.spawn(pod("a"), async move {
+        writes.spawn(pod("a"), false, async move {
             wait.await.expect("it is sent");
             first();
             None
         });
-        writes.spawn(pod("a"), async move {
+        writes.spawn(pod("a"), false, async move {
             second();
             Some(Ok(()))
         });
-        writes.spawn(pod("b"), async move {
+        writes.spawn(pod("b"), true, async move {
             other();
             None
         });
-        assert_eq!(writes.len(), 3);
+        assert_eq!(writes.busy(), 2);
         assert_eq!(writes.next().await.expect("one ends").0, pod("b"));
         go.send(()).expect("it waits");
         assert!(writes.next().await.expect("the first").1.is_none());

@@ -17,7 +17,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .columns(columns::COLUMNS, columns::cells)
-        .without_effect("nothing is scaled by it")
         .stored_as(conversion())
         .strategy(Autoscalers)
 }

@@ -19,7 +19,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(object).change(change).status(rules::status))
         .columns(columns::COLUMNS, cells)
-        .without_effect("nothing is scaled by it")
         .stored_as(conversion())
         .strategy(Autoscalers)
 }

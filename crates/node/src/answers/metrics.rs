@@ -324,6 +324,7 @@ mod tests {
                 measured,
                 networks: BTreeMap::new(),
                 containers: vec![container],
+                volumes: Vec::new(),
             }],
             ..Sample::default()
         }

@@ -1,17 +1,20 @@
 //! What the node, its pods and their containers use at one moment: control groups, and `/proc`. No disk is walked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use client::ObjectKey;
 use futures::stream::{self, StreamExt as _};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::Agent;
 use crate::agent::Shared;
+use crate::local_volumes::rooms::Rooms;
 use crate::pod::observe::Observation;
-use crate::runtime::{GroupUsage, Traffic, Usage};
+use crate::pod::volumes::claims;
+use crate::runtime::{DiskUsage, GroupUsage, Traffic, Usage};
 
 /// How old a sample may be that is told: who asks at once shares one.
 const FRESH: Duration = Duration::from_secs(1);
@@ -76,6 +79,18 @@ pub(super) struct OfPod {
     pub(super) measured: Measured,
     pub(super) networks: BTreeMap<String, Traffic>,
     pub(super) containers: Vec<OfContainer>,
+    pub(super) volumes: Vec<OfVolume>,
+}
+
+/// A volume of this node that a pod has by a claim.
+#[derive(Clone, Debug)]
+pub(super) struct OfVolume {
+    /// As the pod calls it.
+    pub(super) name: String,
+    pub(super) claim: String,
+    /// Bytes that it may have.
+    pub(super) capacity: u64,
+    pub(super) used: DiskUsage,
 }
 
 #[derive(Clone, Debug)]
@@ -115,9 +130,10 @@ impl Agent {
         let at = shared.clock.now();
         let together = shared.machine.host.group_stats(crate::pod::groups::ALL).await.ok().map(measured);
         let node = of_node(shared, at).await;
+        let volumes = of_volumes(shared).await;
         let pods = self.pods.store().list();
         let looked: Vec<Result<Option<OfPod>, ()>> =
-            stream::iter(pods).map(|pod| of_pod(shared, pod)).buffered(AT_ONCE).collect().await;
+            stream::iter(pods).map(|pod| of_pod(shared, pod, &volumes)).buffered(AT_ONCE).collect().await;
         let failed = looked.iter().any(Result::is_err);
         let mut pods: Vec<OfPod> = looked.into_iter().flatten().flatten().collect();
         pods.sort_by_cached_key(|of| (of.pod.metadata.namespace.clone(), of.pod.metadata.name.clone()));
@@ -162,8 +178,38 @@ fn measured(group: GroupUsage) -> Measured {
     Measured { usage: group.usage, memory_limit: group.memory_limit, rate: None }
 }
 
+/// What is used of the volumes of this node that are limited, by their claims: bytes that there are, and usage.
+async fn of_volumes(shared: &Shared) -> HashMap<ObjectKey, (u64, DiskUsage)> {
+    let rooms = Rooms::new(shared.config.volumes.clone());
+    let found = shared.files.quick(move || rooms.all()).await.unwrap_or_default();
+    let mut used = HashMap::new();
+    for (_, recorded) in found {
+        let Some(limit) = recorded.limit else { continue };
+        if let Ok(Some(usage)) = shared.machine.host.limit_usage(limit).await {
+            used.insert(recorded.claim.key(), (recorded.bytes, usage));
+        }
+    }
+    used
+}
+
+/// Those of them that a pod has.
+fn volumes_of(pod: &Pod, used: &HashMap<ObjectKey, (u64, DiskUsage)>) -> Vec<OfVolume> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let of_claim = |volume: &Volume| {
+        let (claim, _) = claims::claim_of(pod, volume)?;
+        let (capacity, usage) = used.get(&ObjectKey::new(namespace.clone(), claim.clone()))?;
+        Some(OfVolume { name: volume.name.clone(), claim, capacity: *capacity, used: *usage })
+    };
+    volumes.filter_map(of_claim).collect()
+}
+
 /// What a pod uses; nothing where nothing of it runs.
-async fn of_pod(shared: &Shared, pod: Arc<Pod>) -> Result<Option<OfPod>, ()> {
+async fn of_pod(
+    shared: &Shared,
+    pod: Arc<Pod>,
+    volumes: &HashMap<ObjectKey, (u64, DiskUsage)>,
+) -> Result<Option<OfPod>, ()> {
     let runtime = shared.runtime();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let observation = Observation::new(runtime, uid).await.map_err(drop)?;
@@ -187,7 +233,8 @@ async fn of_pod(shared: &Shared, pod: Arc<Pod>) -> Result<Option<OfPod>, ()> {
             log,
         });
     }
-    Ok(Some(OfPod { pod, measured: measured(group), networks, containers }))
+    let volumes = volumes_of(&pod, volumes);
+    Ok(Some(OfPod { pod, measured: measured(group), networks, containers, volumes }))
 }
 
 async fn of_node(shared: &Shared, at: Timestamp) -> OfNode {

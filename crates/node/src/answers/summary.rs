@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use serde_json::{Map, Value, json as value};
 
-use super::sample::{Files, Measured, OfPod, Sample};
+use super::sample::{Files, Measured, OfPod, OfVolume, Sample};
 use super::{Answer, json};
 use crate::Agent;
 use crate::runtime::Traffic;
@@ -88,10 +88,32 @@ fn pod(of: &OfPod, sample: &Sample, only_cpu_and_memory: bool) -> Map<String, Va
         if !of.networks.is_empty() {
             told.insert("network".to_owned(), network(sample.at, &of.networks, Some("eth0")));
         }
+        let volumes: Vec<_> = of.volumes.iter().map(|volume| self::volume(volume, of, sample)).collect();
+        if !volumes.is_empty() {
+            told.insert("volume".to_owned(), volumes.into());
+        }
         told.insert("process_stats".to_owned(), value!({"process_count": of.measured.usage.pids}));
         told.insert("swap".to_owned(), swap(&of.measured));
     }
     told
+}
+
+/// A volume that is limited: what is left of that, and no more than the disk has.
+fn volume(volume: &OfVolume, of: &OfPod, sample: &Sample) -> Value {
+    let left = volume.capacity.saturating_sub(volume.used.bytes);
+    let on_disk = sample.node.files.map_or(left, |files| files.available);
+    object([
+        ("time", Some(time(sample.at))),
+        ("availableBytes", Some(left.min(on_disk).into())),
+        ("capacityBytes", Some(volume.capacity.into())),
+        ("usedBytes", Some(volume.used.bytes.into())),
+        ("inodesFree", sample.node.files.map(|files| files.inodes_free.into())),
+        ("inodes", sample.node.files.map(|files| files.inodes.into())),
+        ("inodesUsed", Some(volume.used.files.into())),
+        ("name", Some(volume.name.clone().into())),
+        ("pvcRef", Some(value!({"name": volume.claim, "namespace": of.pod.metadata.namespace}))),
+    ])
+    .into()
 }
 
 /// An object of those fields that there are.

@@ -2,6 +2,10 @@
 //!
 //! Reasons and messages are the kubelet's where it has them.
 
+pub mod place;
+
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSpec, SELinuxOptions};
 
 use super::sandbox_spec;
@@ -28,14 +32,14 @@ pub struct Abilities<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// One word.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// A sentence.
     pub message: String,
 }
 
 impl Rejection {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason: Cow::Borrowed(reason), message: message.into() }
     }
 }
 
@@ -128,11 +132,6 @@ fn of_container(
             );
             return Err(Rejection::new("ProcMountForbidden", message));
         }
-    }
-    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
-        let message =
-            format!("container \"{}\": volumeDevices are not supported by this node", container.name);
-        return Err(Rejection::new("UnsupportedVolumeDevices", message));
     }
     for port in container.ports.iter().flatten().filter(|port| port.host_port.is_some_and(|port| port > 0)) {
         let address = port.host_ip.as_deref().filter(|address| !address.is_empty());
@@ -289,10 +288,6 @@ mod tests {
         refused(json!({"overhead": {"cpu": "1"}}), "RuntimeClass: Pod Overhead set without corresponding");
         refused(json!({"resourceClaims": [{"name": "x"}]}), "UnsupportedResourceClaims: ");
         refused(container(json!({"resources": {"claims": [{"name": "x"}]}})), "UnsupportedResourceClaims: ");
-        refused(
-            container(json!({"volumeDevices": [{"name": "x", "devicePath": "/x"}]})),
-            "UnsupportedVolumeDevices: ",
-        );
         refused(
             container(json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "::1"}]})),
             "UnsupportedHostIP: container \"c\": hostIP ::1",

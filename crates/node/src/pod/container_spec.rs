@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base::beneath::{Beneath, BeneathError};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext, VolumeDevice};
 use rustix::fs::Mode;
 
 use super::admission::{self, Profile};
@@ -14,7 +14,10 @@ use super::hosts;
 use super::resources;
 use super::sandbox_spec::metadata;
 use super::volumes::Prepared;
-use crate::runtime::{AppArmor, ContainerConfig, ContainerId, Mount, Port, Propagation, Seccomp, Security};
+use crate::runtime::{
+    AppArmor, BlockDevice, ContainerConfig, ContainerId, FileKind, Mount, Port, Propagation, Seccomp,
+    Security,
+};
 
 /// What a container is made from, besides its own spec.
 pub struct Context<'a> {
@@ -143,6 +146,7 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         mounts: mounts(context, container)?,
+        devices: devices(context, container)?,
         resources: resources::of_container(context.pod, container, context.node_memory),
         storage_limit: storage_limit(container).filter(|_| context.storage_limits),
         security: Security {
@@ -185,15 +189,10 @@ fn storage_limit(container: &Container) -> Option<i64> {
 /// systems are limited.
 pub fn unlimited_storage(spec: &PodSpec, containers: bool) -> Option<String> {
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let mut names: Vec<String> = all
+    let names: Vec<String> = all
         .filter(|container| !containers && storage_limit(container).is_some())
         .map(|container| format!("ephemeral-storage of container \"{}\"", container.name))
         .collect();
-    let on_disk = spec.volumes.iter().flatten().filter(|volume| {
-        let empty = volume.empty_dir.as_ref();
-        empty.is_some_and(|empty| empty.size_limit.is_some() && empty.medium.as_deref() != Some("Memory"))
-    });
-    names.extend(on_disk.map(|volume| format!("sizeLimit of volume \"{}\"", volume.name)));
     (!names.is_empty())
         .then(|| format!("limits on the node's disk are not enforced here: {}", names.join(", ")))
 }
@@ -265,6 +264,21 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
     let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     mounts.push(own_file(message, &context.termination_message));
     Ok(mounts)
+}
+
+/// The devices that the container has of the pod's volumes.
+fn devices(context: &Context<'_>, container: &Container) -> Result<Vec<BlockDevice>, SpecError> {
+    let device = |wanted: &VolumeDevice| {
+        let volume = context.volumes.get(&wanted.name);
+        let volume = volume.filter(|volume| volume.must_be == Some(FileKind::BlockDevice));
+        let volume = volume.ok_or_else(|| SpecError::NoVolume(wanted.name.clone()))?;
+        Ok(BlockDevice {
+            container_path: wanted.device_path.clone(),
+            host_path: volume.path.clone(),
+            read_only: volume.read_only,
+        })
+    };
+    container.volume_devices.iter().flatten().map(device).collect()
 }
 
 /// A file of ours, which containers may write to.

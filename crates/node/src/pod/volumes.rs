@@ -5,7 +5,7 @@
 //! that on disk so that a container never sees half of it. [`Volumes`] goes through all of it, and writes down
 //! what there may be before it is made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -13,11 +13,14 @@ use base::RecordError;
 use k8s_openapi::api::core::v1::Pod;
 
 pub mod atomic;
+pub mod claims;
 mod empty_dir;
 mod host_path;
 mod keeper;
 pub mod life;
 pub mod memory;
+pub mod nfs;
+mod ownership;
 pub mod payload;
 pub mod recipe;
 
@@ -84,12 +87,62 @@ pub enum VolumeError {
     },
     /// A kind of volume that this node does not have.
     #[error(
-        "volume \"{name}\" is of a kind that this node does not support; use emptyDir, hostPath, configMap, secret, downwardAPI or projected"
+        "volume \"{name}\" is of a kind that this node does not support; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, persistentVolumeClaim, ephemeral or nfs"
     )]
     Unsupported {
         /// The volume.
         name: String,
     },
+    /// A kind of persistent volume that this node does not have.
+    #[error(
+        "MountVolume.SetUp failed for volume \"{name}\" : no volume plugin matched: this node has local, hostPath and nfs, and of these only local as devices"
+    )]
+    UnsupportedClaimed {
+        /// The volume.
+        name: String,
+    },
+    /// A driver that is not on this node.
+    #[error(
+        "{what} for volume \"{name}\" : kubernetes.io/csi: {tried}: driver name {driver} not found in the list of registered CSI drivers"
+    )]
+    NoDriver {
+        /// What could not be done.
+        what: &'static str,
+        /// The volume.
+        name: String,
+        /// What was tried.
+        tried: &'static str,
+        /// The driver.
+        driver: String,
+    },
+    /// A `local` volume of something that is not there.
+    #[error("MountVolume.NewMounter initialization failed for volume \"{name}\" : path \"{}\" does not exist", path.display())]
+    NoLocalPath {
+        /// The volume.
+        name: String,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A `local` volume of something else than it says.
+    #[error("MountVolume.SetUp failed for volume \"{name}\" : path \"{}\" is not a {expected}", path.display())]
+    LocalPathKind {
+        /// The volume.
+        name: String,
+        /// The path.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+impl VolumeError {
+    fn no_driver(what: &'static str, name: &str, tried: &'static str, driver: &str) -> Self {
+        Self::NoDriver { what, name: name.to_owned(), tried, driver: driver.to_owned() }
+    }
+
+    fn not_a(name: &str, path: &std::path::Path, expected: &'static str) -> Self {
+        Self::LocalPathKind { name: name.to_owned(), path: path.to_owned(), expected }
+    }
 }
 
 /// What volumes are made from, besides the pod.
@@ -102,6 +155,10 @@ pub struct Context<'a> {
     pub tokens: &'a Tokens,
     /// What the node can give.
     pub node: NodeCapacity,
+    /// What the pod has by claims, by the names of its volumes.
+    pub claims: &'a BTreeMap<String, claims::Claimed>,
+    /// The devices that stand for files, likewise.
+    pub devices: &'a BTreeMap<String, PathBuf>,
 }
 
 /// A volume that is there.

@@ -32,6 +32,7 @@ use resize::Resizing;
 
 mod deadline;
 mod facts;
+mod limits;
 mod probing;
 mod publish;
 mod resize;
@@ -95,6 +96,8 @@ pub(crate) struct Worker {
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
+    /// Why it has no place on this node, once that was found.
+    refused: Option<Rejection>,
     /// A status that the API did not take.
     unsent: Option<PodStatus>,
     /// When it is due again.
@@ -109,6 +112,9 @@ pub(crate) struct Worker {
     active_since: Ages<()>,
     /// It has been active for longer than it may be.
     overdue: bool,
+    /// Why it is ended for what it uses, and when that is looked at.
+    evicted: Option<String>,
+    limits_next: Option<Duration>,
     /// Containers whose instance was killed since they are of another image now.
     replaced: BTreeSet<String>,
     /// The instances of whose back-off events are made.
@@ -132,6 +138,15 @@ pub(crate) struct Worker {
     /// How long to wait before containers are given once more what they could not be given, and until when.
     resize_again: Backoff,
     resize_at: Option<Duration>,
+}
+
+/// Why a pod had no place on this node, as it was told before the daemon began.
+fn refused_before(pod: &Pod) -> Option<Rejection> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
+    let reason = status.reason.clone().filter(|reason| admission::place::is_told(reason))?;
+    let started = status.container_statuses.as_ref().is_some_and(|statuses| !statuses.is_empty());
+    (!started)
+        .then(|| Rejection { reason: reason.into(), message: status.message.clone().unwrap_or_default() })
 }
 
 /// Why a container has not been started.
@@ -174,12 +189,15 @@ impl Worker {
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let overdue = reason == Some(DEADLINE_EXCEEDED.0);
+        let evicted = pod.status.as_ref().filter(|_| reason == Some(limits::EVICTED));
+        let evicted = evicted.map(|status| status.message.clone().unwrap_or_default());
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let worker = Self {
             volumes: Volumes::new(shared.config.pod_directory(&uid)),
             prepared: BTreeMap::new(),
             uid,
             published: pod.status.clone().unwrap_or_default(),
+            refused: refused_before(&pod),
             unsent: None,
             publish_again: None,
             probes: Probes::new(&shared, sender),
@@ -195,6 +213,8 @@ impl Worker {
             ended_at: BTreeMap::new(),
             active_since: Ages::default(),
             overdue,
+            evicted,
+            limits_next: Some(Duration::ZERO),
             replaced: BTreeSet::new(),
             announced: Announced::default(),
             volumes_refresh: Some(Duration::ZERO),
@@ -262,8 +282,13 @@ impl Worker {
             if !self.follow_grants().await {
                 return self.after(AGAIN);
             }
+            if let Some(rejection) = self.refused.clone() {
+                self.reject(&rejection).await;
+                return self.publish_again;
+            }
         }
         self.refresh_volumes().await;
+        Box::pin(self.check_limits()).await;
         // Each round either does something or is the last; the bound is for a defect's sake.
         for _ in 0..64 {
             let observation = match self.observe().await {
@@ -281,7 +306,7 @@ impl Worker {
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
             let plan = self.plan(&observation);
             self.ended = plan.ended;
-            self.take_overdue(plan.overdue);
+            self.take_overdue(plan.overdue && self.evicted.is_none());
             if self.ended && observation.running().next().is_none() {
                 self.give_back();
             }
@@ -355,10 +380,19 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     async fn rejection(&self) -> Option<Rejection> {
+        if self.refused.is_some() {
+            return self.refused.clone();
+        }
         let rejection = admission::check(&self.pod, self.abilities()).err()?;
         // One that runs was let in by an earlier version, which asked nothing.
         let nothing = self.observe().await.is_ok_and(|observation| observation.running().next().is_none());
         nothing.then_some(rejection)
+    }
+
+    /// Whether the pod was let in before, whether or not anybody wrote down what it was granted.
+    async fn has_begun(&self) -> bool {
+        self.published.start_time.is_some()
+            || self.observe().await.is_ok_and(|observation| observation.sandbox.is_some())
     }
 
     /// What this node does, as pods may ask for it.
@@ -395,7 +429,7 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         // One that has ended so stays as it was told, and one that ended by itself does too.
         let told = matches!(self.published.phase.as_deref(), Some("Succeeded" | "Failed"))
-            && self.published.reason.as_deref() != Some(DEADLINE_EXCEEDED.0);
+            && !matches!(self.published.reason.as_deref(), Some(limits::EVICTED) | Some("DeadlineExceeded"));
         // It may have been ended for its deadline by a daemon that could not tell any more.
         let late = deadline.is_some_and(|deadline| {
             let mains = self.pod.spec.iter().flat_map(|spec| &spec.containers);
@@ -404,7 +438,7 @@ impl Worker {
         plan::plan(&plan::View {
             now,
             deadline: deadline.filter(|_| !told),
-            overdue: (self.overdue || late) && !told,
+            overdue: (self.overdue || late || self.evicted.is_some()) && !told,
             restart: RestartPolicy::parse(spec.and_then(|spec| spec.restart_policy.as_deref())),
             sandbox: observation.sandbox_state(),
             containers: containers.collect(),
@@ -465,6 +499,7 @@ impl Worker {
             .chain(again)
             .chain(self.publish_again)
             .chain(self.resize_at)
+            .chain(self.limits_next.filter(|_| !self.ended))
             .min()
     }
 

@@ -50,6 +50,8 @@ pub struct ContainerConfig {
     pub stdin_once: bool,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,
+    /// Block devices of the host.
+    pub devices: Vec<BlockDevice>,
     /// Limits.
     pub resources: Resources,
     /// Bytes that it may write into its root file system.
@@ -88,6 +90,17 @@ pub struct Mount {
     pub recursive_read_only: bool,
     /// How mounts travel across it.
     pub propagation: Propagation,
+}
+
+/// A block device of the host that a container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockDevice {
+    /// Where in the container.
+    pub container_path: String,
+    /// Which.
+    pub host_path: PathBuf,
+    /// Nothing can be written.
+    pub read_only: bool,
 }
 
 /// Kinds of files.

@@ -1,5 +1,6 @@
 //! The engine of this process as a runtime: the only place of this crate that knows it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use tracing::warn;
 
 use super::{
     Answer, Attached, Connection, Container, ContainerConfig, ContainerEvent, ContainerId, ContainerStatus,
-    Credentials, EndOfInput, Error, ExecOutput, ExecRequest, Features, GroupUsage, Host, HostFacts,
-    ImageStatus, LogLines, LogQuery, Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus,
-    Resources, Runtime, Usage, Version,
+    Credentials, DiskUsage, EndOfInput, Error, ExecOutput, ExecRequest, Features, GroupUsage, Host,
+    HostFacts, ImageStatus, LogLines, LogQuery, Machine, PodSandbox, PodSandboxConfig, PodSandboxId,
+    PodSandboxStatus, Resources, Runtime, Usage, Version,
 };
 use crate::labels;
 use convert::{error, to_container_id, to_sandbox_id};
@@ -326,5 +327,37 @@ impl Host for OfEngine {
             Ok(convert::group_usage(found))
         }
         .boxed()
+    }
+
+    fn limit_directory<'a>(&'a self, directory: &'a Path, bytes: u64) -> Answer<'a, Option<u32>> {
+        async move { self.engine.storage_limit(directory, bytes).map_err(error) }.boxed()
+    }
+
+    fn change_limit(&self, limit: u32, bytes: u64) -> Answer<'_, ()> {
+        async move { self.engine.storage_limit_change(limit, bytes).map_err(error) }.boxed()
+    }
+
+    fn release_limit(&self, limit: u32) -> Answer<'_, ()> {
+        async move { self.engine.storage_limit_release(limit).map_err(error) }.boxed()
+    }
+
+    fn limit_usage(&self, limit: u32) -> Answer<'_, Option<DiskUsage>> {
+        async move {
+            let usage = self.engine.storage_limit_usage(limit).map_err(error)?;
+            Ok(usage.map(|(bytes, files)| DiskUsage { bytes, files }))
+        }
+        .boxed()
+    }
+
+    fn attach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, PathBuf> {
+        async move { self.engine.file_attach(file).map_err(error) }.boxed()
+    }
+
+    fn file_lengthened<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {
+        async move { self.engine.file_lengthened(file).map_err(error) }.boxed()
+    }
+
+    fn detach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {
+        async move { self.engine.file_detach(file).map_err(error) }.boxed()
     }
 }

@@ -1,6 +1,8 @@
 //! What a kubelet does by itself on its machine, beside its runtime.
 
-use super::{Answer, GroupUsage, Resources};
+use std::path::{Path, PathBuf};
+
+use super::{Answer, DiskUsage, GroupUsage, Resources};
 
 /// The machine that a node is on.
 pub trait Host: Send + Sync + 'static {
@@ -12,6 +14,28 @@ pub trait Host: Send + Sync + 'static {
 
     /// What a control group uses that [`Host::limit_group`] made, or, by an absolute path, any other.
     fn group_stats<'a>(&'a self, group: &'a str) -> Answer<'a, GroupUsage>;
+
+    /// Limits what is written below a directory that is empty; gives what the limit is known by, nothing where its
+    /// file system cannot.
+    fn limit_directory<'a>(&'a self, directory: &'a Path, bytes: u64) -> Answer<'a, Option<u32>>;
+
+    /// Changes such a limit, while what is below the directory is used.
+    fn change_limit(&self, limit: u32, bytes: u64) -> Answer<'_, ()>;
+
+    /// Takes such a limit away when the directory is gone.
+    fn release_limit(&self, limit: u32) -> Answer<'_, ()>;
+
+    /// What is used of such a limit; nothing where the file system does not say.
+    fn limit_usage(&self, limit: u32) -> Answer<'_, Option<DiskUsage>>;
+
+    /// The block device that stands for a file: the one that does already, or another.
+    fn attach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, PathBuf>;
+
+    /// Tells the device that stands for a file, if there is one, that the file is longer now.
+    fn file_lengthened<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
+
+    /// Takes away the device that stands for a file, if there is one: at once, or when whoever has it open closes it.
+    fn detach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
 }
 
 /// What a machine is.

@@ -52,3 +52,12 @@ pub struct Traffic {
     /// Errors while sending.
     pub tx_errors: u64,
 }
+
+/// What is used of a limit on a part of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and directories.
+    pub files: u64,
+}

@@ -14,7 +14,13 @@ pub(crate) struct VolumesFile {
 }
 
 impl Record for VolumesFile {
-    const KNOWN: u32 = 1;
+    const KNOWN: u32 = 2;
+
+    fn version(&self) -> u32 {
+        // What outlives the pod came with the second.
+        let later = |volume: &Volume| matches!(volume.kind, Kind::Claimed | Kind::Mounted);
+        if self.volumes.values().any(later) { 2 } else { 1 }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +37,8 @@ enum Kind {
     Memory,
     Files,
     FilesInMemory,
+    Claimed,
+    Mounted,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +53,9 @@ enum Phase {
 }
 
 base::same_fields!(Volume = volumes::Recorded { kind: inner, phase: inner });
-base::same_variants!(Kind = volumes::Kind { HostPath, Directory, Memory, Files, FilesInMemory });
+base::same_variants!(
+    Kind = volumes::Kind { HostPath, Directory, Memory, Files, FilesInMemory, Claimed, Mounted }
+);
 base::same_variants!(
     Phase = volumes::Phase { Staging, Staged, Publishing, Published, Unpublishing, Unstaging }
 );

@@ -55,7 +55,11 @@ struct Attributes {
 
 impl DiskQuota {
     fn usage(&self) -> Usage {
-        Usage { limit: self.blocks_hard.saturating_mul(UNIT), files: self.files_used }
+        Usage {
+            limit: self.blocks_hard.saturating_mul(UNIT),
+            bytes: self.blocks_used.saturating_mul(UNIT),
+            files: self.files_used,
+        }
     }
 }
 
@@ -73,6 +77,8 @@ pub(crate) enum Disk<'a> {
 pub(crate) struct Usage {
     /// Bytes that it may use; 0 is no limit.
     pub(crate) limit: u64,
+    /// Bytes that its files take.
+    pub(crate) bytes: u64,
     /// Files that belong to it.
     pub(crate) files: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Cache, Entry};
+use super::{Cache, Crowd, Entry};
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::NodeName;
 
@@ -13,6 +13,7 @@ use crate::scheduler::pod::NodeName;
 #[derive(Debug, Default)]
 pub(in crate::scheduler) struct Snapshot {
     nodes: Vec<NodeInfo>,
+    crowd: Crowd,
     generation: u64,
 }
 
@@ -20,6 +21,11 @@ impl Snapshot {
     /// All nodes, by name.
     pub(in crate::scheduler) fn nodes(&self) -> &[NodeInfo] {
         &self.nodes
+    }
+
+    /// Who is where.
+    pub(in crate::scheduler) fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// One node.
@@ -37,6 +43,7 @@ impl Snapshot {
             let entry = &cache.nodes[name];
             if let (Some(facts), Some(place)) = (&entry.facts, self.place(name)) {
                 self.nodes[place].facts = facts.clone();
+                self.crowd.update(place, &self.nodes[place].taken, &entry.taken);
                 self.nodes[place].taken.clone_from(&entry.taken);
                 copied += 1;
             }
@@ -56,6 +63,12 @@ impl Snapshot {
         };
         self.nodes = cache.nodes.iter().filter_map(place_of).collect();
         self.nodes.sort_by(|one, other| one.name().cmp(other.name()));
+        // All are at other places now.
+        self.crowd.clear();
+        let nobody = super::Taken::default();
+        for (place, node) in self.nodes.iter().enumerate() {
+            self.crowd.update(place, &nobody, &node.taken);
+        }
     }
 
     fn place(&self, name: &NodeName) -> Option<usize> {

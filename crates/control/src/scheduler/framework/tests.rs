@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::scheduler::cache::{Cache, Snapshot};
 use crate::scheduler::node::NodeFacts;
-use crate::scheduler::pod::Share;
+use crate::scheduler::pod::{Share, Standing};
 
 fn node(name: &str, spec: Value, labels: Value) -> Value {
     json!({"metadata": {"name": name, "labels": labels}, "spec": spec,
@@ -15,7 +15,8 @@ fn node(name: &str, spec: Value, labels: Value) -> Value {
 fn pod(spec: Value) -> k8s_openapi::api::core::v1::Pod {
     let mut spec = spec;
     if spec.get("containers").is_none() {
-        spec["containers"] = json!([{"name": "c"}]);
+        // It says that it asks for nothing: so it is no load in scores, either.
+        spec["containers"] = wants("0", "0");
     }
     let mut take = |key: &str| spec.as_object_mut().and_then(|spec| spec.remove(key));
     let (labels, deleted) = (take("labels"), take("deletionTimestamp"));
@@ -36,13 +37,13 @@ fn check(pod_spec: Value, nodes: &[Value], bound: &[Value], expected: Result<&st
     }
     for (number, spec) in bound.iter().enumerate() {
         let node = spec["nodeName"].as_str().expect("a bound pod names its node").into();
-        cache.place(&number.to_string().into(), &node, Share::of(&pod(spec.clone())));
+        cache.place(&number.to_string().into(), &node, Share::of(&pod(spec.clone())), Standing::default());
     }
     let mut snapshot = Snapshot::default();
     snapshot.refresh(&cache);
-    let found = Framework::new().choose(&PodInfo::of(&pod(pod_spec)), Scene::of(snapshot.nodes()));
-    let found = found.as_ref().map(|node| &**node).map_err(|unfit| unfit.message.as_str());
-    assert_eq!(found, expected);
+    let found = Framework::new().choose(&PodInfo::of(&pod(pod_spec)), Scene::of(snapshot.nodes()), &mut 0);
+    let found = found.map(|choice| choice.node.to_string()).map_err(|unfit| unfit.message(""));
+    assert_eq!(found.as_ref().map(String::as_str).map_err(String::as_str), expected);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn a_pod_that_fits_nowhere_is_told_why_for_each_node() {
         &nodes,
         &[],
         Err(
-            "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable.",
+            "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.",
         ),
     );
     check(json!({}), &[], &[], Err("no nodes available to schedule pods"));
@@ -101,7 +102,7 @@ fn taints_are_tolerated_by_key_value_and_effect() {
         json!({"tolerations": [{"key": "gpu", "value": "no"}]}),
         &nodes,
         &[],
-        Err("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."),
+        Err("0/1 nodes are available: 1 node(s) had untolerated taint(s)."),
     );
 }
 
@@ -130,35 +131,6 @@ fn a_host_port_is_taken_once_per_node() {
         &[with_port(Some("a"))],
         Err("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."),
     );
-}
-
-#[test]
-fn pods_of_one_owner_are_spread() {
-    let nodes = [node("a", json!({}), json!({})), node("b", json!({}), json!({}))];
-    let of = |owner: &str, node: Option<&str>| {
-        let mut pod = pod(json!({"nodeName": node}));
-        let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": owner, "controller": true}]);
-        pod.metadata.owner_references = Some(serde_json::from_value(owner).expect("owners"));
-        pod
-    };
-    let mut cache = Cache::default();
-    for node in nodes {
-        cache.set_node(NodeFacts::of(&serde_json::from_value(node).expect("a node")));
-    }
-    cache.place(&"1".into(), &"a".into(), Share::of(&of("r", Some("a"))));
-    let choose = |cache: &Cache, owner: &str| {
-        let mut snapshot = Snapshot::default();
-        snapshot.refresh(cache);
-        Framework::new().choose(&PodInfo::of(&of(owner, None)), Scene::of(snapshot.nodes()))
-    };
-    assert_eq!(choose(&cache, "r").as_deref(), Ok("b"));
-    assert_eq!(choose(&cache, "s").as_deref(), Ok("a"));
-    // One that is being deleted does not count.
-    let mut going = of("r", Some("a"));
-    going.metadata.deletion_timestamp =
-        Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
-    cache.place(&"1".into(), &"a".into(), Share::of(&going));
-    assert_eq!(choose(&cache, "r").as_deref(), Ok("a"));
 }
 
 #[test]
@@ -264,7 +236,7 @@ fn pods_are_spread_over_places_as_they_say() {
     check(all, &nodes, &[on("a", "1")], Err(&refused));
     let taint = json!({"taints": [{"key": "gpu", "effect": "NoSchedule"}]});
     let tainted = [nodes[0].clone(), node("b", taint, json!({"zone": "b"}))];
-    let refused = format!("0/2 nodes are available: 1 {uneven}, 1 node(s) had untolerated taint {{gpu: }}.");
+    let refused = format!("0/2 nodes are available: 1 {uneven}, 1 node(s) had untolerated taint(s).");
     check(spread(must, &same), &tainted, &[on("a", "1")], Err(&refused));
     let honours = |constraint: &mut Value| constraint["nodeTaintsPolicy"] = json!("Honor");
     check(spread(must, &honours), &tainted, &[on("a", "1")], Ok("a"));
@@ -282,11 +254,7 @@ fn pods_are_spread_over_places_as_they_say() {
 }
 
 #[test]
-fn plugins_stand_in_the_order_of_kubernetes_and_one_word_is_enough() {
-    let framework = Framework::new();
-    let names: Vec<_> = framework.filters.iter().map(|filter| filter.name()).collect();
-    let first = ["NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts"];
-    assert_eq!(names, [&first[..], &["NodeResourcesFit", "PodTopologySpread", "InterPodAffinity"]].concat());
+fn one_word_is_enough() {
     // Cordoned, tainted, of the wrong kind and too small: the first says so.
     let taint = json!({"key": "gpu", "effect": "NoSchedule"});
     let nodes = [node("a", json!({"unschedulable": true, "taints": [taint]}), json!({}))];
@@ -296,4 +264,34 @@ fn plugins_stand_in_the_order_of_kubernetes_and_one_word_is_enough() {
         &[],
         Err("0/1 nodes are available: 1 node(s) were unschedulable."),
     );
+}
+
+#[test]
+fn the_more_nodes_there_are_the_smaller_the_part_that_is_enough() {
+    let framework = Framework::new();
+    let enough = [0, 1, 99, 100, 101, 1000, 3000, 5000, 6000, 100_000].map(|count| framework.enough(count));
+    assert_eq!(enough, [1, 1, 99, 100, 100, 420, 780, 500, 300, 5000]);
+    let enough = |percentage| Framework { percentage: Some(percentage), ..Framework::new() }.enough(1000);
+    assert_eq!([1, 40, 100].map(enough), [100, 400, 1000]);
+}
+
+#[test]
+fn pods_that_name_their_nodes_are_not_told_of_others() {
+    let nodes = ["a", "b", "c"].map(|name| node(name, json!({}), json!({})));
+    let named = |names: &[&str]| {
+        let field = json!({"key": "metadata.name", "operator": "In", "values": names});
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchFields": [field]}]}}}})
+    };
+    check(named(&["b"]), &nodes, &[], Ok("b"));
+    let full: Vec<_> = (0..3).map(|_| json!({"nodeName": "b"})).collect();
+    let refused =
+        "0/3 nodes are available: 1 Too many pods, 2 node(s) didn't satisfy plugin(s) [NodeAffinity].";
+    check(named(&["b"]), &nodes, &full, Err(refused));
+    check(named(&["b", "c"]), &nodes, &full, Ok("c"));
+    let mut conflict = named(&["a"]);
+    let terms = &mut conflict["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let other = json!({"key": "metadata.name", "operator": "In", "values": ["b"]});
+    terms["nodeSelectorTerms"][0]["matchFields"].as_array_mut().expect("fields").push(other);
+    check(conflict, &nodes, &[], Err("0/3 nodes are available: pod affinity terms conflict."));
 }

@@ -7,11 +7,13 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::scheduler::framework::{Filter, NodeFilter};
+use crate::scheduler::configuration::Configuration;
+use crate::scheduler::framework::{Filter, Prepared};
 use crate::scheduler::news::News;
 use crate::scheduler::pod::PodInfo;
 
 mod property;
+mod simulation;
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(1000);
@@ -45,8 +47,12 @@ impl World {
     /// What is decided next, as `pod -> node` or `pod: why not`.
     fn decide(&mut self) -> Option<String> {
         Some(match self.planner.decide(self.now)? {
-            Outcome::Chosen { pod, node } => format!("{} -> {node}", pod.key.name),
-            Outcome::Refused { pod, message, .. } => format!("{}: {message}", pod.key.name),
+            Outcome::Chosen { pod, node, .. } => format!("{} -> {node}", pod.key.name),
+            // What came of making room is not looked at here.
+            Outcome::Refused { pod, message, .. } => {
+                let message = message.split(" no new claims").next().unwrap_or_default();
+                format!("{}: {message}", pod.key.name)
+            }
             Outcome::Failed { pod, panic, delay } => format!("{}: {} {delay:?}", pod.key.name, panic.message),
         })
     }
@@ -366,13 +372,19 @@ fn a_plugin_that_panics_holds_up_one_pod_for_a_while() {
         fn listens(&self) -> News {
             News::default()
         }
-        fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
+        fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Prepared<'a> {
             assert!(&*pod.id.uid != "bad", "a fault");
-            None
+            Prepared::skip()
         }
     }
     let mut world = World::new();
-    world.planner.framework.filters.push(Box::new(Faulty));
+    world
+        .planner
+        .frameworks
+        .get_mut("default-scheduler")
+        .expect("it is there")
+        .filters
+        .push(Box::new(Faulty));
     world.node(node("a", "1"));
     world.pod(pod("bad", json!({})));
     world.pod(pod("good", json!({})));
@@ -516,4 +528,181 @@ fn who_is_being_deleted_makes_room_for_those_that_are_spread() {
     there["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     world.pod(there);
     assert_eq!(world.decide_all(), ["p -> a"]);
+}
+
+fn important(mut pod: Value, priority: i32) -> Value {
+    pod["spec"]["priority"] = priority.into();
+    pod
+}
+
+/// What is decided next about one that no node can take: the message, and what becomes of where it is to go.
+fn refusal(world: &mut World) -> (String, String) {
+    match world.planner.decide(world.now) {
+        Some(Outcome::Refused { message, nomination, .. }) => {
+            let names =
+                |pods: &[PodId]| -> Vec<String> { pods.iter().map(|pod| pod.key.name.clone()).collect() };
+            let nomination = match nomination {
+                Nomination::Same => "same".to_owned(),
+                Nomination::None => "none".to_owned(),
+                Nomination::At { node, victims, displaced } => {
+                    format!("{node} for {:?}, not for {:?}", names(&victims), names(&displaced))
+                }
+            };
+            (message, nomination)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_came_of_making_room_is_told_after_what_refused() {
+    let mut world = World::new();
+    world.node(node("a", "1"));
+    let mut tainted = node("b", "9");
+    tainted["spec"]["taints"] = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    world.node(tainted);
+    world.pod(on("a", wants("q", "1")));
+    let before = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).";
+    world.pod(wants("p", "1"));
+    let told = "no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found \
+                for incoming pod, 1 Preemption is not helpful for scheduling.";
+    assert_eq!(refusal(&mut world), (format!("{before} {told}"), "none".to_owned()));
+    let mut never = important(wants("r", "1"), 5);
+    never["spec"]["preemptionPolicy"] = "Never".into();
+    world.pod(never);
+    let told = "no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.";
+    assert_eq!(refusal(&mut world), (format!("{before} {told}"), "same".to_owned()));
+    // Where room is made nothing more is said.
+    world.pod(important(wants("s", "1"), 5));
+    assert_eq!(refusal(&mut world), (before.to_owned(), "a for [\"q\"], not for []".to_owned()));
+    // A filter that looks at no node is told once.
+    world.pod(pod("t", json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]})));
+    let told = "0/2 nodes are available: persistentvolumeclaim \"c\" not found. no new claims to deallocate, \
+                preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+    assert_eq!(refusal(&mut world).0, told);
+}
+
+#[test]
+fn room_that_is_made_is_kept_for_whom_it_is_made() {
+    let mut world = World::new();
+    world.node(node("a", "2"));
+    world.pod(on("a", wants("q", "2")));
+    world.pod(important(wants("p", "2"), 5));
+    assert_eq!(refusal(&mut world).1, "a for [\"q\"], not for []");
+    // Another that is less important does not come in between; a more important one does.
+    world.pod_gone("q");
+    world.pod(wants("r", "2"));
+    assert_eq!(world.decide_all(), ["r: 0/1 nodes are available: 1 Insufficient cpu."]);
+    world.pod(important(wants("s", "1"), 9));
+    assert_eq!(world.decide_all(), ["s -> a"]);
+    // Now there is no room any more, and it looks for others once more.
+    world.now += SECOND * 2;
+    world.pod(on("a", important(wants("s", "1"), 9)));
+    assert_eq!(world.decide_all()[0], "p: 0/1 nodes are available: 1 Insufficient cpu.");
+    world.now += SECOND * 20;
+    world.pod_gone("s");
+    assert_eq!(world.decide_all()[0], "p -> a");
+}
+
+#[test]
+fn a_more_important_pod_takes_the_place_that_was_made_for_another() {
+    let mut world = World::new();
+    world.node(node("a", "2"));
+    world.pod(on("a", wants("q", "2")));
+    world.pod(important(wants("p", "2"), 5));
+    assert_eq!(refusal(&mut world).1, "a for [\"q\"], not for []");
+    world.pod(important(wants("s", "2"), 9));
+    assert_eq!(refusal(&mut world).1, "a for [\"q\"], not for [\"p\"]");
+    world.pod_gone("q");
+    world.now += SECOND * 2;
+    assert_eq!(world.decide_all()[0], "s -> a");
+}
+
+#[test]
+fn where_others_go_for_a_pod_is_known_from_the_api_too() {
+    let mut world = World::new();
+    world.node(node("a", "2"));
+    let mut nominated = important(wants("p", "2"), 5);
+    nominated["status"]["nominatedNodeName"] = "a".into();
+    world.pod(on("a", wants("q", "2")));
+    world.pod(nominated.clone());
+    assert_eq!(refusal(&mut world).1, "a for [\"q\"], not for []");
+    world.pod_gone("q");
+    world.pod(wants("r", "1"));
+    assert_eq!(world.decide_all(), ["r: 0/1 nodes are available: 1 Insufficient cpu."]);
+    // It is gone, which is news to those that it kept out.
+    world.now += SECOND * 2;
+    world.pod_gone("p");
+    assert_eq!(world.decide_all(), ["r -> a"]);
+}
+
+#[test]
+fn each_profile_has_its_pods_and_its_plugins() {
+    let configuration = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "profiles": [
+            {"schedulerName": "spreads"},
+            {"schedulerName": "packs", "pluginConfig": [
+                {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "MostAllocated"}}}]},
+        ],
+    });
+    let configuration = Configuration::read(configuration).expect("it is taken");
+    let mut world = World { planner: Planner::with(&configuration), now: START };
+    world.node(node("a", "4"));
+    world.node(node("b", "4"));
+    world.pod(on("a", wants("q", "1")));
+    for name in ["spreads", "packs", "default-scheduler"] {
+        let mut pod = wants(name, "1");
+        pod["spec"]["schedulerName"] = name.into();
+        world.pod(pod);
+    }
+    assert_eq!(world.decide_all(), ["spreads -> b", "packs -> a"]);
+    assert_eq!(world.planner.waiting(), [0, 0, 0]);
+}
+
+#[test]
+fn volumes_are_given_once_and_news_of_them_wake_whom_they_concern() {
+    let mut world = World::new();
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner",
+                       "volumeBindingMode": "WaitForFirstConsumer"});
+    let class = Change::Added(Arc::new(serde_json::from_value(class).expect("a class")));
+    world.planner.apply(Event::of_class(&class), world.now);
+    let claim = |name: &str| {
+        let claim = json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "spec": {
+            "storageClassName": "local", "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}});
+        Event::of_claim(&Change::Added(Arc::new(serde_json::from_value(claim).expect("a claim"))))
+    };
+    let volume = |name: &str| {
+        let volume = json!({"metadata": {"name": name}, "spec": {"storageClassName": "local",
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}, "status": {"phase": "Available"}});
+        Event::of_volume(&Change::Added(Arc::new(serde_json::from_value(volume).expect("a volume"))))
+    };
+    world.node(node("a", "4"));
+    for name in ["p", "q"] {
+        let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": name}}]);
+        world.pod(pod(name, json!({"volumes": volumes})));
+    }
+    let missing =
+        |name: &str| format!("{name}: 0/1 nodes are available: persistentvolumeclaim \"{name}\" not found.");
+    assert_eq!(world.decide_all(), [missing("p"), missing("q")]);
+    world.now += SECOND * 60;
+    world.planner.apply(claim("p"), world.now);
+    let none = |name: &str| {
+        format!(
+            "{name}: 0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind."
+        )
+    };
+    // Another's claim is no news to q.
+    assert_eq!(world.decide_all(), [none("p")]);
+    world.planner.apply(claim("q"), world.now);
+    assert_eq!(world.decide_all(), [none("q")]);
+    world.now += SECOND * 60;
+    world.planner.apply(volume("pv"), world.now);
+    assert_eq!(world.decide_all(), ["p -> a".to_owned(), none("q")]);
+    // What was decided and not done is there again.
+    world.written("p", Written::Gone);
+    world.now += SECOND * 60;
+    world.planner.apply(volume("pv"), world.now);
+    assert_eq!(world.decide_all(), ["q -> a"]);
 }

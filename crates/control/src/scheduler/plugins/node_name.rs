@@ -1,7 +1,8 @@
 //! Pods that name their node themselves.
 
-use crate::scheduler::framework::{Filter, NodeFilter, Scene};
+use crate::scheduler::framework::{Filter, Prepared, Scene};
 use crate::scheduler::news::News;
+use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 
 /// Refuses all nodes but the one that the pod names.
@@ -16,10 +17,10 @@ impl Filter for NodeName {
         News::NODE_ADDED
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
-        let wanted = pod.node_name.as_ref()?;
-        Some(Box::new(move |node| {
-            super::refuse_if(node.name() != wanted, "node(s) didn't match the requested node name")
-        }))
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Prepared<'a> {
+        let Some(wanted) = pod.node_name.as_ref() else { return Prepared::skip() };
+        Prepared::asks(move |node: &NodeInfo| {
+            super::never_if(node.name() != wanted, "node(s) didn't match the requested node name")
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
-use crate::scheduler::framework::{FULL, Filter, NodeFilter, Scene, Score};
+use crate::scheduler::framework::{FULL, Filter, Prepared, Scene, Score, in_proportion};
 use crate::scheduler::news::News;
 use crate::scheduler::node::{NodeFacts, NodeInfo};
 use crate::scheduler::pod::PodInfo;
@@ -15,16 +15,24 @@ impl Filter for TaintToleration {
         "TaintToleration"
     }
 
+    fn cure(&self, pod: &PodInfo, node: &NodeInfo) -> Option<String> {
+        let taint = untolerated(pod, &node.facts)?;
+        let value = taint.value.as_deref().filter(|value| !value.is_empty());
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        Some(format!(
+            "the pod has to tolerate {}{value}:{}, or the node has to lose it",
+            taint.key, taint.effect
+        ))
+    }
+
     fn listens(&self) -> News {
         News::NODE_ADDED | News::NODE_TAINTS
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
-        Some(Box::new(|node| {
-            let Some(taint) = untolerated(pod, &node.facts) else { return Vec::new() };
-            let value = taint.value.as_deref().unwrap_or_default();
-            vec![format!("node(s) had untolerated taint {{{}: {value}}}", taint.key).into()]
-        }))
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Prepared<'a> {
+        Prepared::asks(|node: &NodeInfo| {
+            super::never_if(untolerated(pod, &node.facts).is_some(), "node(s) had untolerated taint(s)")
+        })
     }
 }
 
@@ -33,17 +41,15 @@ impl Score for TaintToleration {
         "TaintToleration"
     }
 
-    fn weight(&self) -> i64 {
-        3
-    }
-
-    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Option<Vec<i64>> {
         let untolerated = |taint: &&Taint| taint.effect == "PreferNoSchedule" && !tolerates(pod, taint);
-        let score = |node: &&NodeInfo| {
+        let count = |node: &&NodeInfo| {
             let soft = node.facts.taints.iter().filter(untolerated).count();
-            FULL / (1 + i64::try_from(soft).unwrap_or(i64::MAX - 1))
+            i64::try_from(soft).unwrap_or(i64::MAX / FULL)
         };
-        nodes.iter().map(score).collect()
+        let mut scores: Vec<i64> = nodes.iter().map(count).collect();
+        in_proportion(&mut scores, true);
+        Some(scores)
     }
 }
 

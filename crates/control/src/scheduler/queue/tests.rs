@@ -1,21 +1,19 @@
 //! Who is tried next, and when again: pods in, order out.
 
 use super::*;
-use crate::scheduler::pod::PodId;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn pod(name: &str, priority: i32) -> PodInfo {
-    PodInfo {
-        id: PodId { key: client::ObjectKey::new("n", name), uid: name.into() },
-        priority,
-        node_name: None,
-        node_selector: Vec::new(),
-        node_affinity: None,
-        tolerations: Vec::new(),
-        spread: Vec::new(),
-        share: Arc::default(),
-    }
+    let pod = serde_json::json!({
+        "metadata": {"name": name, "namespace": "n", "uid": name},
+        "spec": {"priority": priority, "containers": [{"name": "c"}]},
+    });
+    PodInfo::of(&serde_json::from_value(pod).expect("a pod"))
+}
+
+fn queue() -> Queue {
+    Queue::new(SECOND, SECOND * 10)
 }
 
 /// The names of all that are to be tried, in their order; they are taken out.
@@ -30,7 +28,7 @@ fn refuse(queue: &mut Queue, now: Duration) {
 
 #[test]
 fn the_highest_priority_comes_first_and_then_the_longest_wait() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     for (name, priority, at) in [("late", 0, 3), ("early", 0, 1), ("urgent", 9, 4), ("idle", -1, 0)] {
         queue.set(pod(name, priority), SECOND * at);
     }
@@ -41,7 +39,7 @@ fn the_highest_priority_comes_first_and_then_the_longest_wait() {
 
 #[test]
 fn a_change_of_priority_is_heard_and_any_other_keeps_the_turn() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     for name in ["a", "b", "c"] {
         queue.set(pod(name, 0), SECOND);
     }
@@ -55,7 +53,7 @@ fn a_change_of_priority_is_heard_and_any_other_keeps_the_turn() {
 
 #[test]
 fn back_off_doubles_from_one_second_to_ten() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     queue.set(pod("a", 0), Duration::ZERO);
     let (mut now, mut delays) = (Duration::ZERO, Vec::new());
     for _ in 0..6 {
@@ -73,7 +71,7 @@ fn back_off_doubles_from_one_second_to_ten() {
 
 #[test]
 fn what_nothing_may_help_waits_five_minutes_and_no_longer() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     queue.set(pod("a", 0), Duration::ZERO);
     refuse(&mut queue, SECOND);
     assert_eq!(queue.wake(SECOND * 2, |_, _| false), Woken { asked: 1, moved: 0 });
@@ -88,7 +86,7 @@ fn what_nothing_may_help_waits_five_minutes_and_no_longer() {
 
 #[test]
 fn news_move_whom_they_may_help_but_not_past_the_back_off() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     for name in ["a", "b"] {
         queue.set(pod(name, 0), Duration::ZERO);
     }
@@ -107,7 +105,7 @@ fn news_move_whom_they_may_help_but_not_past_the_back_off() {
 
 #[test]
 fn a_pod_that_changed_is_tried_again_and_one_that_is_gone_is_nowhere() {
-    let mut queue = Queue::default();
+    let mut queue = queue();
     for name in ["a", "b", "c"] {
         queue.set(pod(name, 0), Duration::ZERO);
     }

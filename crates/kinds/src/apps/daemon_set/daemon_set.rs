@@ -27,7 +27,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .warnings(|object, old| of_template(object, old, &["spec", "template"]))
         .columns(COLUMNS, cells)
-        .without_effect("no pod is run for it")
         .strategy(DaemonSets)
 }
 

@@ -28,7 +28,6 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).name(dns1123_label).change(rules::change).status(rules::status))
         .warnings(|object, old| of_template(object, old, &["spec", "template"]))
         .columns(COLUMNS, cells)
-        .without_effect("no pod is run for it")
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

@@ -23,7 +23,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(rules::object).change(rules::change))
         .columns(COLUMNS, cells)
-        .without_effect("no claim gets it")
         .strategy(PersistentVolumes)
 }
 

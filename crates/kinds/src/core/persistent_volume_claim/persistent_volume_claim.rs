@@ -21,7 +21,6 @@ pub(crate) fn resource() -> Resource {
         .defaults(defaults)
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .columns(COLUMNS, cells)
-        .without_effect("no volume is made or chosen for it")
         .strategy(Claims)
 }
 

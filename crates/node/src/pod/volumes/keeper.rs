@@ -274,7 +274,7 @@ impl Volumes {
             let bring = |(name, recipe): &(String, Arc<Recipe>)| {
                 let place = places.join(name);
                 // What containers have of the host is mounted, whatever has become of its path.
-                if !running || recipe.kind() != Kind::HostPath {
+                if !running || !matches!(recipe.kind(), Kind::HostPath | Kind::Claimed) {
                     recipe.stage(name, &place)?;
                 }
                 recipe.publish(name, &place, running)
@@ -328,7 +328,8 @@ impl Volumes {
         }
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    /// Where a volume is, unless it is somewhere else on the host.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.directory.join(PLACES).join(name)
     }
 

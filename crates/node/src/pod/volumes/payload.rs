@@ -281,8 +281,14 @@ mod tests {
             config_maps: BTreeMap::from([("large".to_owned(), Some(large))]),
             ..Sources::default()
         };
-        let context =
-            Context { pod: &pod, sources: &sources, tokens: &Tokens::new(), node: NodeCapacity::default() };
+        let context = Context {
+            pod: &pod,
+            sources: &sources,
+            tokens: &Tokens::new(),
+            node: NodeCapacity::default(),
+            claims: &BTreeMap::new(),
+            devices: &BTreeMap::new(),
+        };
         let mut room = Room::new(room);
         let mut shown = Vec::new();
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
@@ -325,7 +331,15 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod");
         let tokens = Tokens::from([(("v".to_owned(), "token".to_owned()), "secret".to_owned())]);
         let (sources, node) = (Sources::default(), NodeCapacity::default());
-        let context = Context { pod: &pod, sources: &sources, tokens: &tokens, node };
+        let (claims, devices) = (BTreeMap::new(), BTreeMap::new());
+        let context = Context {
+            pod: &pod,
+            sources: &sources,
+            tokens: &tokens,
+            node,
+            claims: &claims,
+            devices: &devices,
+        };
         let volume = &pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).expect("volumes")[0];
         let files = payload(&context, volume, &mut Room::new(MOST_BYTES)).expect("shown").expect("files");
         assert_eq!((files["token"].mode, files["token"].user), (mode, user));

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume};
 
+use super::claims::Claimed;
 use super::memory::{self, Memory};
+use super::nfs::{self, Nfs};
 use super::payload::{self, Payload};
-use super::{Context, Prepared, VolumeError, atomic, empty_dir, host_path};
+use super::{Context, Prepared, VolumeError, atomic, empty_dir, host_path, ownership};
 use crate::pod::expand::Room;
+use crate::runtime::FileKind;
 
 /// How a volume is kept on the node: what there is to be taken away of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub enum Kind {
     Files,
     /// Files that this node writes, in memory.
     FilesInMemory,
+    /// What outlives the pod, where it is.
+    Claimed,
+    /// What outlives the pod, mounted for it.
+    Mounted,
 }
 
 /// What a volume is made from.
@@ -47,6 +54,26 @@ pub enum Recipe {
         /// It may be secret.
         in_memory: bool,
     },
+    /// `local`: a directory of the node that outlives the pod.
+    Local {
+        /// What the volume is called, which is not what the pod calls it.
+        volume: String,
+        /// Where it is.
+        path: PathBuf,
+        /// The group that everything in it is given to.
+        group: Option<u32>,
+        /// Only where it is not the group's already.
+        only_if_needed: bool,
+    },
+    /// A device, or a file that stands for one, of the node.
+    Device {
+        /// What the volume is called.
+        volume: String,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// `nfs`.
+    Nfs(Nfs),
 }
 
 /// The recipes of all volumes of a pod, by name.
@@ -59,6 +86,26 @@ pub fn recipes(context: &Context<'_>) -> Result<Vec<(String, Recipe)>, VolumeErr
 fn recipe(context: &Context<'_>, volume: &Volume, room: &mut Room) -> Result<Recipe, VolumeError> {
     if let Some(source) = &volume.host_path {
         return Ok(Recipe::HostPath(source.clone()));
+    }
+    if let Some(claimed) = context.claims.get(&volume.name) {
+        return of_claim(context, volume, claimed);
+    }
+    if let Some(source) = &volume.nfs {
+        return Ok(Recipe::Nfs(Nfs {
+            server: source.server.clone(),
+            path: source.path.clone(),
+            read_only: source.read_only.unwrap_or(false),
+            options: Vec::new(),
+        }));
+    }
+    if let Some(source) = &volume.csi {
+        let what = "MountVolume.SetUp failed";
+        return Err(VolumeError::no_driver(
+            what,
+            &volume.name,
+            "mounter.SetUpAt failed to get CSI client",
+            &source.driver,
+        ));
     }
     let group = payload::fs_group(context.pod);
     if let Some(source) = &volume.empty_dir {
@@ -74,6 +121,43 @@ fn recipe(context: &Context<'_>, volume: &Volume, room: &mut Room) -> Result<Rec
     Ok(Recipe::Files { files, group, in_memory: volume.config_map.is_none() })
 }
 
+/// A volume that the pod has by a claim.
+fn of_claim(context: &Context<'_>, volume: &Volume, claimed: &Claimed) -> Result<Recipe, VolumeError> {
+    let name = claimed.volume.metadata.name.clone().unwrap_or_default();
+    let spec = claimed.volume.spec.clone().unwrap_or_default();
+    let is_device = spec.volume_mode.as_deref() == Some("Block");
+    match (spec.local, spec.host_path, spec.nfs) {
+        (Some(local), _, _) if is_device => {
+            let path = context.devices.get(&volume.name).cloned().unwrap_or_else(|| local.path.into());
+            Ok(Recipe::Device { volume: name, path })
+        }
+        (Some(local), _, _) => {
+            let security = context.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+            let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
+            Ok(Recipe::Local {
+                volume: name,
+                path: local.path.into(),
+                group: payload::fs_group(context.pod).filter(|_| !claimed.read_only),
+                only_if_needed: policy == Some("OnRootMismatch"),
+            })
+        }
+        (None, Some(source), _) if !is_device => Ok(Recipe::HostPath(source)),
+        (None, None, Some(source)) if !is_device => Ok(Recipe::Nfs(Nfs {
+            server: source.server,
+            path: source.path,
+            read_only: source.read_only.unwrap_or(false) || claimed.read_only,
+            options: spec.mount_options.unwrap_or_default(),
+        })),
+        _ => match spec.csi {
+            Some(csi) => {
+                let tried = "attacher.MountDevice failed to create newCsiDriverClient";
+                Err(VolumeError::no_driver("MountVolume.MountDevice failed", &name, tried, &csi.driver))
+            }
+            None => Err(VolumeError::UnsupportedClaimed { name }),
+        },
+    }
+}
+
 impl Recipe {
     /// How the volume is kept.
     pub fn kind(&self) -> Kind {
@@ -83,6 +167,8 @@ impl Recipe {
             Self::Memory(_) => Kind::Memory,
             Self::Files { in_memory: false, .. } => Kind::Files,
             Self::Files { in_memory: true, .. } => Kind::FilesInMemory,
+            Self::Local { .. } | Self::Device { .. } => Kind::Claimed,
+            Self::Nfs(_) => Kind::Mounted,
         }
     }
 
@@ -91,8 +177,21 @@ impl Recipe {
         match self {
             Self::HostPath(source) => host_path::prepare(name, source),
             Self::Directory { group } => empty_dir::make(name, path, *group),
+            Self::Local { volume, path, .. } => match fs::symlink_metadata(path) {
+                Ok(found) if found.is_dir() => Ok(()),
+                Ok(_) => Err(VolumeError::not_a(volume, path, "directory")),
+                Err(_) => Err(VolumeError::NoLocalPath { name: volume.clone(), path: path.clone() }),
+            },
+            Self::Device { volume, path } => {
+                use std::os::unix::fs::FileTypeExt as _;
+                match fs::metadata(path) {
+                    Ok(found) if found.file_type().is_block_device() => Ok(()),
+                    Ok(_) => Err(VolumeError::not_a(volume, path, "block device")),
+                    Err(_) => Err(VolumeError::NoLocalPath { name: volume.clone(), path: path.clone() }),
+                }
+            }
             // What is mounted has its directory made with it.
-            Self::Memory(_) | Self::Files { .. } => Ok(()),
+            Self::Memory(_) | Self::Files { .. } | Self::Nfs(_) => Ok(()),
         }
     }
 
@@ -109,8 +208,20 @@ impl Recipe {
             memory::mount(path, memory).map_err(fail("mount memory at"))
         };
         match self {
-            Self::HostPath(_) | Self::Directory { .. } => Ok(()),
+            Self::HostPath(_) | Self::Directory { .. } | Self::Device { .. } => Ok(()),
             Self::Memory(memory) => mount(memory),
+            // Containers that run have it as it was given to them when they began.
+            Self::Local { .. } if running => Ok(()),
+            Self::Local { path: place, group: Some(group), only_if_needed, volume } => {
+                ownership::give(place, *group, *only_if_needed).map_err(|source| VolumeError::Io {
+                    name: volume.clone(),
+                    tried: "applyFSGroup failed for",
+                    path: place.clone(),
+                    source,
+                })
+            }
+            Self::Local { .. } => Ok(()),
+            Self::Nfs(nfs) => nfs::mount(path, nfs).map_err(fail("mount NFS at")),
             Self::Files { files, group, in_memory } => {
                 if *in_memory {
                     mount(&Memory { mode: 0o755, ..Memory::default() })?;
@@ -127,6 +238,15 @@ impl Recipe {
             Self::Directory { .. } | Self::Memory(_) => {
                 Prepared { path: path.to_owned(), ..Prepared::default() }
             }
+            Self::Local { path, .. } => {
+                Prepared { path: path.clone(), must_be: Some(FileKind::Directory), ..Prepared::default() }
+            }
+            Self::Device { path, .. } => {
+                Prepared { path: path.clone(), must_be: Some(FileKind::BlockDevice), ..Prepared::default() }
+            }
+            Self::Nfs(nfs) => {
+                Prepared { path: path.to_owned(), read_only: nfs.read_only, ..Prepared::default() }
+            }
             Self::Files { .. } => Prepared { path: path.to_owned(), must_be: None, read_only: true },
         }
     }
@@ -136,16 +256,19 @@ impl Kind {
     /// Unmounts what the pod was shown of a volume whose place is `path`.
     pub fn unpublish(self, path: &Path) {
         match self {
-            Self::HostPath => {}
+            Self::HostPath | Self::Claimed => {}
             // Also where nothing is mounted today: an earlier version, or somebody else, may have.
-            Self::Directory | Self::Memory | Self::Files | Self::FilesInMemory => memory::unmount(path),
+            Self::Directory | Self::Memory | Self::Files | Self::FilesInMemory | Self::Mounted => {
+                memory::unmount(path);
+            }
         }
     }
 
     /// Removes what lies on disk of a volume whose place is `path`. May take long.
     pub fn unstage(self, path: &Path) -> io::Result<()> {
         match self {
-            Self::HostPath => Ok(()),
+            Self::HostPath | Self::Claimed => Ok(()),
+            Self::Mounted => nfs::remove(path),
             Self::Directory | Self::Memory | Self::Files | Self::FilesInMemory => {
                 let removed = match fs::symlink_metadata(path) {
                     Ok(found) if found.is_dir() => base::tree::remove(path),

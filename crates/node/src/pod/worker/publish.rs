@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
-use super::{AGAIN, DEADLINE_EXCEEDED, Worker};
+use super::{AGAIN, DEADLINE_EXCEEDED, Worker, limits};
 use crate::pod::admission::Rejection;
 use crate::pod::observe::Observation;
 use crate::pod::resize;
@@ -28,7 +28,7 @@ impl Worker {
             Some(sandbox) => sandbox.addresses.iter().map(ToString::to_string).collect(),
             None => Vec::new(),
         };
-        let next = status::status(&View {
+        let mut next = status::status(&View {
             pod: &pod,
             now: self.shared.clock.now(),
             host_ip: &host_ip,
@@ -36,10 +36,14 @@ impl Worker {
             sandbox_ready: observation.sandbox.is_some(),
             containers: &self.facts(observation),
             ended: self.ended,
-            failure: self.overdue.then_some(DEADLINE_EXCEEDED),
+            failure: match &self.evicted {
+                Some(message) => Some((limits::EVICTED, message)),
+                None => self.overdue.then_some(DEADLINE_EXCEEDED),
+            },
             resize: &self.resizing.progress,
             whole: self.whole(),
         });
+        self.tell_disruption(&mut next);
         if next != self.published {
             self.send(next).await;
         }
@@ -82,10 +86,10 @@ impl Worker {
         if matches!(self.published.phase.as_deref(), Some("Failed" | "Succeeded")) {
             return;
         }
-        self.event(true, rejection.reason, rejection.message.clone());
+        self.event(true, &rejection.reason, rejection.message.clone());
         let next = PodStatus {
             phase: Some("Failed".to_owned()),
-            reason: Some(rejection.reason.to_owned()),
+            reason: Some(rejection.reason.to_string()),
             message: Some(format!("Pod was rejected: {}", rejection.message)),
             ..self.merged_status()
         };
@@ -119,7 +123,10 @@ fn patch<'a>(uid: &str, next: &PodStatus, before: impl Iterator<Item = &'a PodCo
         .filter(|kind| PASSING.contains(kind) && !now(kind))
         .collect();
     if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|condition| OURS.iter().any(|ours| condition["type"] == *ours));
+        conditions.retain(|condition| {
+            OURS.iter().any(|ours| condition["type"] == *ours)
+                || condition["type"] == limits::DISRUPTION && condition["reason"] == limits::BY_KUBELET
+        });
         for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
             // Merged by type: what one said before goes only where that is said.
             for field in ["reason", "message"] {

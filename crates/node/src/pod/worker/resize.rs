@@ -96,6 +96,13 @@ impl Worker {
                     }
                 },
             };
+            if before.is_none() && !self.has_begun().await {
+                let desired = Arc::clone(&self.resizing.desired);
+                if let Err(rejection) = shared.admit(&self.uid, &desired).await {
+                    self.refused = Some(rejection);
+                    return true;
+                }
+            }
             shared.allocations.admit(&self.uid, &self.resizing.desired, before);
         }
         let Some(mut standing) = shared.allocations.standing(&self.uid) else { return false };

@@ -1,18 +1,22 @@
 //! Fetching what a pod refers to: ConfigMaps, Secrets, service-account tokens.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Timestamp};
 use client::{Api, Error, Resource, WriteOptions};
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
+};
 use serde_json::json;
 
 use super::Worker;
 use crate::pod::env::{self, Sources};
 use crate::pod::expand::Room;
+use crate::pod::volumes::claims::{self, Claimed, ClaimsError};
 use crate::pod::volumes::payload::Tokens;
 use crate::pod::volumes::{self, VolumeError};
 
@@ -78,6 +82,17 @@ pub(super) enum PrepareError {
     /// A token could not be had.
     #[error("fetch a token for the pod")]
     Token(#[from] Error),
+    /// A claim gives it no volume.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// A file could not be made a device.
+    #[error("MountVolume.MapBlockVolume failed for volume \"{volume}\"")]
+    Device {
+        /// The volume.
+        volume: String,
+        /// Why.
+        source: crate::runtime::Error,
+    },
     /// A volume could not be made.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -122,16 +137,27 @@ impl Worker {
         self.fetch_tokens().await?;
         let observation = self.observe().await;
         let running = observation.as_ref().is_ok_and(|observation| observation.running().next().is_some());
+        let begins = observation.as_ref().is_ok_and(|observation| observation.instances.is_empty());
+        let claims = Box::pin(self.fetch_claims(begins)).await?;
         let pod = observation
             .map_or_else(|_| Pod::clone(&self.pod), |observation| self.pod_with_addresses_of(&observation));
         let sources = Arc::clone(sources);
         let (tokens, node) = (self.tokens.tokens.clone(), self.shared.capacity);
+        let (shown, devices) = (claims.clone(), Box::pin(self.devices(&claims)).await?);
         let recipes = self.shared.files.quick(move || {
-            let context = volumes::Context { pod: &pod, sources: &sources, tokens: &tokens, node };
+            let (claims, devices) = (&shown, &devices);
+            let context =
+                volumes::Context { pod: &pod, sources: &sources, tokens: &tokens, node, claims, devices };
             volumes::recipe::recipes(&context)
         });
         let recipes = recipes.await?;
-        self.prepared = self.volumes.publish(&self.shared.files, recipes, running).await?;
+        let mut prepared = self.volumes.publish(&self.shared.files, recipes, running).await?;
+        for (name, _) in claims.iter().filter(|(_, claimed)| claimed.read_only) {
+            if let Some(volume) = prepared.get_mut(name) {
+                volume.read_only = true;
+            }
+        }
+        self.prepared = prepared;
         let refreshes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
             volume.config_map.is_some()
                 || volume.secret.is_some()
@@ -140,6 +166,77 @@ impl Worker {
         });
         self.volumes_refresh = refreshes.then(|| self.now() + REFRESH);
         Ok(())
+    }
+
+    /// What the pod has by claims, by the names of its volumes. `begins` says that nothing of it was started yet.
+    async fn fetch_claims(&self, begins: bool) -> Result<BTreeMap<String, Claimed>, PrepareError> {
+        let mut claimed = BTreeMap::new();
+        let mut failed = Vec::new();
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let by_claims: Vec<_> =
+            volumes.filter_map(|volume| Some((volume, claims::claim_of(&self.pod, volume)?))).collect();
+        if by_claims.is_empty() {
+            return Ok(claimed);
+        }
+        let labels = self.node_labels().await?;
+        for (volume, (name, read_only)) in by_claims {
+            let claim = self.unless_forbidden(self.fetch::<PersistentVolumeClaim>(&name).await)?;
+            let named = match claims::volume_of(&self.pod, volume, claim.as_ref(), begins) {
+                Ok(named) => named,
+                Err(why) => {
+                    failed.push((volume.name.clone(), why));
+                    continue;
+                }
+            };
+            let Some(claim) = claim else { continue };
+            let found = Api::<PersistentVolume>::all(&self.shared.client).find(&named).await;
+            let found = self.unless_forbidden(found)?;
+            let (node, others) = (&self.shared.config.name, self.shared.pods_of_node());
+            match claims::check(&self.pod, volume, &claim, found.as_ref(), (node, &labels), &others) {
+                Ok(()) => {
+                    let Some(found) = found else { continue };
+                    claimed.insert(volume.name.clone(), Claimed { claim: name, volume: found, read_only });
+                }
+                Err(why) => failed.push((volume.name.clone(), why)),
+            }
+        }
+        if failed.is_empty() { Ok(claimed) } else { Err(ClaimsError::new(&failed).into()) }
+    }
+
+    /// What a node may not read is not there for it, or not there yet: who may read what follows the objects.
+    fn unless_forbidden<K>(&self, found: Result<Option<K>, Error>) -> Result<Option<K>, Error> {
+        match found {
+            Err(Error::Forbidden(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn node_labels(&self) -> Result<BTreeMap<String, String>, Error> {
+        let node = Api::<Node>::all(&self.shared.client).find(&self.shared.config.name).await?;
+        Ok(node.and_then(|node| node.metadata.labels).unwrap_or_default())
+    }
+
+    /// The devices that stand for files of this node.
+    async fn devices(
+        &self,
+        claims: &BTreeMap<String, Claimed>,
+    ) -> Result<BTreeMap<String, PathBuf>, PrepareError> {
+        let mut devices = BTreeMap::new();
+        for (name, claimed) in claims {
+            let spec = claimed.volume.spec.as_ref();
+            let is_device = spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block");
+            let local = spec.and_then(|spec| spec.local.as_ref()).filter(|_| is_device);
+            let path = local.map(|local| PathBuf::from(&local.path));
+            // Files of others are no devices: nobody knows what else is done with them.
+            let Some(path) = path.filter(|path| path.starts_with(&self.shared.config.volumes)) else {
+                continue;
+            };
+            let volume = claimed.volume.name().to_owned();
+            let attached = self.shared.machine.host.attach_file(&path).await;
+            let device = attached.map_err(|source| PrepareError::Device { volume, source })?;
+            devices.insert(name.clone(), device);
+        }
+        Ok(devices)
     }
 
     /// Brings volumes up to date when that is due.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use tracing::{info, warn};
 
 use super::probing::target;
-use super::{Message, Worker, deadline};
+use super::{Message, Worker, deadline, limits};
 use crate::pod::observe::Observation;
 use crate::pod::plan::{RestartPolicy, Role};
 use crate::probe::{self, Kind, Target};
@@ -80,7 +80,7 @@ impl Worker {
 
     /// Stops the main containers and those that were added together, then sidecars from the last to the first.
     pub(super) async fn stop_containers(&mut self, observation: &Observation) {
-        let grace = grace_of(&self.pod);
+        let grace = if self.evicted.is_some() { limits::GRACE } else { grace_of(&self.pod) };
         let running = |role: Role| -> Vec<(Container, ContainerId)> {
             let of_role =
                 self.containers().filter(|(_, found)| *found == role).map(|(container, _)| container.clone());

@@ -2,7 +2,7 @@
 
 use engine::SandboxId;
 use engine::container::{
-    AppArmor, ContainerSpec, FileKind, HealthTest, Healthcheck, LogOptions, Mount, MountSource,
+    AppArmor, ContainerSpec, Device, FileKind, HealthTest, Healthcheck, LogOptions, Mount, MountSource,
     NamespaceMode, Namespaces, Propagation, Seccomp, Security, Status,
 };
 
@@ -33,6 +33,7 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> Result<Contai
         stdin,
         stdin_once,
         mounts,
+        devices,
         resources,
         storage_limit,
         security,
@@ -69,7 +70,10 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> Result<Contai
         // Kubernetes has probes of its own, and does not run those of images.
         healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
         mounts: mounts.into_iter().map(mount).collect(),
-        resources: convert::resources(resources),
+        resources: engine::container::Resources {
+            devices: devices.into_iter().map(device).collect(),
+            ..convert::resources(resources)
+        },
         storage_options: storage_limit
             .map(|bytes| ("size".to_owned(), bytes.to_string()))
             .into_iter()
@@ -81,6 +85,15 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> Result<Contai
         log: Some(LogOptions { path: Some(log_path), max_size: Some(log_max_size), ..LogOptions::default() }),
         ..ContainerSpec::default()
     })
+}
+
+fn device(device: runtime::BlockDevice) -> Device {
+    let runtime::BlockDevice { container_path, host_path, read_only } = device;
+    Device {
+        host_path: host_path.to_string_lossy().into_owned(),
+        container_path,
+        permissions: if read_only { "rm" } else { "rwm" }.to_owned(),
+    }
 }
 
 fn mount(mount: runtime::Mount) -> Mount {

@@ -176,7 +176,7 @@ impl Twin {
             self.assumed.remove(&name);
             self.wait_again(&name);
         }
-        if let Some(Outcome::Chosen { pod, node }) = self.world.planner.decide(now) {
+        if let Some(Outcome::Chosen { pod, node, .. }) = self.world.planner.decide(now) {
             let name = pod.key.name;
             assert!(self.nodes.contains_key(&*node), "{node} is not there");
             assert!(self.waiting.remove(&name), "{name} does not wait");
@@ -245,7 +245,8 @@ impl Twin {
         self.world.planner.spread_news(self.world.now);
         let planner = &self.world.planner;
         for pod in planner.queue.unschedulable() {
-            let chosen = planner.framework.choose(pod, Scene::of(&anew));
+            let framework = &planner.frameworks[&pod.scheduler];
+            let chosen = framework.choose(pod, Scene::of(&anew), &mut 0);
             assert!(chosen.is_err(), "{:?} waits, and {chosen:?} would take it", pod.id);
         }
     }
