@@ -24,7 +24,7 @@ demo: build ## Do the main job from nothing, and show it
 
 test: ## Run everything: unit, privileged and end-to-end tests, and the demo
 	@scripts/packages build test demo
-	cargo test --workspace
+	cargo xtask test
 	examples/guestbook/demo $(DEBUG)
 
 bench: build ## Measure against the peers, side by side

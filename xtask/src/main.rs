@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask codegen`, `cargo xtask fuzz`.
+//! Repository chores: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask codegen`, `cargo xtask fuzz`.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod codegen;
 mod fuzz;
+mod test;
 mod tidy;
 
 /// Chores of this repository.
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build and run all tests, several programs at a time
+    Test(test::Test),
     /// Check the rows of the house, file sizes, inherited lints, forbidden dependencies, links in documents
     Tidy,
     /// Make committed files that are generated
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         fuzz::compile()
     } else {
         match Cli::parse().command {
+            Command::Test(test) => test::run(&test),
             Command::Tidy => tidy::run(),
             Command::Codegen(codegen) => codegen::run(&codegen),
             Command::Fuzz(fuzz) => fuzz::run(&fuzz),

@@ -274,7 +274,8 @@ impl Reconciler {
         let tracking = track(&view, &plan, done);
         let mut wake = plan.wake;
         let mut latest = job.clone();
-        match self.rest(&known, tracking.write) {
+        let rest = self.rest(&known, tracking.write);
+        match rest {
             Some(rest) if rest.is_zero() => {
                 match self.write(key, &latest, &tracking.status, &tracking.events).await? {
                     Some(written) => latest = written,
@@ -284,10 +285,13 @@ impl Reconciler {
             Some(rest) => wake = Some(wake.map_or(rest, |wake| wake.min(rest))),
             None => {}
         }
-        if tracking.write == Write::Now || !tracking.untrack.is_empty() {
+        // What is not named yet is looked at again.
+        let is_named = rest.is_none_or(|rest| rest.is_zero());
+        if is_named && (rest.is_some() || !tracking.untrack.is_empty()) {
             self.with_known(key, |known| known.failures = plan.failures);
         }
-        let (tracked, untracked) = self.untrack_all(key, &tracking).await;
+        let named = if is_named { &*tracking.untrack } else { &[] };
+        let (tracked, untracked) = self.untrack_all(key, &tracking, named).await;
         if let Some((status, events)) = conclude(&view, &tracking, &tracked)
             && self.write(key, &latest, &status, &events).await?.is_none()
         {
@@ -338,10 +342,11 @@ impl Reconciler {
         &self,
         key: &ObjectKey,
         tracking: &Tracking,
+        named: &[Arc<Pod>],
     ) -> (HashSet<String>, Result<(), Error>) {
         let mut tracked = tracking.tracked.clone();
         let mut result = Ok(());
-        for (pod, left) in self.untrack_each(key, tracking.untrack.clone(), false).await {
+        for (pod, left) in self.untrack_each(key, named.to_vec(), false).await {
             match left {
                 Ok(true) => {
                     tracked.remove(pod.uid());
@@ -351,7 +356,7 @@ impl Reconciler {
             }
         }
         self.with_known(key, |known| {
-            for pod in tracking.untrack.iter().filter(|pod| !tracked.contains(pod.uid())) {
+            for pod in named.iter().filter(|pod| !tracked.contains(pod.uid())) {
                 known.untracked.insert(pod.uid().to_owned());
             }
         });

@@ -7,7 +7,7 @@ mod support;
 use client::api::{Patch, PatchOptions};
 use client::{Api, DeleteOptions, Resource as _};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
 use support::{Cluster, object};
@@ -147,7 +147,7 @@ async fn pods_are_read_of_the_server_only_before_a_claim_is_let_go_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_and_volumes_stay_as_long_as_they_are_in_use() {
+async fn claims_stay_as_long_as_they_are_in_use() {
     let cluster = Cluster::start().await;
     let claims = Api::<PersistentVolumeClaim>::namespaced(&cluster.steady, "default");
     let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
@@ -178,20 +178,4 @@ async fn claims_and_volumes_stay_as_long_as_they_are_in_use() {
     assert_eq!(held.metadata.finalizers, Some(vec!["kubernetes.io/pvc-protection".to_owned()]));
     pods.delete("p", &DeleteOptions::now()).await.expect("delete");
     gone("used").await;
-
-    let volumes = Api::<PersistentVolume>::all(&cluster.steady);
-    let volume: PersistentVolume = object(json!({"metadata": {"name": "v"}, "spec": {
-        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"},
-    }}));
-    volumes.create(&volume).await.expect("create");
-    let phase = |phase: &str| Patch::Merge(json!({"status": {"phase": phase}}));
-    volumes.patch_status("v", &phase("Bound"), &PatchOptions::default()).await.expect("patch");
-    volumes.delete("v", &DeleteOptions::default()).await.expect("delete");
-    let held = volumes.get("v").await.expect("get");
-    assert!(held.metadata.deletion_timestamp.is_some(), "{held:?}");
-    volumes.patch_status("v", &phase("Released"), &PatchOptions::default()).await.expect("patch");
-    wait_until_async("the volume to go", || async {
-        if volumes.find("v").await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
-    })
-    .await;
 }

@@ -12,6 +12,7 @@ use crate::config::{self, Config, ConfigError, Layers};
 
 mod config_show;
 mod doctor;
+mod explain;
 mod kubeconfig;
 pub(crate) mod output;
 mod reset;
@@ -40,6 +41,9 @@ enum Command {
     Status(output::Arguments),
     /// What the kernel and the host lack, with the cure
     Doctor(output::Arguments),
+    /// Why something in the cluster is as it is
+    #[command(subcommand)]
+    Explain(explain::ExplainCommand),
     /// Remove an instance with everything in it
     Reset(reset::Arguments),
     /// Print the administrator's kubeconfig
@@ -76,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Up => up::run(&config, &|| configuration(cli.config.as_deref(), &matches)),
         Command::Status(arguments) => status::run(&config, arguments),
         Command::Doctor(arguments) => doctor::run(&config, arguments),
+        Command::Explain(command) => explain::run(&config, &command),
         Command::Reset(arguments) => reset::run(&config, &arguments),
         Command::Kubeconfig => kubeconfig::run(&config),
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&config, arguments),

@@ -234,6 +234,8 @@ pub(crate) struct Config {
     pub(crate) reserves: node::Reserves,
     /// Kernel parameters that pods may set besides the safe ones.
     pub(crate) allowed_sysctls: node::AllowedSysctls,
+    /// The file that says how the scheduler is set up.
+    pub(crate) scheduler: Option<PathBuf>,
     /// The file of users' tokens, if there is one.
     pub(crate) token_file: Option<PathBuf>,
     /// What is asked of writes to the API besides what always is, and which of that is not.
@@ -316,6 +318,10 @@ impl Config {
                 kube: read.told("kube-reserved")?,
             },
             allowed_sysctls: read.told("allowed-unsafe-sysctls")?,
+            scheduler: match read.raw("scheduler-config").0.as_str() {
+                "" => None,
+                _ => Some(read.directory("scheduler-config")?),
+            },
             token_file: match read.raw("token-auth-file").0.as_str() {
                 "" => None,
                 _ => Some(read.directory("token-auth-file")?),

@@ -22,6 +22,7 @@ mod plugs;
 mod process_metrics;
 mod reload;
 mod runtimes;
+mod scheduler;
 mod serve;
 mod services;
 

@@ -60,6 +60,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     // Before anything is begun: what is wrong with it is told at once.
     let access = crate::access::open(config, &clock)?;
+    let scheduler = crate::scheduler::open(config)?;
 
     // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
     let engine_config =
@@ -124,8 +125,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
-        let authority = authority_certificate(config)?;
-        let config = control::Config { authority, signer, candidate, scheduler: Arc::default() };
+        let config =
+            control::Config { authority: authority_certificate(config)?, signer, candidate, scheduler };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
             client(match actor {

@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use base::Timestamp;
 use client::Resource as _;
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, PodFailurePolicy};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::backoff::Failures;
 use super::indexes::Indexes;
-use super::pods::{self, failures_before, finished_at, has_finalizer, is_ready, is_terminating, works};
+use super::pods::{self, failures_before, finished_at, has_finalizer, is_ready, is_terminating};
 use super::policy::{self, Verdict};
-use crate::pods::phase;
+use crate::pods::{is_active, phase};
 
 /// How many pods at most are created or deleted at once.
 const BURST: usize = 500;
@@ -104,12 +104,7 @@ pub(super) fn is_suspended(job: &Job) -> bool {
 /// Whether pods are replaced once they have ended, not as soon as they go.
 fn replaces_ended_only(job: &Job) -> bool {
     let spec = spec(job);
-    spec.pod_replacement_policy.as_deref() == Some("Failed")
-        || has_failure_policy(spec.pod_failure_policy.as_ref())
-}
-
-fn has_failure_policy(policy: Option<&PodFailurePolicy>) -> bool {
-    policy.is_some()
+    spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some()
 }
 
 /// How many have to succeed, where that is said.
@@ -191,7 +186,7 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
         all().filter(|pod| is_new(pod, &uncounted.succeeded) && phase(pod) == "Succeeded").collect();
     let failed: Vec<&Pod> =
         all().filter(|pod| is_new(pod, &uncounted.failed) && view.is_failed(pod)).collect();
-    let active: Vec<Arc<Pod>> = view.pods.iter().filter(|pod| works(pod)).cloned().collect();
+    let active: Vec<Arc<Pod>> = view.pods.iter().filter(|pod| is_active(pod)).cloned().collect();
 
     let length = |uids: &Option<Vec<String>>| as_count(uids.iter().flatten().count());
     let failures = as_count(failed.iter().filter(|pod| view.verdict(pod).counts()).count())

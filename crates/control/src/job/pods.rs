@@ -1,12 +1,13 @@
 //! What a Job asks about its pods.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use base::Timestamp;
 use client::Resource as _;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::pods::{condition, is_active, is_terminal, phase};
+use crate::pods::{condition, is_terminal, phase};
 
 /// Keeps a pod until its Job has counted it.
 pub(super) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -92,14 +93,10 @@ pub(super) fn finished_at(pod: &Pod) -> Timestamp {
     }
     let metadata = &pod.metadata;
     if let Some(deletion) = &metadata.deletion_timestamp {
-        let grace = jiff_seconds(metadata.deletion_grace_period_seconds.unwrap_or_default());
-        return deletion.0.checked_sub(grace).unwrap_or(deletion.0);
+        let grace = metadata.deletion_grace_period_seconds.unwrap_or_default().max(0).unsigned_abs();
+        return deletion.0.checked_sub(Duration::from_secs(grace)).unwrap_or(deletion.0);
     }
     metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default()
-}
-
-fn jiff_seconds(seconds: i64) -> std::time::Duration {
-    std::time::Duration::from_secs(seconds.max(0).unsigned_abs())
 }
 
 /// How often the containers of a pod that has not ended were started again.
@@ -126,9 +123,4 @@ pub(super) fn worth(pod: &Pod) -> impl Ord + use<> {
     let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let restarts = restarts(pod);
     (has_node, far, ready.is_some(), Reverse(since), Reverse(restarts), Reverse(created))
-}
-
-/// Whether a pod works or is about to.
-pub(super) fn works(pod: &Pod) -> bool {
-    is_active(pod)
 }

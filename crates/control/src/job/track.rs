@@ -95,7 +95,7 @@ pub(super) fn track(view: &View<'_>, plan: &Plan, done: Done) -> Tracking {
     let end = announce(verdict, &mut status, now);
     let write = match () {
         () if status == before => Write::Never,
-        () if only_counts_differ(&before, &status) => Write::Soon,
+        () if may_wait(&before, &status) && (end.is_none() || untrack.is_empty()) => Write::Soon,
         () => Write::Now,
     };
     Tracking { status, write, untrack, tracked, end, events }
@@ -262,18 +262,12 @@ fn announce(verdict: Option<JobCondition>, status: &mut JobStatus, now: Timestam
     Some(condition(last, &reason, &message, now))
 }
 
-/// Whether nothing that is to be known at once is new: a pod that is named has to be before it goes.
-fn only_counts_differ(before: &JobStatus, after: &JobStatus) -> bool {
-    let names = |status: &JobStatus| -> HashSet<String> {
-        let uncounted = status.uncounted_terminated_pods.clone().unwrap_or_default();
-        uncounted.succeeded.into_iter().chain(uncounted.failed).flatten().collect()
-    };
-    names(after).is_subset(&names(before))
-        && before.uncounted_terminated_pods.is_some()
+/// Whether nothing is new that is to be known at once. Pods are kept until they are named, so that names may
+/// wait for more of them.
+fn may_wait(before: &JobStatus, after: &JobStatus) -> bool {
+    before.uncounted_terminated_pods.is_some()
         && before.conditions == after.conditions
         && before.start_time == after.start_time
-        && before.completed_indexes == after.completed_indexes
-        && before.failed_indexes == after.failed_indexes
 }
 
 /// The status once finalizers are gone, where that is the end of the Job. `tracked` are the uids of pods that
@@ -293,6 +287,8 @@ pub(super) fn conclude(
     if is_open || are_left || status.terminating.unwrap_or_default() > 0 {
         return None;
     }
+    // One that never began, since nothing was to be done or it was suspended, begins as it ends.
+    status.start_time.get_or_insert(Time(view.now));
     status.conditions.get_or_insert_default().push(end.clone());
     let mut events = Vec::new();
     if end.type_ == "Complete" {

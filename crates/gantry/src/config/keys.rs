@@ -183,6 +183,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "scheduler-config",
+        value_name: "PATH",
+        help: "How the scheduler is set up, as Kubernetes' KubeSchedulerConfiguration; read at the start",
+        default: Default::Text(""),
+    },
+    Key {
         name: "token-auth-file",
         value_name: "PATH",
         help: "Tokens of users of the Kubernetes API, one a line: `token,user,uid,\"group,group\"`; read at the start",

@@ -168,6 +168,18 @@ fn what_becomes_of_a_job() {
                 &["status.uncountedTerminatedPods.succeeded[1]: Duplicate value: \"a\"", "status.uncountedTerminatedPods.failed[0]: Invalid value: \"\": must not be empty"],
             ),
         ])
+        .part("status", &status(json!({"startTime": from})), &[(
+            status(json!({"startTime": to})),
+            &["status.startTime: Required value: startTime cannot be removed for unsuspended job"],
+        )])
+        // One that goes on begins its time anew.
+        .part("status", &status(json!({"startTime": from, "conditions": held(&["Suspended"])})), &[
+            (status(json!({"startTime": to})), &[]),
+            (
+                status(json!({"startTime": to, "conditions": held(&["Suspended"])})),
+                &["status.startTime: Required value: startTime cannot be removed for unsuspended job"],
+            ),
+        ])
         .part("status", &done, &[
             (
                 status(json!({"succeeded": 1, "startTime": from})),

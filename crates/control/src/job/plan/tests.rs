@@ -174,7 +174,7 @@ fn so_many_run_at_a_time_until_enough_have_succeeded() {
     );
     check(none(), none(), "a:run b:ready", "soon active=2 ready=1");
     check(none(), json!({"active": 2, "ready": 1, "terminating": 0}), "a:run b:ready", "same");
-    check(none(), none(), "a:run b:done", "create pod; active=2 +[b]; free b");
+    check(none(), none(), "a:run b:done", "create pod; soon active=2 +[b]; free b");
     check(
         none(),
         json!({"uncountedTerminatedPods": {"succeeded": ["b"]}}),
@@ -203,7 +203,7 @@ fn so_many_run_at_a_time_until_enough_have_succeeded() {
 fn without_a_number_one_success_ends_it_when_all_have_ended() {
     let open = || json!({"completions": null});
     check(open(), json!({}), "", "create pod pod; soon active=2");
-    check(open(), json!({}), "a:done b:run", "active=1 +[a]; free a");
+    check(open(), json!({}), "a:done b:run", "soon active=1 +[a]; free a");
     let met = "SuccessCriteriaMet(CompletionsReached)";
     check(
         open(),
@@ -248,8 +248,8 @@ fn the_cache_may_show_a_finalizer_that_is_gone() {
 #[test]
 fn failed_pods_are_replaced_later_and_later_until_it_is_too_often() {
     let none = || json!({});
-    check(none(), none(), "a:fail b:run", "look after 10; active=1 -[a]; free a");
-    assert_eq!(look(none(), none(), "a:fail b:run", 10), "create pod; active=2 -[a]; free a");
+    check(none(), none(), "a:fail b:run", "look after 10; soon active=1 -[a]; free a");
+    assert_eq!(look(none(), none(), "a:fail b:run", 10), "create pod; soon active=2 -[a]; free a");
     let failures = Failures { count: 3, last: Some(at(0)) };
     assert_eq!(
         look_with(none(), json!({"failed": 3}), "b:run", 5, failures),
@@ -304,6 +304,16 @@ fn suspending_deletes_without_counting_and_going_on_begins_the_time_anew() {
         View { job: &job, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(30) };
     let tracking = track(&view, &plan(&view), Done::default());
     assert_eq!(tracking.status.start_time, Some(Time(at(30))));
+    // Nothing to do is done, and has a time.
+    let nothing = json!({"suspend": true, "completions": 0});
+    let text = look(nothing.clone(), json!({"startTime": null}), "", 0);
+    assert!(text.ends_with("Complete(CompletionsReached) !Completed"), "{text}");
+    let never = self::job(&nothing, &json!({"startTime": null}));
+    let view =
+        View { job: &never, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(5) };
+    let tracking = track(&view, &plan(&view), Done::default());
+    let ended = conclude(&view, &tracking, &HashSet::new()).expect("it ends").0;
+    assert_eq!(ended.start_time, Some(Time(at(5))));
     // One that was made suspended has no time at all.
     check(spec(), json!({"startTime": null}), "", "Suspended(JobSuspended) !Suspended");
 }
@@ -312,12 +322,12 @@ fn suspending_deletes_without_counting_and_going_on_begins_the_time_anew() {
 fn every_index_succeeds_once() {
     let spec = || json!({"completionMode": "Indexed", "completions": 5});
     check(spec(), json!({}), "", "create 0 1; soon active=2");
-    check(spec(), json!({}), "a/0:run b/1:done", "create 2; active=2 succeeded=1 done=1; free b");
+    check(spec(), json!({}), "a/0:run b/1:done", "create 2; soon active=2 succeeded=1 done=1; free b");
     check(
         spec(),
         json!({"completedIndexes": "0-2", "succeeded": 3}),
         "a/3:run b/4:done",
-        "active=1 succeeded=4 done=0-2,4; free b",
+        "soon active=1 succeeded=4 done=0-2,4; free b",
     );
     // Two of an index, one of none, one that is too many.
     check(
@@ -379,12 +389,17 @@ fn indexes_fail_each_for_itself() {
         look(none(), json!({"failedIndexes": ""}), "a/0*0:fail b/1*0:run", 10),
         "create 0*1+0; soon active=2"
     );
-    check(none(), json!({"failedIndexes": ""}), "a/0*0:fail c/0*1:run b/1*0:run", "active=2 -[a]; free a");
+    check(
+        none(),
+        json!({"failedIndexes": ""}),
+        "a/0*0:fail c/0*1:run b/1*0:run",
+        "soon active=2 -[a]; free a",
+    );
     check(
         none(),
         json!({"failedIndexes": ""}),
         "c/0*1:fail b/1*0:run",
-        "create 2*0+0; active=2 bad=0 -[c]; free c",
+        "create 2*0+0; soon active=2 bad=0 -[c]; free c",
     );
     let target = "FailureTarget(FailedIndexes)";
     check(
@@ -410,21 +425,21 @@ fn policies_say_which_failures_count() {
         json!({"podFailurePolicy": {"rules": [rule]}, "podReplacementPolicy": "Failed"})
     };
     check(spec("Ignore"), json!({}), "a:fail42 b:run", "look after 10; soon active=1; free a");
-    check(spec("Count"), json!({}), "a:fail42 b:run", "look after 10; active=1 -[a]; free a");
+    check(spec("Count"), json!({}), "a:fail42 b:run", "look after 10; soon active=1 -[a]; free a");
     check(
         spec("FailJob"),
         json!({}),
         "a:fail42 b:run",
         "end b; terminating=1 -[a b] FailureTarget(PodFailurePolicy); free a b",
     );
-    check(spec("FailJob"), json!({}), "a:fail1 b:run", "look after 10; active=1 -[a]; free a");
+    check(spec("FailJob"), json!({}), "a:fail1 b:run", "look after 10; soon active=1 -[a]; free a");
 }
 
 #[test]
 fn pods_that_go_are_replaced_at_once_or_when_they_have_ended() {
     assert_eq!(
         look(json!({}), json!({}), "a:going b:run", 10),
-        "create pod; active=2 terminating=1 -[a]; free a"
+        "create pod; soon active=2 terminating=1 -[a]; free a"
     );
     check(
         json!({"podReplacementPolicy": "Failed"}),
@@ -440,7 +455,7 @@ fn pods_that_go_are_replaced_at_once_or_when_they_have_ended() {
 fn enough_indexes_are_enough_by_the_policy() {
     let spec = json!({"completionMode": "Indexed", "completions": 5,
         "successPolicy": {"rules": [{"succeededIndexes": "0-1"}]}});
-    check(spec.clone(), json!({}), "a/0:done b/2:run", "create 1; active=2 succeeded=1 done=0; free a");
+    check(spec.clone(), json!({}), "a/0:done b/2:run", "create 1; soon active=2 succeeded=1 done=0; free a");
     let met = "SuccessCriteriaMet(SuccessPolicy)";
     check(
         spec.clone(),

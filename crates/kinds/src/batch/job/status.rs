@@ -184,7 +184,9 @@ fn change(object: &Object, old: &Object, path: &Path<'_>, errors: &mut Errors) {
     }
     let start = "startTime";
     let suspended = object.get(&["spec", "suspend"]) == Some(&Value::Bool(true));
-    if time(old, start).is_some() && time(old, start) != time(object, start) && !suspended {
+    // What goes on begins its time anew.
+    let resumes = has(old, "Suspended") && !has(object, "Suspended");
+    if time(old, start).is_some() && time(old, start) != time(object, start) && !suspended && !resumes {
         let message = "startTime cannot be removed for unsuspended job";
         errors.push(FieldError::required(&path.child(start), message));
     }

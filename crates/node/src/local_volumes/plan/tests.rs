@@ -82,7 +82,7 @@ fn what_a_claim_asks_for_is_made_or_refused() {
     let attributes = json!({"spec": {"volumeAttributesClassName": "gold"}});
     check(attributes, nothing(), Err("a claim with a volumeAttributesClassName is not supported"));
     let node = "no node was selected: the class needs the volumeBindingMode WaitForFirstConsumer";
-    check(json!({"metadata": {"annotations": {SELECTED_NODE: null}}}), nothing(), Err(node));
+    check(json!({"metadata": {"annotations": {SELECTED_NODE: "there"}}}), nothing(), Err(node));
     let huge = json!({"spec": {"resources": {"requests": {"storage": "0"}}}});
     check(huge, nothing(), Err("the size is out of range"));
     let parameters = json!({"parameters": {"nodePath": "/etc"}});

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{
     ContainerPort, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
 };
-use model::select::Test;
 
 use super::Rejection;
 use crate::pod::groups::{all_requested, requested};
@@ -110,18 +109,19 @@ fn meets(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, String>
 }
 
 fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = || requirement.values.iter().flatten().cloned().collect();
-    let bound = || requirement.values.iter().flatten().next().and_then(|bound| bound.parse().ok());
-    let test = match requirement.operator.as_str() {
-        "In" => Some(Test::In(values())),
-        "NotIn" => Some(Test::NotIn(values())),
-        "Exists" => Some(Test::Exists),
-        "DoesNotExist" => Some(Test::DoesNotExist),
-        "Gt" => bound().map(Test::GreaterThan),
-        "Lt" => bound().map(Test::LessThan),
-        _ => None,
-    };
-    test.is_some_and(|test| test.holds(value))
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let listed = |value: &str| values.iter().any(|known| known == value);
+    let number = |text: &str| text.parse::<i64>().ok();
+    let bound = values.first().and_then(|bound| number(bound));
+    match requirement.operator.as_str() {
+        "In" => value.is_some_and(listed),
+        "NotIn" => !value.is_some_and(listed),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => value.and_then(number).zip(bound).is_some_and(|(value, bound)| value > bound),
+        "Lt" => value.and_then(number).zip(bound).is_some_and(|(value, bound)| value < bound),
+        _ => false,
+    }
 }
 
 /// Ports of the host that a pod takes.

@@ -128,4 +128,24 @@ mod tests {
         assert_eq!(address("192.0.2.7").expect("an address").to_string(), "192.0.2.7");
         assert_eq!(address("[2001:db8::1]").expect("an address").to_string(), "2001:db8::1");
     }
+
+    #[test]
+    fn what_cannot_be_mounted_is_said_and_leaves_nothing() {
+        testkit::require_root();
+        let root = tempfile::tempdir().expect("temporary directory");
+        let place = root.path().join("v");
+        let options = ["soft", "timeo=1", "retrans=0"].map(str::to_owned).to_vec();
+        let nobody =
+            Nfs { server: "127.0.0.1".to_owned(), path: "/none".to_owned(), read_only: false, options };
+        let error = mount(&place, &nobody).expect_err("nobody serves it");
+        let kernel = fs::read_to_string("/proc/filesystems").expect("procfs");
+        if !kernel.split_whitespace().any(|name| name == "nfs") {
+            assert_eq!(error.to_string(), NO_KERNEL);
+        }
+        fs::write(place.join("not-ours"), "x").expect("write");
+        assert!(remove(&place).is_err(), "what is in it is not removed");
+        fs::remove_file(place.join("not-ours")).expect("remove");
+        remove(&place).expect("removed");
+        remove(&place).expect("there is nothing left to remove");
+    }
 }

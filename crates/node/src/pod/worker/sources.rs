@@ -1,7 +1,7 @@
 //! Fetching what a pod refers to: ConfigMaps, Secrets, service-account tokens.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,9 +228,11 @@ impl Worker {
             let local = spec.and_then(|spec| spec.local.as_ref()).filter(|_| is_device);
             let path = local.map(|local| PathBuf::from(&local.path));
             // Files of others are no devices: nobody knows what else is done with them.
-            let Some(path) = path.filter(|path| path.starts_with(&self.shared.config.volumes)) else {
-                continue;
+            let is_own = |path: &PathBuf| {
+                path.starts_with(&self.shared.config.volumes)
+                    && !path.components().any(|part| part == Component::ParentDir)
             };
+            let Some(path) = path.filter(is_own) else { continue };
             let volume = claimed.volume.name().to_owned();
             let attached = self.shared.machine.host.attach_file(&path).await;
             let device = attached.map_err(|source| PrepareError::Device { volume, source })?;

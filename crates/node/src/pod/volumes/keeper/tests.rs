@@ -214,7 +214,7 @@ async fn what_an_earlier_version_left_is_known_by_where_it_lies_and_what_a_later
     }
     let pod = Pod::new();
     fs::create_dir_all(pod.place("disk")).expect("make a directory");
-    let later = r#"{"version": 2, "volumes": {"disk": {"kind": "device", "phase": "attached"}}}"#;
+    let later = r#"{"version": 3, "volumes": {"disk": {"kind": "device", "phase": "attached"}}}"#;
     fs::write(pod.directory().join(RECORD), later).expect("write");
     let refused = pod.volumes().remove(&file_work).await.expect_err("it is not understood");
     let said = base::error::chain(&refused).to_string();
