@@ -1,4 +1,4 @@
-//! Removing and measuring a directory with all that is in it, however deep that is.
+//! Removing and looking through a directory with all that is in it, however deep that is.
 //!
 //! Whoever fills a directory chooses how deep it goes, and may change it meanwhile: no walk follows a
 //! link that was put in a directory's place. A walk that calls itself for each level ends
@@ -8,9 +8,9 @@
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat, unlinkat,
@@ -27,6 +27,10 @@ const DEEPEST: usize = 256;
 const OPEN: usize = 64;
 /// How many names of directories are remembered at once, for each level.
 const NAMES: usize = 256;
+/// How many files of several names are remembered at once.
+const LINKED: usize = 1 << 16;
+/// What the kernel counts space on a disk in.
+const BLOCK: u64 = 512;
 
 /// A directory that is being emptied.
 struct Level {
@@ -99,39 +103,126 @@ pub struct Size {
     pub files: u64,
     /// Bytes of the directories below the topmost.
     pub directories: u64,
+    /// Bytes that all of it takes on the disk, which may be more than it holds, or less.
+    pub allocated: u64,
 }
 
 /// Measures what is below the directory at `top`, on its file system. What comes and goes meanwhile may
-/// count or not, and so does what lies deeper than a path can tell (4,096 bytes).
+/// count or not.
 pub fn size(top: &Path) -> io::Result<Size> {
+    size_until(top, |_| false)
+}
+
+/// As [`size`], unless `is_over` says of what was found so far that it is enough: fails with [`io::ErrorKind::TimedOut`] then.
+pub fn size_until(top: &Path, mut is_over: impl FnMut(Size) -> bool) -> io::Result<Size> {
     let top = openat(CWD, top, DIRECTORY, Mode::empty())?;
     let mut size = Size::default();
     let mut seen = HashSet::new();
-    let mut pending = vec![PathBuf::from(".")];
-    while let Some(path) = pending.pop() {
-        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let directory = match openat2(&top, &path, DIRECTORY, Mode::empty(), inside) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => continue,
-            Err(error) => return Err(error.into()),
+    walk(top, |directory, name| {
+        if is_over(size) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(false) };
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        // Of what has more names than are remembered each name counts its part.
+        #[allow(clippy::useless_conversion, reason = "how wide it is differs between processors")]
+        let names = u64::from(stat.st_nlink);
+        let (is_first, parts) = match names {
+            0 | 1 => (true, 1),
+            _ if is_directory => (true, 1),
+            _ if seen.contains(&stat.st_ino) => (false, 1),
+            _ if seen.len() < LINKED => (seen.insert(stat.st_ino), 1),
+            _ => (true, names),
         };
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if is_dot(name) {
+        if !is_first {
+            return Ok(false);
+        }
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0).div_ceil(parts);
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        let allocated = blocks.saturating_mul(BLOCK).div_ceil(parts);
+        size.allocated = size.allocated.saturating_add(allocated);
+        let counts = if is_directory { &mut size.directories } else { &mut size.files };
+        *counts = counts.saturating_add(bytes);
+        Ok(is_directory)
+    })?;
+    Ok(size)
+}
+
+/// A directory that is being walked through.
+struct Step {
+    /// `None` where too many below it are open.
+    stream: Option<Box<Dir>>,
+    /// What it is, so that the way up leads to where the way down began.
+    identity: (u64, u64),
+    /// Where the walk goes on in it.
+    next: i64,
+}
+
+impl Step {
+    fn of(directory: OwnedFd) -> io::Result<Self> {
+        let stat = fstat(&directory)?;
+        Ok(Self {
+            stream: Some(Box::new(Dir::new(directory)?)),
+            identity: (stat.st_dev, stat.st_ino),
+            next: 0,
+        })
+    }
+
+    /// Goes up from `child` to this one, and on where the walk was.
+    fn resume(&mut self, child: &Dir) -> io::Result<()> {
+        let above = openat(child.fd()?, c"..", DIRECTORY, Mode::empty())?;
+        let stat = fstat(&above)?;
+        if (stat.st_dev, stat.st_ino) != self.identity {
+            return Err(io::Error::other("a directory was moved while what is in it was looked through"));
+        }
+        let mut stream = Dir::new(above)?;
+        stream.seek(self.next)?;
+        self.stream = Some(Box::new(stream));
+        Ok(())
+    }
+}
+
+/// Shows `look` everything below `top`, by the directory that it is in and its name there; goes down where it says so,
+/// if that is a directory of the same file system. No names are remembered, and no more than a few directories are open,
+/// however deep it goes.
+pub fn walk(top: OwnedFd, mut look: impl FnMut(BorrowedFd<'_>, &CStr) -> io::Result<bool>) -> io::Result<()> {
+    let mut steps = vec![Step::of(top)?];
+    while let Some(step) = steps.last_mut() {
+        let stream = step.stream.as_mut().ok_or(Errno::BADF)?;
+        let entry = match stream.read() {
+            Some(Ok(entry)) => entry,
+            // It was removed while it was read.
+            Some(Err(Errno::NOENT)) | None => {
+                let done = steps.pop().and_then(|done| done.stream);
+                if let (Some(above), Some(done)) = (steps.last_mut(), done)
+                    && above.stream.is_none()
+                {
+                    above.resume(&done)?;
+                }
                 continue;
             }
-            let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                size.directories = size.directories.saturating_add(bytes);
-                pending.push(path.join(OsStr::from_bytes(name.to_bytes())));
-            } else if stat.st_nlink == 1 || seen.insert(stat.st_ino) {
-                size.files = size.files.saturating_add(bytes);
+            Some(Err(error)) => return Err(error.into()),
+        };
+        step.next = entry.offset();
+        let name = entry.file_name();
+        let directory = stream.fd()?;
+        if is_dot(name) || !look(directory, name)? {
+            continue;
+        }
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        match openat2(directory, name, DIRECTORY, Mode::empty(), inside) {
+            Ok(below) => {
+                steps.push(Step::of(below)?);
+                if let Some(far) = steps.len().checked_sub(OPEN + 1) {
+                    steps[far].stream = None;
+                }
             }
+            // Somebody else was quicker, or has put something else there, or it is not the tree's.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(size)
+    Ok(())
 }
 
 /// Fails if a directory lies too deep in its tree to be copied or packed.
@@ -258,8 +349,57 @@ mod tests {
             let top = top.clone();
             move || size(&top)
         });
-        measuring.expect("a thread").join().expect("no panic").expect("measured");
+        let deep = measuring.expect("a thread").join().expect("no panic").expect("measured");
+        assert!(deep.allocated >= deep.directories, "each of them takes what it says");
+        let mut found = 0;
+        walk(openat(CWD, &top, DIRECTORY, Mode::empty()).expect("open"), |_, name| {
+            found += usize::from(name == c"file");
+            Ok(true)
+        })
+        .expect("walked");
+        assert_eq!(found, 20_001, "what lies deeper than a path can tell is found too");
+        let over = size_until(&top, |_| true).expect_err("there is no time");
+        assert_eq!(over.kind(), io::ErrorKind::TimedOut);
         remove(&top).expect("removed");
+    }
+
+    #[test]
+    fn what_is_taken_on_the_disk_counts_whatever_the_length_says() {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let hidden = fs::File::create(directory.path().join("hidden")).expect("create");
+        fallocate(&hidden, FallocateFlags::KEEP_SIZE, 0, 1 << 20).expect("taken");
+        fs::File::create(directory.path().join("sparse")).expect("create").set_len(1 << 30).expect("length");
+        let size = size(directory.path()).expect("measured");
+        assert_eq!(size.files, 1 << 30);
+        assert!(((1 << 20)..(2 << 20)).contains(&size.allocated), "{size:?}");
+    }
+
+    #[test]
+    fn many_directories_on_many_levels_are_walked_through_once_each() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let top = directory.path().join("top");
+        for number in 0..600 {
+            fs::create_dir_all(top.join(format!("{number}/a/b"))).expect("make");
+        }
+        let mut deep = top.clone();
+        for _ in 0..2 * OPEN {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).expect("make");
+        for number in 0..300 {
+            fs::create_dir(deep.join(number.to_string())).expect("make");
+            // On the way back each of these goes on where it was left.
+            fs::create_dir(deep.parent().expect("above").join(number.to_string())).expect("make");
+            fs::create_dir_all(top.join(format!("d/{number}"))).expect("make");
+        }
+        let mut found = 0;
+        walk(openat(CWD, &top, DIRECTORY, Mode::empty()).expect("open"), |_, _| {
+            found += 1;
+            Ok(true)
+        })
+        .expect("walked");
+        assert_eq!(found, 600 * 3 + 2 * OPEN + 3 * 300);
     }
 
     /// A container swaps a directory of its own for a link to the host's while it is measured.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use runtime::quota::Projects;
 
-use crate::container::{ContainerSpec, MountPoint};
+use crate::container::{ContainerFilter, ContainerSpec, MountPoint};
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
+use crate::id::ContainerId;
 
 /// What is said where the file system cannot limit, in the words that users know and look for.
 const UNSUPPORTED: &str = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
@@ -117,6 +118,12 @@ impl Engine {
         (is_limited && !crate::spec::guards_quotas(&spec.security)).then(|| LIFTED.to_owned())
     }
 
+    /// Whether the programs of a container have to leave limits as they are: those of what it is given by its path
+    /// ([`Engine::storage_limit`]) too, of which nothing is said when it is made.
+    pub fn container_keeps_limits(&self, id: &ContainerId) -> Result<bool> {
+        Ok(crate::spec::guards_quotas(&self.container_inspect(id)?.spec.security))
+    }
+
     /// Takes a limit away when the root file system that had it is gone.
     pub(crate) fn release_storage(&self, limit: u32) {
         let released = self.with_quotas(UNSUPPORTED, |projects| {
@@ -181,6 +188,22 @@ impl Engine {
         runtime::loops::lengthened(file).context(|| format!("lengthen the device of `{}`", file.display()))
     }
 
+    /// The names of the containers that are not over and have been given what is at a path or below it, or the device
+    /// that stands for the file there.
+    pub fn path_users(&self, path: &Path) -> Result<Vec<String>> {
+        let device = runtime::loops::device_of(path);
+        let device = device.context(|| format!("look for the device of `{}`", path.display()))?;
+        let all = self.container_list(&ContainerFilter { all: true, ..ContainerFilter::default() })?;
+        let users = all.iter().filter(|container| {
+            use crate::container::Status::{Created, Paused, Restarting, Running};
+            let sources = container.mounts.iter().map(|mount| mount.source.as_path());
+            let devices = container.spec.resources.devices.iter().map(|device| Path::new(&device.host_path));
+            matches!(container.state.status, Created | Running | Paused | Restarting)
+                && has(sources, devices, path, device.as_deref())
+        });
+        Ok(users.map(|container| container.name.clone()).collect())
+    }
+
     /// Takes away the device that stands for a file, if there is one: at once, or when whoever has it open closes it.
     pub fn file_detach(&self, file: &Path) -> Result<()> {
         runtime::loops::detach(file).context(|| format!("take away the device of `{}`", file.display()))
@@ -197,6 +220,21 @@ impl Engine {
             None => Err(Error::invalid(unsupported)),
         }
     }
+}
+
+/// Whether one of these mounts is of `path` or below, or one of these devices is `device`.
+fn has<'a>(
+    mut sources: impl Iterator<Item = &'a Path>,
+    mut devices: impl Iterator<Item = &'a Path>,
+    path: &Path,
+    device: Option<&Path>,
+) -> bool {
+    let is_device = |asked: &Path| {
+        device.is_some_and(|device| {
+            asked == device || std::fs::canonicalize(asked).is_ok_and(|found| found == device)
+        })
+    };
+    sources.any(|source| source.starts_with(path)) || devices.any(is_device)
 }
 
 #[cfg(test)]
@@ -224,6 +262,18 @@ mod tests {
             check("size", bad, Err(&format!("invalid size: '{bad}'")));
         }
         check("dm.basesize", "10G", Err("Unknown option dm.basesize"));
+    }
+
+    #[test]
+    fn who_has_a_path_or_its_device_is_a_user_of_it() {
+        let of = |mounts: &[&str], devices: &[&str], device: Option<&str>| {
+            let (mounts, devices) = (mounts.iter().map(Path::new), devices.iter().map(Path::new));
+            has(mounts, devices, Path::new("/volumes/v/data"), device.map(Path::new))
+        };
+        assert!(of(&["", "/volumes/v/data"], &[], None) && of(&["/volumes/v/data/below"], &[], None));
+        assert!(!of(&["/volumes/v/data2", "/volumes/v", ""], &[], None));
+        assert!(of(&[], &["/dev/null", "/dev/loop7"], Some("/dev/loop7")));
+        assert!(!of(&[], &["/dev/loop7"], Some("/dev/loop70")) && !of(&[], &["/dev/loop7"], None));
     }
 
     #[test]

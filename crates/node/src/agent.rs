@@ -22,6 +22,7 @@ use crate::allocations::Allocations;
 use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
 use crate::files::FileWork;
+use crate::local_volumes::holds::Holds;
 use crate::pod::admission::Rejection;
 use crate::pod::admission::place::{self, Offer};
 use crate::pod::allocation::{Capacity, Room};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) files: FileWork,
     /// What all pods were granted.
     pub(crate) allocations: Allocations,
+    /// Who has volumes of this node.
+    pub(crate) holds: Holds,
     /// When the loop that looks after pods turned last.
     pub(crate) beat: Beat,
     /// What was used when that was asked last.
@@ -234,6 +237,7 @@ impl Agent {
         };
         let (wake, resized) = tokio::sync::mpsc::unbounded_channel();
         let shared = Shared {
+            holds: Holds::new(config.volumes.clone()),
             config,
             allocations: Allocations::new(wake),
             beat: Beat::default(),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use offload::{Removals, Threads};
+use offload::{Busy, Removals, SharedThreads, Threads};
 
 /// Small work at a time: making volumes, writing what they show.
 const QUICK: usize = 16;
@@ -16,14 +16,31 @@ const MEASURING: usize = 2;
 const REMOVALS: usize = 2;
 /// Removals that take long, and perhaps for ever, and keep no other pod from being removed.
 const LONG_REMOVALS: usize = 16;
+/// Mounts of servers at a time: for one pod, and for all.
+const SERVERS: (usize, usize) = (2, 64);
+/// Walks through volumes at a time: for one pod, and for all.
+const WALKS: (usize, usize) = (1, 4);
+/// How long is waited for such work, which goes on then.
+pub(crate) const SLOW_TIME: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 120_000 });
 /// When a removal takes long.
 const LONG: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 15_000 });
+
+/// What work that may take very long waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slow {
+    /// A server that others chose.
+    Server,
+    /// All that is in a volume.
+    Walk,
+}
 
 /// Where file work is done.
 pub(crate) struct FileWork {
     quick: Threads,
     measuring: Threads,
     removals: Removals,
+    servers: SharedThreads,
+    walks: SharedThreads,
 }
 
 impl FileWork {
@@ -32,6 +49,8 @@ impl FileWork {
             quick: Threads::new(QUICK),
             measuring: Threads::new(MEASURING),
             removals: Removals::new(REMOVALS, LONG_REMOVALS, LONG),
+            servers: SharedThreads::new(SERVERS.0, SERVERS.1),
+            walks: SharedThreads::new(WALKS.0, WALKS.1),
         }
     }
 
@@ -45,6 +64,21 @@ impl FileWork {
         self.measuring.run(work).await
     }
 
+    /// Does what may take very long, for a pod, on threads that nothing else waits for. It goes on if the caller does not
+    /// wait for it.
+    pub(crate) fn slow<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
+        &self,
+        kind: Slow,
+        pod: String,
+        work: W,
+    ) -> impl Future<Output = Result<T, Busy>> + Send + use<T, W> {
+        let threads = match kind {
+            Slow::Server => self.servers.clone(),
+            Slow::Walk => self.walks.clone(),
+        };
+        async move { Ok(threads.acquire([pod], SLOW_TIME).await?.run(work).await) }
+    }
+
     /// Removes what may be large. It goes on if the caller does not wait for it.
     pub(crate) async fn removal<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.removals.run(self.removals.turn().await, work).await
@@ -55,6 +89,32 @@ impl FileWork {
 mod tests {
     use super::*;
     use std::sync::{Arc, mpsc};
+
+    #[tokio::test]
+    async fn servers_that_do_not_answer_take_nobody_else_s_threads() {
+        let files = FileWork::new();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(std::sync::Mutex::new(released));
+        let stuck: Vec<_> = (0..QUICK + 4)
+            .map(|_| {
+                let released = Arc::clone(&released);
+                let hang = move || drop(released.lock().map(|released| released.recv()));
+                tokio::spawn(files.slow(Slow::Server, "one".to_owned(), hang))
+            })
+            .collect();
+        while files.servers.free("one") != Some(0) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(files.quick(|| 7).await, 7);
+        assert_eq!(files.slow(Slow::Server, "other".to_owned(), || 7).await, Ok(7));
+        assert_eq!(files.slow(Slow::Walk, "one".to_owned(), || 7).await, Ok(7));
+        let busy = files.slow(Slow::Server, "one".to_owned(), || 7).await;
+        assert_eq!(busy.expect_err("its threads are taken").name.as_deref(), Some("one"));
+        drop(release);
+        for task in stuck {
+            let _ = task.await.expect("no panic");
+        }
+    }
 
     #[tokio::test]
     async fn removals_that_do_not_end_hold_up_neither_others_nor_quick_work() {

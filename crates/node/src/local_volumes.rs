@@ -25,6 +25,7 @@ use plan::{ClaimStep, Request, VolumeStep};
 use rooms::{Phase, Room, RoomError, Rooms};
 
 mod expansion;
+pub(crate) mod holds;
 mod plan;
 pub(crate) mod rooms;
 
@@ -36,6 +37,8 @@ pub(crate) const PROVISIONER: &str = "gantry.dev/local-path";
 const CLASS: &str = "local-path";
 /// Before something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Before a volume that is to go is looked at again which a claim has.
+const CLAIMED_AGAIN: Duration = Duration::from_secs(5);
 
 /// Makes, enlarges and removes volumes until `stop` is cancelled.
 pub(crate) async fn run(shared: &Arc<Shared>, client: &Client, stop: CancellationToken) {
@@ -112,6 +115,11 @@ enum Failed {
     Room(#[from] RoomError),
     #[error("limit what is written into the volume")]
     Limit(#[source] crate::runtime::Error),
+    /// It is removed when they are gone.
+    #[error("the volume is still used on this node by {by}, and is removed when that has ended")]
+    InUse { by: String },
+    #[error("look who uses the volume")]
+    Users(#[source] crate::runtime::Error),
 }
 
 /// What others did meanwhile brings the key back, and is no error.
@@ -119,6 +127,7 @@ fn settled(done: Result<Action, Failed>) -> Result<Action, Failed> {
     match done {
         Err(Failed::Api(Error::Conflict(_))) => Ok(Action::After(Duration::from_millis(50))),
         Err(Failed::Api(Error::NotFound(_))) => Ok(Action::Done),
+        Err(Failed::InUse { .. }) => Ok(Action::After(AGAIN)),
         other => other,
     }
 }
@@ -219,8 +228,15 @@ impl Provisioner {
             self.shared.files.quick(move || held.write(&made)).await?;
         }
         let volume = plan::volume_of(request, &room.path(request.form), &self.shared.config.name);
-        match Api::<PersistentVolume>::all(&self.client).create(&volume).await {
-            Ok(_) | Err(Error::AlreadyExists(_)) => {}
+        let volumes = Api::<PersistentVolume>::all(&self.client);
+        match volumes.create(&volume).await {
+            Ok(_) => {}
+            Err(Error::AlreadyExists(_)) => {
+                let there = volumes.get(&request.name).await?;
+                if !plan::is_as_made(&there, request, &self.shared.config.name) {
+                    return Err(Failed::Room(RoomError::Other { name: request.name.clone() }));
+                }
+            }
             Err(error) => return Err(error.into()),
         }
         info!(volume = request.name, claim = %claim.key(), "volume made");
@@ -283,9 +299,18 @@ impl Provisioner {
             VolumeStep::Nothing => return Ok(Action::Done),
             VolumeStep::LetGo => {}
             VolumeStep::Remove => {
+                if let Some(claim) = self.claim_that_has(&volume).await? {
+                    let message = format!("the claim {claim} has the volume, which stays with it");
+                    self.events.event(&volume, EventType::Normal, "VolumeFailedDelete", message);
+                    return Ok(Action::After(CLAIMED_AGAIN));
+                }
                 if let Err(failed) = self.remove_named(volume.name()).await {
                     let message = base::error::chain(&failed).to_string();
-                    self.events.event(&volume, EventType::Warning, "VolumeFailedDelete", message);
+                    let kind = match failed {
+                        Failed::InUse { .. } => EventType::Normal,
+                        _ => EventType::Warning,
+                    };
+                    self.events.event(&volume, kind, "VolumeFailedDelete", message);
                     return Err(failed);
                 }
                 info!(volume = volume.name(), "volume removed");
@@ -311,6 +336,22 @@ impl Provisioner {
         Ok(Action::Done)
     }
 
+    /// The claim that has a volume which is to be removed, if the API knows one now: the phase is what somebody made of
+    /// it earlier, and who gives a volume to another claim says so before that is seen in it.
+    async fn claim_that_has(&self, volume: &PersistentVolume) -> Result<Option<ObjectKey>, Failed> {
+        let room = self.rooms.room(volume.name())?;
+        let recorded = self.shared.files.quick(move || room.read()).await?;
+        let recorded = recorded.map(|recorded| recorded.claim);
+        for key in plan::claims_to_ask(volume, recorded.as_ref()) {
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(&self.client, &key.namespace);
+            let found = claims.find(&key.name).await?;
+            if found.is_some_and(|found| plan::has(&found, volume, recorded.as_ref())) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a volume is one of this node's rooms.
     fn is_own(&self, volume: &PersistentVolume) -> bool {
         plan::is_of_node(volume, &self.shared.config.name)
@@ -328,8 +369,19 @@ impl Provisioner {
     async fn remove(&self, room: &Room, recorded: Recorded) -> Result<(), Failed> {
         let (held, going) = (room.clone(), Recorded { phase: Phase::Removing, ..recorded.clone() });
         let is_noted = recorded.phase == Phase::Removing;
+        // A device of another volume must not get the numbers of one that a container still has.
+        let _going = match self.shared.holds.take_away(room.name()) {
+            Ok(going) => going,
+            Err(pods) => {
+                return Err(Failed::InUse { by: format!("the pods of the uids {}", pods.join(", ")) });
+            }
+        };
+        let path = room.path(recorded.form);
+        let users = self.shared.machine.host.users_of(&path).await.map_err(Failed::Users)?;
+        if !users.is_empty() {
+            return Err(Failed::InUse { by: format!("the containers {}", users.join(", ")) });
+        }
         if recorded.form == Form::File {
-            let path = room.path(Form::File);
             self.shared.machine.host.detach_file(&path).await.map_err(Failed::Limit)?;
         }
         let removed = self.shared.files.removal(move || {
@@ -339,10 +391,15 @@ impl Provisioner {
             held.remove_content()
         });
         removed.await?;
-        if let Some(limit) = recorded.limit {
-            self.shared.machine.host.release_limit(limit).await.map_err(Failed::Limit)?;
-        }
         let held = room.clone();
-        Ok(self.shared.files.removal(move || held.remove()).await?)
+        self.shared.files.removal(move || held.remove()).await?;
+        // Last, when nothing is left that would have it done once more: by then the number may be another's. One that
+        // is not given back, since the daemon ends here, has no files, and is taken back for that.
+        if let Some(limit) = recorded.limit
+            && let Err(error) = self.shared.machine.host.release_limit(limit).await
+        {
+            warn!(volume = room.name(), limit, error = %error.full_message(), "the limit of a volume that is gone stays");
+        }
+        Ok(())
     }
 }

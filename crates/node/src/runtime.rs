@@ -81,6 +81,9 @@ pub trait Runtime: Send + Sync + 'static {
         config: ContainerConfig,
     ) -> Answer<'a, ContainerId>;
 
+    /// Whether the programs of a container have to leave limits of disk space as they are.
+    fn keeps_storage_limits<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, bool>;
+
     /// Starts a container that was made.
     fn start_container<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
 

@@ -55,6 +55,17 @@ pub fn lengthened(file: &Path) -> io::Result<()> {
     }
 }
 
+/// The device that stands for a file, if there is one.
+pub fn device_of(file: &Path) -> io::Result<Option<PathBuf>> {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match find(file) {
+        Ok(found) => Ok(found.map(|(path, _)| path)),
+        // A directory, or whatever else, has none.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes away the device that stands for a file, if there is one: at once, or when whoever has it open closes it.
 pub fn detach(file: &Path) -> io::Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -106,6 +117,8 @@ mod tests {
         file.set_len(1 << 20).expect("length");
         let device = attach(&path).expect("attach");
         assert_eq!(attach(&path).expect("attach"), device, "it has one");
+        assert_eq!(device_of(&path).expect("found"), Some(device.clone()));
+        assert_eq!(device_of(directory.path()).expect("a directory has none"), None);
         let mut open = OpenOptions::new().read(true).write(true).open(&device).expect("open");
         open.write_all(b"written").expect("write");
         open.sync_all().expect("flush");

@@ -241,6 +241,37 @@ pub(super) fn volume(volume: &PersistentVolume) -> VolumeStep {
     }
 }
 
+/// The claims that may have a volume which is to be removed: the one that it names, and the one that it was made for.
+pub(super) fn claims_to_ask(volume: &PersistentVolume, recorded: Option<&Claim>) -> Vec<ObjectKey> {
+    let mut keys: Vec<ObjectKey> = claim_key(volume).into_iter().chain(recorded.map(Claim::key)).collect();
+    keys.dedup();
+    keys
+}
+
+/// Whether a claim that is there has a volume: the volume names it, if only by its name, or was made for it and is
+/// named by it still.
+pub(super) fn has(
+    claim: &PersistentVolumeClaim,
+    volume: &PersistentVolume,
+    recorded: Option<&Claim>,
+) -> bool {
+    let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    let is_named = claim_key(volume).is_some_and(|key| key == claim.key())
+        && reference
+            .and_then(|reference| reference.uid.as_deref())
+            .is_none_or(|uid| uid.is_empty() || uid == claim.uid());
+    let named = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+    let was_made_for = recorded.is_some_and(|recorded| recorded.uid == claim.uid());
+    is_named || (was_made_for && named == Some(volume.name()))
+}
+
+/// Whether a volume that is there already is the one that was to be made for a claim on this node.
+pub(super) fn is_as_made(volume: &PersistentVolume, request: &Request, node: &str) -> bool {
+    let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    is_of_node(volume, node)
+        && reference.and_then(|reference| reference.uid.as_deref()) == Some(request.claim.uid.as_str())
+}
+
 /// Whether a claim asks for more than it has.
 pub(super) fn may_want_more(claim: &PersistentVolumeClaim) -> bool {
     let Some(status) = &claim.status else { return false };

@@ -67,6 +67,22 @@ pub enum VolumeError {
         /// What it should be.
         expected: &'static str,
     },
+    /// Work on it goes on, and nobody waits for it any more.
+    #[error(
+        "MountVolume.SetUp failed for volume \"{name}\" : timed out waiting for the condition: a server or a disk does not answer, or much is in it; the work goes on"
+    )]
+    Slow {
+        /// The volume, or the directory of all of the pod's.
+        name: String,
+    },
+    /// Too much of the same is under way.
+    #[error("MountVolume.SetUp failed for volume \"{name}\" ")]
+    Busy {
+        /// The volume.
+        name: String,
+        /// What is.
+        source: offload::Busy,
+    },
     /// What is written down of the pod's volumes cannot be read: what there is of them is not known.
     #[error("read what is known of the pod's volumes in {}", path.display())]
     Record {

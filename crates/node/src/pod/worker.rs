@@ -51,6 +51,8 @@ pub(crate) enum Message {
     Runtime,
     /// A probe has decided.
     Verdict(Verdict),
+    /// It was looked how large its volumes are.
+    Measured(limits::Measured),
 }
 
 /// What a probe decided.
@@ -74,7 +76,7 @@ impl Mailbox {
         let ends = match &message {
             Message::Gone => true,
             Message::Changed(pod) => pod.metadata.deletion_timestamp.is_some(),
-            Message::Runtime | Message::Verdict(_) => false,
+            Message::Runtime | Message::Verdict(_) | Message::Measured(_) => false,
         };
         if ends {
             self.interrupt.cancel();
@@ -93,6 +95,8 @@ pub(crate) struct Worker {
     ephemeral: Vec<Container>,
     uid: String,
     messages: mpsc::UnboundedReceiver<Message>,
+    /// The way to itself, for what is done meanwhile.
+    mail: mpsc::UnboundedSender<Message>,
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
@@ -203,7 +207,8 @@ impl Worker {
             refused: refused_before(&pod),
             unsent: None,
             publish_again: None,
-            probes: Probes::new(&shared, sender),
+            probes: Probes::new(&shared, sender.clone()),
+            mail: sender,
             shared,
             ephemeral: ephemeral::containers(&pod),
             resizing: Resizing::new(&pod),
@@ -267,6 +272,7 @@ impl Worker {
             }
             Message::Gone => self.gone = true,
             Message::Runtime => {}
+            Message::Measured(measured) => self.take_measured(measured),
             Message::Verdict(verdict) => self.probes.take(&verdict),
         }
     }
@@ -291,7 +297,7 @@ impl Worker {
             }
         }
         self.refresh_volumes().await;
-        Box::pin(self.check_limits()).await;
+        self.check_limits();
         // Each round either does something or is the last; the bound is for a defect's sake.
         for _ in 0..64 {
             let observation = match self.observe().await {

@@ -13,6 +13,7 @@ use ::engine::sandbox::SandboxFilter;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
+use offload::Threads;
 use tracing::warn;
 
 use super::{
@@ -35,6 +36,22 @@ struct OfEngine {
     pod_network: String,
     has_own_users: bool,
     has_selinux: bool,
+    /// Threads for quotas and devices.
+    disks: Threads,
+}
+
+/// Calls about quotas and devices at a time.
+const DISKS: usize = 4;
+
+impl OfEngine {
+    /// What waits for disks and devices: others do not wait for it.
+    fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> ::engine::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let engine = self.engine.clone();
+        async move { self.disks.run(move || work(&engine)).await.map_err(error) }.boxed()
+    }
 }
 
 impl Machine {
@@ -45,7 +62,13 @@ impl Machine {
             (engine.host_facts().has_own_users, engine.host_facts().has_selinux);
         // By its id: somebody else's may be called so too.
         let pod_network = network.network_pods().id.to_string();
-        let of_engine = Arc::new(OfEngine { engine, pod_network, has_own_users, has_selinux });
+        let of_engine = Arc::new(OfEngine {
+            engine,
+            pod_network,
+            has_own_users,
+            has_selinux,
+            disks: Threads::new(DISKS),
+        });
         Self { runtime: Arc::clone(&of_engine) as Arc<dyn Runtime>, host: of_engine, network }
     }
 }
@@ -118,6 +141,10 @@ impl Runtime for OfEngine {
             Ok(ContainerId(created.id.to_string()))
         }
         .boxed()
+    }
+
+    fn keeps_storage_limits<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, bool> {
+        async move { self.engine.container_keeps_limits(&to_container_id(id)?).map_err(error) }.boxed()
     }
 
     fn start_container<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
@@ -330,34 +357,42 @@ impl Host for OfEngine {
     }
 
     fn limit_directory<'a>(&'a self, directory: &'a Path, bytes: u64) -> Answer<'a, Option<u32>> {
-        async move { self.engine.storage_limit(directory, bytes).map_err(error) }.boxed()
+        let directory = directory.to_owned();
+        self.on_disk(move |engine| engine.storage_limit(&directory, bytes))
     }
 
     fn change_limit(&self, limit: u32, bytes: u64) -> Answer<'_, ()> {
-        async move { self.engine.storage_limit_change(limit, bytes).map_err(error) }.boxed()
+        self.on_disk(move |engine| engine.storage_limit_change(limit, bytes))
     }
 
     fn release_limit(&self, limit: u32) -> Answer<'_, ()> {
-        async move { self.engine.storage_limit_release(limit).map_err(error) }.boxed()
+        self.on_disk(move |engine| engine.storage_limit_release(limit))
     }
 
     fn limit_usage(&self, limit: u32) -> Answer<'_, Option<DiskUsage>> {
-        async move {
-            let usage = self.engine.storage_limit_usage(limit).map_err(error)?;
+        self.on_disk(move |engine| {
+            let usage = engine.storage_limit_usage(limit)?;
             Ok(usage.map(|(bytes, files)| DiskUsage { bytes, files }))
-        }
-        .boxed()
+        })
     }
 
     fn attach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, PathBuf> {
-        async move { self.engine.file_attach(file).map_err(error) }.boxed()
+        let file = file.to_owned();
+        self.on_disk(move |engine| engine.file_attach(&file))
     }
 
     fn file_lengthened<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {
-        async move { self.engine.file_lengthened(file).map_err(error) }.boxed()
+        let file = file.to_owned();
+        self.on_disk(move |engine| engine.file_lengthened(&file))
+    }
+
+    fn users_of<'a>(&'a self, path: &'a Path) -> Answer<'a, Vec<String>> {
+        let path = path.to_owned();
+        self.on_disk(move |engine| engine.path_users(&path))
     }
 
     fn detach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {
-        async move { self.engine.file_detach(file).map_err(error) }.boxed()
+        let file = file.to_owned();
+        self.on_disk(move |engine| engine.file_detach(&file))
     }
 }

@@ -34,6 +34,10 @@ pub trait Host: Send + Sync + 'static {
     /// Tells the device that stands for a file, if there is one, that the file is longer now.
     fn file_lengthened<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
 
+    /// The names of the containers that are not over and have what is at a path or below it, or the device that stands
+    /// for the file there: whoever may see the whole host does not count.
+    fn users_of<'a>(&'a self, path: &'a Path) -> Answer<'a, Vec<String>>;
+
     /// Takes away the device that stands for a file, if there is one: at once, or when whoever has it open closes it.
     fn detach_file<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
 }

@@ -143,3 +143,52 @@ fn only_a_bound_claim_wants_more() {
     check("Bound", json!({}), "1Gi", false);
     check("Pending", json!({"storage": "1Gi"}), "2Gi", false);
 }
+
+#[test]
+fn a_volume_that_a_claim_has_stays_whatever_its_phase_says() {
+    let recorded = Claim { namespace: "n".to_owned(), name: "c".to_owned(), uid: "u1".to_owned() };
+    let check = |reference: Value, with: Value, expected: bool| {
+        let mut volume = made(json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+        let spec = volume.spec.as_mut().expect("a spec");
+        spec.claim_ref = serde_json::from_value(reference).expect("a reference");
+        volume.status = serde_json::from_value(json!({"phase": "Released"})).expect("a status");
+        assert_eq!(super::volume(&volume), VolumeStep::Remove, "its phase alone would have it removed");
+        let claim = waiting(with);
+        let asked = claims_to_ask(&volume, Some(&recorded));
+        let found = asked.contains(&claim.key()) && has(&claim, &volume, Some(&recorded));
+        assert_eq!(found, expected, "{:?} {:?}", spec_of(&volume), claim.metadata);
+    };
+    let to = |name: &str, uid: Value| json!({"namespace": "n", "name": name, "uid": uid});
+    let new = || json!({"metadata": {"name": "new", "uid": "u2"}});
+    check(to("c", json!("u1")), json!({}), true);
+    check(to("c", json!("u0")), json!({}), false);
+    // Given to a new claim: by its name alone, or wholly.
+    check(to("new", Value::Null), new(), true);
+    check(to("new", json!("")), new(), true);
+    check(to("new", json!("u2")), new(), true);
+    check(to("new", json!("u3")), new(), false);
+    // Nobody is named, but the claim that it was made for says that it has it.
+    let holds = |uid: &str| json!({"metadata": {"uid": uid}, "spec": {"volumeName": "pvc-u1"}});
+    check(Value::Null, holds("u1"), true);
+    check(Value::Null, holds("u2"), false);
+    check(Value::Null, json!({}), false);
+}
+
+fn spec_of(volume: &PersistentVolume) -> Option<&ObjectReference> {
+    volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref())
+}
+
+#[test]
+fn a_volume_of_that_name_counts_as_made_only_if_it_is_the_claim_s() {
+    let ClaimStep::Make(request) = claim(&waiting(json!({})), Some(&class("local-path")), "here") else {
+        panic!("it is made")
+    };
+    let check = |with: Value, node: &str, expected: bool| {
+        assert_eq!(is_as_made(&made(with), &request, node), expected);
+    };
+    check(json!({}), "here", true);
+    check(json!({}), "there", false);
+    check(json!({"spec": {"claimRef": {"uid": "u2"}}}), "here", false);
+    check(json!({"spec": {"claimRef": null}}), "here", false);
+    check(json!({"metadata": {"annotations": null}}), "here", false);
+}

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use base::RecordError;
 use futures::future::join_all;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::empty_dir::MAKING;
 use super::life::{self, Action};
 use super::{Kind, Phase, Prepared, Recipe, VolumeError};
-use crate::files::FileWork;
+use crate::files::{FileWork, SLOW_TIME, Slow};
 use crate::state::{self, VolumesFile};
 
 /// The record, in the pod's directory.
@@ -45,7 +46,14 @@ pub(crate) struct Volumes {
     /// What is on disk of that, if it is known.
     saved: Option<Records>,
     alone: Arc<Mutex<()>>,
+    /// What was begun that may take very long, by volume: it is not begun once more, and what it came to counts
+    /// whenever that is.
+    under_way: BTreeMap<String, (Action, JoinHandle<Result<(), VolumeError>>)>,
 }
+
+/// Work on one volume that may take very long.
+type Long = (String, Action, Slow, Work);
+type Work = Box<dyn FnOnce() -> Result<(), VolumeError> + Send>;
 
 /// What is done to one volume.
 struct Job {
@@ -62,6 +70,12 @@ struct Job {
 }
 
 impl Job {
+    /// What it may wait for, if that may be very long.
+    fn long(&self) -> Option<Slow> {
+        let recipe = self.recipe.as_ref().filter(|_| self.action == Action::Publish)?;
+        recipe.slow(self.running)
+    }
+
     fn perform(self) -> Result<(), VolumeError> {
         let _alone = &self.alone;
         match (self.action, &self.recipe) {
@@ -86,7 +100,7 @@ impl Job {
 impl Volumes {
     /// The volumes of the pod whose directory this is.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, records: None, saved: None, alone: Arc::default() }
+        Self { directory, records: None, saved: None, alone: Arc::default(), under_way: BTreeMap::new() }
     }
 
     /// Makes volumes, or brings them up to date; gives them by name. What is there and is not among the
@@ -97,7 +111,7 @@ impl Volumes {
         recipes: Vec<(String, Recipe)>,
         running: bool,
     ) -> Result<BTreeMap<String, Prepared>, VolumeError> {
-        let alone: Alone = Arc::new(Arc::clone(&self.alone).lock_owned().await);
+        let alone = self.alone().await?;
         self.load(files, &alone).await?;
         let recipes: BTreeMap<String, Arc<Recipe>> =
             recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
@@ -109,7 +123,7 @@ impl Volumes {
 
     /// Takes away the volumes and everything else that the pod has on this node: its logs, its messages.
     pub(crate) async fn remove(&mut self, files: &FileWork) -> Result<(), VolumeError> {
-        let alone: Alone = Arc::new(Arc::clone(&self.alone).lock_owned().await);
+        let alone = self.alone().await?;
         self.load(files, &alone).await?;
         self.find_others(files, &alone).await?;
         // Taking away what lies on disk may take long, and is done with the rest of it.
@@ -132,6 +146,56 @@ impl Volumes {
         removed.await.map_err(|source| self.failed("remove", source))?;
         (self.records, self.saved) = (Some(Records::new()), Some(Records::new()));
         Ok(())
+    }
+
+    /// Waits until nothing else is done to the pod's files, but not for ever: a server may not answer.
+    async fn alone(&self) -> Result<Alone, VolumeError> {
+        let alone = tokio::time::timeout(SLOW_TIME, Arc::clone(&self.alone).lock_owned()).await;
+        let alone = alone.map_err(|_| VolumeError::Slow { name: self.directory.display().to_string() })?;
+        Ok(Arc::new(alone))
+    }
+
+    /// Does what may take very long, on threads that only such work waits for; gives what came of it. What is not done
+    /// in time goes on, and the next call for the same gives what came of it.
+    async fn long(
+        &mut self,
+        files: &FileWork,
+        work: Vec<Long>,
+    ) -> Vec<(String, Action, Result<(), VolumeError>)> {
+        let mut wanted = BTreeSet::new();
+        for (name, action, kind, work) in work {
+            wanted.insert(name.clone());
+            if self.under_way.get(&name).is_some_and(|(begun, _)| *begun == action) {
+                continue;
+            }
+            let (pod, volume) = (self.directory.display().to_string(), name.clone());
+            let working = files.slow(kind, pod, work);
+            let task = tokio::spawn(async move {
+                working.await.map_err(|source| VolumeError::Busy { name: volume, source })?
+            });
+            self.under_way.insert(name, (action, task));
+        }
+        let waits = self.under_way.iter_mut().filter(|(name, _)| wanted.contains(*name));
+        let waits = waits.map(|(name, (action, task))| async move {
+            let done = tokio::time::timeout(SLOW_TIME, task).await;
+            (name.clone(), *action, done)
+        });
+        let mut ended = Vec::new();
+        for (name, action, done) in join_all(waits).await {
+            let done = match done {
+                Ok(done) => {
+                    self.under_way.remove(&name);
+                    // A panic is one here too.
+                    done.unwrap_or_else(|error| match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => Err(VolumeError::Slow { name: name.clone() }),
+                    })
+                }
+                Err(_) => Err(VolumeError::Slow { name: name.clone() }),
+            };
+            ended.push((name, action, done));
+        }
+        ended
     }
 
     /// Reads the record. One that is damaged, or is not there, says nothing: what there is lies in the pod's
@@ -226,10 +290,17 @@ impl Volumes {
             let (recipe, place) = (recipes.get(&name).cloned(), self.place(&name));
             Some(Job { place, name, action, kind, recipe, running, alone: Arc::clone(alone) })
         });
-        let all = jobs.map(|job| async move {
+        let (long, short): (Vec<Job>, Vec<Job>) = jobs.partition(|job| job.long().is_some());
+        let long = long.into_iter().filter_map(|job| {
+            let (name, action, kind) = (job.name.clone(), job.action, job.long()?);
+            Some((name, action, kind, Box::new(move || job.perform()) as Work))
+        });
+        let long = long.collect();
+        let all = short.into_iter().map(|job| async move {
             let (name, action) = (job.name.clone(), job.action);
             let done = match action {
                 Action::Unstage => files.removal(move || job.perform()).await,
+                Action::Unpublish if job.kind == Kind::Mounted => files.removal(move || job.perform()).await,
                 Action::Stage | Action::Publish | Action::Unpublish => {
                     files.quick(move || job.perform()).await
                 }
@@ -237,7 +308,8 @@ impl Volumes {
             (name, action, done)
         });
         let mut failed = None;
-        for (name, action, done) in join_all(all).await {
+        let (short, long) = (join_all(all).await, self.long(files, long).await);
+        for (name, action, done) in short.into_iter().chain(long) {
             match done {
                 Ok(()) => self.end(&name, action),
                 Err(error) => failed = failed.or(Some(error)),
@@ -259,7 +331,7 @@ impl Volumes {
     /// Looks after volumes that the pod has: the machine may have been off, and what they show may have
     /// changed. They stay published meanwhile: what is shown changes all at once.
     async fn bring_up_to_date(
-        &self,
+        &mut self,
         files: &FileWork,
         alone: &Alone,
         published: Vec<(String, Arc<Recipe>)>,
@@ -268,21 +340,37 @@ impl Volumes {
         if published.is_empty() {
             return Ok(());
         }
+        // What containers have of the host is mounted, whatever has become of its path.
+        let bring = move |recipe: &Recipe, name: &str, place: &Path| {
+            if !running || !matches!(recipe.kind(), Kind::HostPath | Kind::Claimed) {
+                recipe.stage(name, place)?;
+            }
+            recipe.publish(name, place, running)
+        };
+        let (long, short): (Vec<_>, Vec<_>) =
+            published.into_iter().partition(|(_, recipe)| recipe.slow(running).is_some());
+        let long = long.into_iter().filter_map(|(name, recipe)| {
+            let (place, held, kind) = (self.place(&name), Arc::clone(alone), recipe.slow(running)?);
+            let work = {
+                let name = name.clone();
+                move || {
+                    let _alone = held;
+                    bring(&recipe, &name, &place)
+                }
+            };
+            Some((name, Action::Publish, kind, Box::new(work) as Work))
+        });
+        let long: Vec<Long> = long.collect();
         let (places, held) = (self.directory.join(PLACES), Arc::clone(alone));
         let looked_after = files.quick(move || {
             let _alone = held;
-            let bring = |(name, recipe): &(String, Arc<Recipe>)| {
-                let place = places.join(name);
-                // What containers have of the host is mounted, whatever has become of its path.
-                if !running || !matches!(recipe.kind(), Kind::HostPath | Kind::Claimed) {
-                    recipe.stage(name, &place)?;
-                }
-                recipe.publish(name, &place, running)
-            };
+            let all = short.iter().map(|(name, recipe)| bring(recipe, name, &places.join(name)));
             // One that cannot be made keeps no other from it.
-            published.iter().map(bring).fold(Ok(()), Result::and)
+            all.fold(Ok(()), Result::and)
         });
-        looked_after.await
+        let looked_after = looked_after.await;
+        let long = self.long(files, long).await;
+        long.into_iter().map(|(_, _, done)| done).fold(looked_after, Result::and)
     }
 
     /// Adds what lies in the pod's directory and is not written down: it was made by an earlier version, or

@@ -3,15 +3,13 @@
 //! Containers may have the volume meanwhile, and put links and directories in each other's place: everything is found
 //! below the opened volume, and given by its descriptor.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use base::place::Place;
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::io::Errno;
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -30,37 +28,15 @@ pub(super) fn give(top: &Path, group: u32, only_if_needed: bool) -> io::Result<(
     if only_if_needed && is_given {
         return Ok(());
     }
-    let mut pending = vec![PathBuf::from(".")];
-    while let Some(path) = pending.pop() {
-        let Some(directory) = open(&top, &path)? else { continue };
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name: &CStr = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            match give_one(&directory, name, group) {
-                Ok(FileType::Directory) => pending.push(path.join(OsStr::from_bytes(name.to_bytes()))),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
+    base::tree::walk(top, |directory, name| match give_one(directory, name, group) {
+        Ok(kind) => Ok(kind == FileType::Directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    })?;
     change(&root, group)
 }
 
-/// A directory below the volume and on its file system; nothing where it is none any more.
-fn open(top: &OwnedFd, path: &Path) -> io::Result<Option<OwnedFd>> {
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match openat2(top, path, DIRECTORY, Mode::empty(), inside) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn give_one(directory: &OwnedFd, name: &CStr, group: u32) -> io::Result<FileType> {
+fn give_one(directory: BorrowedFd<'_>, name: &CStr, group: u32) -> io::Result<FileType> {
     let place = Place::at(directory, name)?;
     change(&place, group)?;
     place.kind()

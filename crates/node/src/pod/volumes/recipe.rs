@@ -11,6 +11,7 @@ use super::memory::{self, Memory};
 use super::nfs::{self, Nfs};
 use super::payload::{self, Payload};
 use super::{Context, Prepared, VolumeError, atomic, empty_dir, host_path, ownership};
+use crate::files::Slow;
 use crate::pod::expand::Room;
 use crate::runtime::FileKind;
 
@@ -169,6 +170,15 @@ impl Recipe {
             Self::Files { in_memory: true, .. } => Kind::FilesInMemory,
             Self::Local { .. } | Self::Device { .. } => Kind::Claimed,
             Self::Nfs(_) => Kind::Mounted,
+        }
+    }
+
+    /// What publishing it may wait for, if that may be very long: for a server, or for all that is in the volume.
+    pub(crate) fn slow(&self, running: bool) -> Option<Slow> {
+        match self {
+            Self::Nfs(_) => Some(Slow::Server),
+            Self::Local { group: Some(_), .. } if !running => Some(Slow::Walk),
+            _ => None,
         }
     }
 

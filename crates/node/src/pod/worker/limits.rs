@@ -2,21 +2,47 @@
 //!
 //! Volumes in memory are limited by the kernel; for those on disk it is looked now and then, as a kubelet does.
 
-use std::time::Duration;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Worker;
+use super::{Message, Worker};
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How long it is looked at one volume at most, and how often it is looked at those that take longer.
+const TIME: Duration = Duration::from_secs(60);
+const PERIOD_OF_LARGE: Duration = Duration::from_secs(300);
 /// How long the containers of such a pod may take to end.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// The reason of a pod that is ended for what it uses, and that of its condition: the kubelet's.
 pub(super) const EVICTED: &str = "Evicted";
 pub(super) const DISRUPTION: &str = "DisruptionTarget";
 pub(super) const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// What was found of a pod's volumes.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    /// One that is larger than it may be, and the limit as the pod has it.
+    over: Option<(String, String)>,
+    /// Those that it took too long to look at.
+    unknown: Vec<String>,
+}
+
+/// Whether what is below a directory takes more of the disk than so much; it is not looked further when that is known.
+fn is_larger(place: &Path, bytes: u64, time: Duration) -> io::Result<bool> {
+    let began = Instant::now();
+    let mut larger = false;
+    let measured = base::tree::size_until(place, |so_far| {
+        larger = so_far.allocated > bytes;
+        larger || began.elapsed() >= time
+    });
+    if larger { Ok(true) } else { measured.map(|size| size.allocated > bytes) }
+}
 
 impl Worker {
     /// The limits of volumes on disk: name, limit as the pod has it, bytes.
@@ -33,34 +59,60 @@ impl Worker {
         limited.collect()
     }
 
-    /// Looks how large they are, where that is due, and ends the pod if one is larger than it may be.
-    pub(super) async fn check_limits(&mut self) {
+    /// Has it looked how large they are, where that is due.
+    pub(super) fn check_limits(&mut self) {
         if self.ended || self.evicted.is_some() || self.limits_next.is_none_or(|next| next > self.now()) {
             return;
         }
+        // The next time is when this has come to something.
+        self.limits_next = None;
         let limited = self.limited();
         if limited.is_empty() {
-            self.limits_next = None;
             return;
         }
-        for (name, limit, bytes) in limited {
-            let path = self.volumes.place(&name);
-            // A pod that is to go does not wait for its own files.
-            let measured = self.shared.files.measure(move || base::tree::size(&path));
-            let interrupt = self.interrupt.clone();
-            let size = tokio::select! {
-                size = measured => size,
-                () = interrupt.cancelled() => return,
-            };
-            let Ok(size) = size else { continue };
-            if size.files.saturating_add(size.directories) > bytes {
-                let message = format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". ");
-                self.event(true, EVICTED, message.clone());
-                self.evicted = Some(message);
-                return;
+        let limited: Vec<_> = limited
+            .into_iter()
+            .map(|(name, limit, bytes)| (self.volumes.place(&name), name, limit, bytes))
+            .collect();
+        let (shared, interrupt, mail) = (Arc::clone(&self.shared), self.interrupt.clone(), self.mail.clone());
+        // Nothing else of the pod waits for it, and nothing of others.
+        tokio::spawn(async move {
+            let mut measured = Measured::default();
+            for (place, name, limit, bytes) in limited {
+                let larger = shared.files.measure(move || is_larger(&place, bytes, TIME));
+                let larger = tokio::select! {
+                    larger = larger => larger,
+                    () = interrupt.cancelled() => return,
+                };
+                match larger {
+                    Ok(true) => {
+                        measured.over = Some((name, limit));
+                        break;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => measured.unknown.push(name),
+                    Ok(false) | Err(_) => {}
+                }
             }
+            // A worker that has ended does not need it.
+            let _ = mail.send(Message::Measured(measured));
+        });
+    }
+
+    /// Ends the pod if a volume is larger than it may be.
+    pub(super) fn take_measured(&mut self, measured: Measured) {
+        self.limits_next = self.after(if measured.unknown.is_empty() { PERIOD } else { PERIOD_OF_LARGE });
+        for name in measured.unknown {
+            let message = format!(
+                "EmptyDir volume \"{name}\" holds so many files that its size is not known after {TIME:?}: its limit \
+                 is not enforced"
+            );
+            self.event(true, "StorageLimitNotEnforced", message);
         }
-        self.limits_next = self.after(PERIOD);
+        if let Some((name, limit)) = measured.over.filter(|_| !self.ended && self.evicted.is_none()) {
+            let message = format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". ");
+            self.event(true, EVICTED, message.clone());
+            self.evicted = Some(message);
+        }
     }
 
     /// Says in the status of a pod that is being ended that it is.
@@ -81,5 +133,22 @@ impl Worker {
             last_transition_time: Some(Time(self.shared.clock.now())),
             ..PodCondition::default()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_larger_is_found_in_time_or_it_is_said_that_it_took_too_long() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(directory.path().join("one"), vec![1; 8192]).expect("write");
+        std::fs::File::create(directory.path().join("two")).expect("create").sync_all().expect("flush");
+        std::fs::File::open(directory.path().join("one")).expect("open").sync_all().expect("flush");
+        assert!(is_larger(directory.path(), 8191, TIME).expect("measured"));
+        assert!(!is_larger(directory.path(), 1 << 20, TIME).expect("measured"));
+        let over = is_larger(directory.path(), 1 << 20, Duration::ZERO).expect_err("there is no time");
+        assert_eq!(over.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -387,6 +387,7 @@ impl Worker {
     pub(super) fn give_back(&mut self) {
         self.resizing.progress = Progress::default();
         self.resize_at = None;
+        self.shared.holds.release(&self.uid);
         if self.shared.allocations.release(&self.uid) {
             self.shared.settle_resizes();
         }

@@ -1,7 +1,7 @@
 //! Fetching what a pod refers to: ConfigMaps, Secrets, service-account tokens.
 
 use std::collections::BTreeMap;
-use std::path::{Component, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,12 @@ pub(super) enum PrepareError {
         volume: String,
         /// Why.
         source: crate::runtime::Error,
+    },
+    /// A volume is being removed.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : it is being removed")]
+    Going {
+        /// The volume.
+        volume: String,
     },
     /// A volume could not be made.
     #[error(transparent)]
@@ -225,15 +231,18 @@ impl Worker {
         for (name, claimed) in claims {
             let spec = claimed.volume.spec.as_ref();
             let is_device = spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block");
-            let local = spec.and_then(|spec| spec.local.as_ref()).filter(|_| is_device);
-            let path = local.map(|local| PathBuf::from(&local.path));
+            let Some(local) = spec.and_then(|spec| spec.local.as_ref()) else { continue };
+            let path = PathBuf::from(&local.path);
             // Files of others are no devices: nobody knows what else is done with them.
-            let is_own = |path: &PathBuf| {
-                path.starts_with(&self.shared.config.volumes)
-                    && !path.components().any(|part| part == Component::ParentDir)
-            };
-            let Some(path) = path.filter(is_own) else { continue };
+            let Some(own) = self.shared.holds.volume_of(&path) else { continue };
             let volume = claimed.volume.name().to_owned();
+            // From here on until nothing of the pod runs it is not removed.
+            if !self.shared.holds.hold(own, &self.uid) {
+                return Err(PrepareError::Going { volume });
+            }
+            if !is_device {
+                continue;
+            }
             let attached = self.shared.machine.host.attach_file(&path).await;
             let device = attached.map_err(|source| PrepareError::Device { volume, source })?;
             devices.insert(name.clone(), device);

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::{Waiting, Worker};
 use crate::images::{self, PullPolicy};
+use crate::local_volumes::rooms::Rooms;
 use crate::pod::observe::Observation;
 use crate::pod::plan::SandboxState;
 use crate::pod::waiting::Reason;
@@ -214,12 +215,41 @@ impl Worker {
             }
         };
         self.container_event(container, false, "Created", "Container created".to_owned());
+        if let Some(name) = self.lifts_limits(container, &id).await {
+            let message = format!(
+                "the limit of the volume \"{name}\" can be lifted by container \"{}\": it is privileged, or its seccomp \
+                 profile lets programs change the project of a file",
+                container.name
+            );
+            self.event(true, "StorageLimitNotEnforced", message);
+        }
         if let Err(error) = self.shared.runtime().start_container(&id).await {
             let refusal = Refusal { reason: Reason::Run, message: words::message(&error) };
             return Err(self.failed(container, refusal));
         }
         self.container_event(container, false, "Started", "Container started".to_owned());
         Ok(id)
+    }
+
+    /// The volume that a container has whose limit it can lift.
+    async fn lifts_limits(&self, container: &Container, id: &ContainerId) -> Option<String> {
+        let mounted = container.volume_mounts.iter().flatten().filter_map(|mount| {
+            let path = &self.prepared.get(&mount.name)?.path;
+            Some((mount.name.clone(), self.shared.holds.volume_of(path)?.to_owned()))
+        });
+        let mounted: Vec<(String, String)> = mounted.collect();
+        if mounted.is_empty() || self.shared.runtime().keeps_storage_limits(id).await.unwrap_or(true) {
+            return None;
+        }
+        let rooms = Rooms::new(self.shared.config.volumes.clone());
+        let limited = self.shared.files.quick(move || {
+            let is_limited = |volume: &str| {
+                let room = rooms.room(volume).and_then(|room| room.read());
+                room.ok().flatten().is_some_and(|recorded| recorded.limit.is_some())
+            };
+            mounted.into_iter().find(|(_, volume)| is_limited(volume))
+        });
+        limited.await.map(|(name, _)| name)
     }
 
     async fn ensure_image(&mut self, container: &Container) -> Result<images::Present, Refusal> {
