@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use client::recorder::{EventType, Recorder};
 use client::{Action, Api, Controller, Error, ObjectKey, Reconcile, Resource as _, ResourceKind, Store};
+use futures::StreamExt as _;
+use futures::stream;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricIdentifier, MetricSpec};
 use k8s_openapi::api::core::v1::Pod;
 use model::select::LabelSelector;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::Context;
@@ -31,6 +34,9 @@ const PERIOD: Duration = Duration::from_secs(15);
 const KINDS: Duration = Duration::from_millis(200);
 /// What the API says of a path under which it serves nothing.
 const NO_RESOURCE: &str = "the server could not find the requested resource";
+/// So long it may take to measure for one autoscaler, and so many of its metrics are asked for at a time.
+const LIMIT: Duration = Duration::from_secs(10);
+const AT_ONCE: usize = 8;
 const GOT_SCALE: &str = "the HPA controller was able to get the target's current scale";
 
 /// Runs the controller.
@@ -294,60 +300,75 @@ impl Reconciler {
         Ok(selector)
     }
 
-    /// What is measured for each of the metrics, in their order.
+    /// What is measured for each of the metrics, in their order. What is not known in time is not known.
     async fn measure(
         &self,
         key: &ObjectKey,
         hpa: &HorizontalPodAutoscaler,
         pods: &LabelSelector,
     ) -> Vec<Measured> {
-        let (client, namespace) = (&self.context.client, key.namespace.as_str());
-        let mut measured = Vec::new();
-        for metric in hpa.spec.metrics.iter().flatten() {
-            let one = match metric {
-                MetricSpec { resource: Some(of), .. } => {
-                    Measured::Pods(measures::of_resource(client, namespace, pods, &of.name, "").await)
-                }
-                MetricSpec { container_resource: Some(of), .. } => {
-                    let (resource, container) = (&of.name, &of.container);
-                    Measured::Pods(measures::of_resource(client, namespace, pods, resource, container).await)
-                }
-                MetricSpec { pods: Some(of), .. } => Measured::Pods(match series(&of.metric) {
-                    Ok(series) => measures::of_pods(client, namespace, pods, &of.metric.name, &series).await,
-                    Err(error) => Err(error),
-                }),
-                MetricSpec { object: Some(of), .. } => {
-                    let described = &of.described_object;
-                    let version = described.api_version.as_deref().unwrap_or_default();
-                    let kind = match (version, described.kind.as_str()) {
-                        ("v1" | "", "Namespace") => Ok(None),
-                        (version, kind) => self.kind(version, kind).map(Some),
-                    };
-                    Measured::Value(match (kind, series(&of.metric)) {
-                        (Ok(kind), Ok(series)) => {
-                            let name = &described.name;
-                            measures::of_object(
-                                client,
-                                namespace,
-                                kind.as_ref(),
-                                name,
-                                &of.metric.name,
-                                &series,
-                            )
-                            .await
-                        }
-                        (Err(error), _) | (_, Err(error)) => Err(error),
-                    })
-                }
-                MetricSpec { external: Some(of), .. } => Measured::Value(match series(&of.metric) {
-                    Ok(series) => measures::external(client, namespace, &of.metric.name, &series).await,
-                    Err(error) => Err(error),
-                }),
-                _ => Measured::Value(Err("it has no source".to_owned())),
-            };
-            measured.push(one);
+        let deadline = Instant::now() + LIMIT;
+        let metrics = hpa.spec.metrics.iter().flatten();
+        let one = |metric| in_time(deadline, metric, self.measure_one(&key.namespace, metric, pods));
+        let measuring: Vec<_> = metrics.map(one).collect();
+        stream::iter(measuring).buffered(AT_ONCE).collect().await
+    }
+
+    async fn measure_one(&self, namespace: &str, metric: &MetricSpec, pods: &LabelSelector) -> Measured {
+        let client = &self.context.client;
+        match metric {
+            MetricSpec { resource: Some(of), .. } => {
+                Measured::Pods(measures::of_resource(client, namespace, pods, &of.name, "").await)
+            }
+            MetricSpec { container_resource: Some(of), .. } => {
+                let (resource, container) = (&of.name, &of.container);
+                Measured::Pods(measures::of_resource(client, namespace, pods, resource, container).await)
+            }
+            MetricSpec { pods: Some(of), .. } => Measured::Pods(match series(&of.metric) {
+                Ok(series) => measures::of_pods(client, namespace, pods, &of.metric.name, &series).await,
+                Err(error) => Err(error),
+            }),
+            MetricSpec { object: Some(of), .. } => {
+                let described = &of.described_object;
+                let version = described.api_version.as_deref().unwrap_or_default();
+                let kind = match (version, described.kind.as_str()) {
+                    ("v1" | "", "Namespace") => Ok(None),
+                    (version, kind) => self.kind(version, kind).map(Some),
+                };
+                Measured::Value(match (kind, series(&of.metric)) {
+                    (Ok(kind), Ok(series)) => {
+                        let (name, metric) = (&described.name, &of.metric.name);
+                        measures::of_object(client, namespace, kind.as_ref(), name, metric, &series).await
+                    }
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                })
+            }
+            MetricSpec { external: Some(of), .. } => Measured::Value(match series(&of.metric) {
+                Ok(series) => measures::external(client, namespace, &of.metric.name, &series).await,
+                Err(error) => Err(error),
+            }),
+            _ => Measured::Value(Err("it has no source".to_owned())),
         }
-        measured
+    }
+}
+
+/// What is measured until `deadline`; nothing is begun after it.
+async fn in_time(
+    deadline: Instant,
+    metric: &MetricSpec,
+    measuring: impl Future<Output = Measured>,
+) -> Measured {
+    if Instant::now() < deadline
+        && let Ok(measured) = tokio::time::timeout_at(deadline, measuring).await
+    {
+        return measured;
+    }
+    let why = format!("unable to fetch metrics: all of them together took longer than {} s", LIMIT.as_secs());
+    match metric {
+        MetricSpec { object: Some(_), .. } | MetricSpec { external: Some(_), .. } => {
+            Measured::Value(Err(why))
+        }
+        _ => Measured::Pods(Err(why)),
     }
 }
 
@@ -356,4 +377,31 @@ fn series(metric: &MetricIdentifier) -> Result<LabelSelector, String> {
     let Some(selector) = &metric.selector else { return Ok(LabelSelector::everything()) };
     let value = serde_json::to_value(selector).map_err(|error| error.to_string())?;
     LabelSelector::from_json(Some(&value)).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_measured_has_an_end() {
+        let deadline = Instant::now() + LIMIT;
+        let metric = |kind: &str| -> MetricSpec {
+            let value = serde_json::json!({"type": kind, kind.to_lowercase(): {
+                "name": "m", "metric": {"name": "m"}, "target": {"type": "Value"},
+                "describedObject": {"kind": "It", "name": "it"},
+            }});
+            serde_json::from_value(value).expect("a metric")
+        };
+        let told = |measured| matches!(measured, Measured::Value(Ok(7)));
+        let quick = || std::future::ready(Measured::Value(Ok(7)));
+        assert!(told(in_time(deadline, &metric("External"), quick()).await));
+        let soon = Instant::now() + Duration::from_millis(5);
+        let never = in_time(soon, &metric("Object"), std::future::pending()).await;
+        let Measured::Value(Err(why)) = never else { panic!("it never ends") };
+        assert_eq!(why, "unable to fetch metrics: all of them together took longer than 10 s");
+        // After that nothing is begun.
+        let late = in_time(soon, &metric("Pods"), async { panic!("it is begun") }).await;
+        assert!(matches!(late, Measured::Pods(Err(_))));
+    }
 }

@@ -21,6 +21,7 @@ use futures::stream;
 use model::object::StringMap;
 use model::schema::{Builder, Field, ListKind, Scalar, Struct, Type};
 use model::select::{FieldSelector, LabelSelector, SelectedFields};
+use model::status::Status;
 use model::{GroupVersionKind, Object, Quantity, Schema};
 use observe::usage::{Look, Usage};
 use observe::{Nodes, Pages};
@@ -32,6 +33,8 @@ const OF_NODE: &str = "/metrics/resource";
 const BOUNDS: Bounds = Bounds { bytes: 16 << 20, time: Duration::from_secs(10) };
 /// So many nodes are asked at once.
 const AT_ONCE: usize = 16;
+/// So long it may take to ask all pods that an answer is of.
+const LIMIT: Duration = Duration::from_secs(30);
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -191,6 +194,14 @@ fn schema(kind: &GroupVersionKind, of_pods: bool) -> Schema {
     builder.schema(0)
 }
 
+/// What is told in time, or that it is not.
+async fn in_time<T>(limit: Duration, telling: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, telling).await.unwrap_or_else(|_| {
+        let message = format!("Timeout: the pods did not tell it in {} s", limit.as_secs());
+        Err(Status::failure(504, "Timeout", message).into())
+    })
+}
+
 /// Whether labels are taken by a selector.
 fn takes(selector: &LabelSelector, labels: &[(String, String)]) -> bool {
     selector.match_values(|key| labels.iter().find(|(known, _)| known == key).map(|(_, value)| &**value))
@@ -219,6 +230,13 @@ fn quantity(value: f64) -> Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_is_told_to() {
+        assert_eq!(in_time(LIMIT, std::future::ready(Ok(7))).await.expect("told"), 7);
+        let late = in_time(Duration::ZERO, std::future::pending::<Result<()>>()).await.expect_err("it never ends");
+        assert_eq!(late.to_string(), "Timeout: the pods did not tell it in 0 s");
+    }
 
     #[test]
     fn numbers_and_times_are_written_as_kubernetes_writes_them() {

@@ -22,6 +22,7 @@ use crate::allocations::Allocations;
 use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
 use crate::files::FileWork;
+use crate::local_volumes::Claims;
 use crate::local_volumes::holds::Holds;
 use crate::pod::admission::Rejection;
 use crate::pod::admission::place::{self, Offer};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) beat: Beat,
     /// What was used when that was asked last.
     pub(crate) samples: Samples,
+    /// Which volumes claims have.
+    pub(crate) claims: Claims,
     /// How probes went.
     pub(crate) probed: Probed,
     services: Store<Service>,
@@ -242,6 +245,7 @@ impl Agent {
             allocations: Allocations::new(wake),
             beat: Beat::default(),
             samples: Samples::default(),
+            claims: Claims::default(),
             probed: Probed::default(),
             machine,
             client: client.clone(),

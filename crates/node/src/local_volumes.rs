@@ -17,6 +17,7 @@ use client::recorder::{EventType, Recorder};
 use client::{Action, Api, Client, Controller, Error, Informers, ObjectKey, Resource as _, Store};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -40,10 +41,23 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Before a volume that is to go is looked at again which a claim has.
 const CLAIMED_AGAIN: Duration = Duration::from_secs(5);
 
+/// The claims that there are, once somebody looks at them.
+#[derive(Default)]
+pub(crate) struct Claims(Mutex<Option<Store<PersistentVolumeClaim>>>);
+
+impl Claims {
+    /// The volume that a claim has now.
+    pub(crate) fn volume_of(&self, claim: &ObjectKey) -> Option<String> {
+        let claim = self.0.lock().as_ref()?.get(claim)?;
+        claim.spec.as_ref()?.volume_name.clone()
+    }
+}
+
 /// Makes, enlarges and removes volumes until `stop` is cancelled.
 pub(crate) async fn run(shared: &Arc<Shared>, client: &Client, stop: CancellationToken) {
     let informers = Informers::new(client);
     let (claims, volumes) = (informers.of::<PersistentVolumeClaim>(), informers.of::<PersistentVolume>());
+    *shared.claims.0.lock() = Some(claims.store());
     let (events, writer) =
         Recorder::new(client, PROVISIONER, Some(&shared.config.name), Arc::clone(&shared.clock));
     let provisioner = Arc::new(Provisioner {

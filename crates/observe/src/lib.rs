@@ -14,4 +14,4 @@ pub mod text;
 pub mod usage;
 
 pub use nodes::Nodes;
-pub use pages::{Pages, TellError, Value};
+pub use pages::{Pages, Program, TellError, Value};

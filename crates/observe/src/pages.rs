@@ -1,41 +1,83 @@
 //! What programs tell of themselves, asked when somebody wants to know, and kept for as long as he goes on to.
+//!
+//! Whoever fills what is kept takes it from himself: each namespace has a share, in which what was asked longest ago
+//! makes room for what is new, and where all is full the namespace that has the most gives.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::Timestamp;
+use offload::Threads;
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::text::{self, TextError};
+use crate::text::TextError;
+use history::History;
 
-/// A page so young is good enough: who asks within this time shares it.
+mod history;
+
+/// A page so young is good enough: who asks within this time shares it, and so it is with a failure.
 const FRESH: Duration = Duration::from_secs(5);
-/// Over so long a time what counts is told as a rate, or over as much of it as was seen.
-const WINDOW: Duration = Duration::from_secs(60);
-/// What nobody has asked for so long is forgotten.
+/// What nobody has asked for so long is forgotten, and how often that is looked for.
 const FORGOTTEN: Duration = Duration::from_secs(300);
-/// So many numbers one page may tell.
-const NUMBERS: usize = 20_000;
-/// So many of one page are kept, so many bytes of their labels, and so many pages.
-const KEPT: usize = 500;
-const KEPT_BYTES: usize = 64 << 10;
-const KEPT_PAGES: usize = 16;
-/// So many names may be wanted of one program at a time.
-const NAMES: usize = 32;
-/// So many programs are asked at a time. What is kept of all is bounded by this and the above.
-const TARGETS: usize = 1000;
+const SWEEP: Duration = Duration::from_secs(60);
+/// So many programs are kept at a time, and so many of one namespace.
+const TARGETS: usize = 4000;
+const TARGETS_EACH: usize = 1000;
+/// What is kept of all of them may cost so many bytes, and what is kept of those of one namespace.
+const BYTES: usize = 64 << 20;
+const BYTES_EACH: usize = 16 << 20;
+/// So many pages are read at a time, each on a thread: a long one takes a while.
+const READERS: usize = 2;
 
 /// What programs told, by whatever tells one from another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pages {
-    targets: Mutex<HashMap<String, Kept>>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    readers: Threads,
+    hasher: std::hash::RandomState,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    targets: HashMap<String, Kept>,
+    shares: HashMap<String, Share>,
+    /// Forgets by time, while there is something.
+    sweeper: Option<JoinHandle<()>>,
+}
+
+/// What is kept of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    targets: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Kept {
-    asked: Duration,
+    namespace: String,
+    asked: Instant,
+    bytes: usize,
     history: Arc<tokio::sync::Mutex<History>>,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// In whose share it is.
+    pub namespace: &'a str,
+    /// Tells it from all others.
+    pub id: &'a str,
+    /// Where it is asked. What it told elsewhere is not what it tells here.
+    pub place: &'a str,
 }
 
 /// Why nothing is told.
@@ -47,6 +89,9 @@ pub enum TellError<E> {
     /// What it tells is not understood.
     #[error("its page is not understood")]
     Text(#[source] TextError),
+    /// Nothing was told a moment ago, for this reason.
+    #[error("{0}")]
+    Before(String),
     /// Too much is wanted at a time.
     #[error("{0} are asked for at a time")]
     TooMuch(&'static str),
@@ -65,137 +110,163 @@ pub struct Value {
     pub window: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct History {
-    /// Names that are wanted, and when they were the last time.
-    wanted: HashMap<String, Duration>,
-    /// The oldest first.
-    pages: VecDeque<Page>,
+impl Default for Pages {
+    fn default() -> Self {
+        let (hasher, state) = (std::hash::RandomState::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { readers: Threads::new(READERS), hasher, state }) }
+    }
 }
 
-#[derive(Debug)]
-struct Page {
-    taken: Duration,
-    at: Timestamp,
-    series: Vec<Series>,
-}
-
-#[derive(Debug)]
-struct Series {
-    name: String,
-    labels: Vec<(String, String)>,
-    value: f64,
-    counts: bool,
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some(sweeper) = self.inner.state.lock().sweeper.take() {
+            sweeper.abort();
+        }
+    }
 }
 
 impl Pages {
     /// What a program tells by a name now; `ask` asks for its page, `now` is the time since some beginning and the
-    /// time of day. What counts is told once it was looked at twice.
-    pub async fn values<E, F: Future<Output = Result<String, E>>>(
+    /// time of day. What counts is told once it was looked at twice. It runs in tokio's runtime.
+    pub async fn values<E: std::error::Error, F: Future<Output = Result<String, E>>>(
         &self,
-        target: &str,
+        program: Program<'_>,
         name: &str,
         now: impl Fn() -> (Duration, Timestamp),
         ask: impl Fn() -> F,
     ) -> Result<Vec<Value>, TellError<E>> {
-        let history = self.of(target, now().0).ok_or(TellError::TooMuch("too many programs"))?;
+        let kept = self.of(program.namespace, program.id);
         // Whoever wants the same meanwhile waits for it.
-        let mut history = history.lock().await;
-        let has_it = history.want(name, now().0).ok_or(TellError::TooMuch("too many names"))?;
-        let young = history.pages.back().is_some_and(|page| now().0.saturating_sub(page.taken) < FRESH);
-        if !young || !has_it {
-            let page = ask().await.map_err(TellError::Ask)?;
-            history.read(&page, now()).map_err(TellError::Text)?;
+        let mut history = Arc::clone(&kept).lock_owned().await;
+        history.is_at(self.inner.hasher.hash_one(program.place));
+        if let Some(why) = history.failed(now().0) {
+            return Err(TellError::Before(why.to_owned()));
         }
-        Ok(history.values(name))
+        let has_it = history.want(name, now().0).map_err(TellError::TooMuch)?;
+        if has_it && history.is_young(now().0) {
+            return Ok(history.values(name));
+        }
+        let page = match ask().await {
+            Ok(page) => page,
+            Err(error) => {
+                history.fail(now().0, base::error::chain(&error).to_string());
+                self.inner.state.lock().count(program.id, &kept, history.bytes());
+                return Err(TellError::Ask(error));
+            }
+        };
+        let (now, inner, id, name) = (now(), Arc::clone(&self.inner), program.id.to_owned(), name.to_owned());
+        // It is read to its end and counted, whether somebody still waits or not.
+        let read = self.inner.readers.run(move || {
+            let read = history.read(&page, now);
+            if let Err(error) = &read {
+                history.fail(now.0, base::error::chain(error).to_string());
+            }
+            inner.state.lock().count(&id, &kept, history.bytes());
+            read.map(|()| history.values(&name))
+        });
+        read.await.map_err(TellError::Text)
     }
 
-    fn of(&self, target: &str, now: Duration) -> Option<Arc<tokio::sync::Mutex<History>>> {
-        let mut targets = self.targets.lock();
-        if !targets.contains_key(target) {
-            targets.retain(|_, kept| now.saturating_sub(kept.asked) < FORGOTTEN);
-            if targets.len() >= TARGETS {
-                return None;
-            }
+    fn of(&self, namespace: &str, id: &str) -> Arc<tokio::sync::Mutex<History>> {
+        let state = &mut *self.inner.state.lock();
+        let asked = Instant::now();
+        if let Some(kept) = state.targets.get_mut(id) {
+            kept.asked = asked;
+            return Arc::clone(&kept.history);
         }
-        let kept =
-            targets.entry(target.to_owned()).or_insert_with(|| Kept { asked: now, history: Arc::default() });
-        kept.asked = now;
-        Some(Arc::clone(&kept.history))
+        state.make_room(namespace, Share { targets: 1, bytes: 0 });
+        let history = Arc::<tokio::sync::Mutex<History>>::default();
+        let kept = Kept { namespace: namespace.to_owned(), asked, bytes: 0, history: Arc::clone(&history) };
+        state.targets.insert(id.to_owned(), kept);
+        state.shares.entry(namespace.to_owned()).or_default().targets += 1;
+        if state.sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
+            state.sweeper = Some(tokio::spawn(sweep(Arc::downgrade(&self.inner))));
+        }
+        history
     }
 }
 
-impl History {
-    /// Notes that a name is wanted. Whether it was before; nothing where there are too many.
-    fn want(&mut self, name: &str, now: Duration) -> Option<bool> {
-        self.wanted.retain(|_, asked| now.saturating_sub(*asked) < FORGOTTEN);
-        let known = self.wanted.contains_key(name);
-        if !known && self.wanted.len() >= NAMES {
-            return None;
+/// Forgets what nobody asks for any more, until there is nothing.
+async fn sweep(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let mut state = inner.state.lock();
+        state.forget();
+        if state.targets.is_empty() {
+            // Whoever comes next begins another.
+            state.sweeper = None;
+            return;
         }
-        self.wanted.insert(name.to_owned(), now);
-        Some(known)
+    }
+}
+
+impl State {
+    fn forget(&mut self) {
+        let old = |kept: &Kept| kept.asked.elapsed() >= FORGOTTEN;
+        let ids: Vec<String> =
+            self.targets.iter().filter(|(_, kept)| old(kept)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.remove(&id);
+        }
     }
 
-    /// Keeps of a page what is wanted.
-    fn read(&mut self, page: &str, (taken, at): (Duration, Timestamp)) -> Result<(), TextError> {
-        let (mut series, mut bytes) = (Vec::new(), 0);
-        text::read(page, NUMBERS, |sample| {
-            if !self.wanted.contains_key(sample.name) || !sample.value.is_finite() || series.len() == KEPT {
-                return;
-            }
-            bytes += sample.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-            if bytes > KEPT_BYTES {
-                return;
-            }
-            let mut labels: Vec<(String, String)> = sample
-                .labels
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.into_owned()))
-                .collect();
-            labels.sort();
-            let (name, value, counts) = (sample.name.to_owned(), sample.value, sample.counts);
-            series.push(Series { name, labels, value, counts });
-        })?;
-        // One that is old enough to be the beginning of a rate stays, those before it go.
-        while self.pages.get(1).is_some_and(|second| taken.saturating_sub(second.taken) >= WINDOW)
-            || self.pages.len() >= KEPT_PAGES
-        {
-            self.pages.pop_front();
+    fn remove(&mut self, id: &str) {
+        let Some(kept) = self.targets.remove(id) else { return };
+        let Some(share) = self.shares.get_mut(&kept.namespace) else { return };
+        share.targets = share.targets.saturating_sub(1);
+        share.bytes = share.bytes.saturating_sub(kept.bytes);
+        if share.targets == 0 {
+            self.shares.remove(&kept.namespace);
         }
-        // As does one of which nobody knows what was between.
-        if self.pages.back().is_some_and(|last| taken.saturating_sub(last.taken) >= 2 * WINDOW) {
-            self.pages.clear();
-        }
-        self.pages.push_back(Page { taken, at, series });
-        Ok(())
     }
 
-    fn values(&self, name: &str) -> Vec<Value> {
-        let Some(last) = self.pages.back() else { return Vec::new() };
-        let of_name = last.series.iter().filter(|series| series.name == name);
-        let value = |series: &Series| {
-            let (labels, at) = (series.labels.clone(), last.at);
-            if !series.counts {
-                return Some(Value { labels, value: series.value, at, window: None });
-            }
-            let (grown, window) = self.growth(series)?;
-            Some(Value { labels, value: grown / window.as_secs_f64(), at, window: Some(window) })
+    /// What is kept of a program costs so much now, if it is kept still.
+    fn count(&mut self, id: &str, history: &Arc<tokio::sync::Mutex<History>>, bytes: usize) {
+        let Some(kept) = self.targets.get_mut(id).filter(|kept| Arc::ptr_eq(&kept.history, history)) else {
+            return;
         };
-        of_name.filter_map(value).collect()
+        let namespace = kept.namespace.clone();
+        if let Some(share) = self.shares.get_mut(&namespace) {
+            share.bytes = (share.bytes + bytes).saturating_sub(kept.bytes);
+        }
+        kept.bytes = bytes;
+        // It was asked just now, so that others go before it.
+        self.make_room(&namespace, Share::default());
     }
 
-    /// By how much one has grown, and in what time. One that is less than before was begun anew.
-    fn growth(&self, series: &Series) -> Option<(f64, Duration)> {
-        let same = |page: &Page| {
-            let found = page.series.iter().find(|it| it.name == series.name && it.labels == series.labels);
-            found.map(|found| (page.taken, found.value))
-        };
-        let seen: Vec<(Duration, f64)> = self.pages.iter().filter_map(same).collect();
-        let grown =
-            seen.windows(2).map(|two| if two[1].1 >= two[0].1 { two[1].1 - two[0].1 } else { two[1].1 });
-        let window = seen.last()?.0.saturating_sub(seen.first()?.0);
-        (!window.is_zero()).then(|| (grown.sum(), window))
+    /// Makes room for more of a namespace: first in its own share, then in the largest.
+    fn make_room(&mut self, namespace: &str, more: Share) {
+        loop {
+            let own = self.shares.get(namespace).copied().unwrap_or_default();
+            if own.targets + more.targets <= TARGETS_EACH && own.bytes + more.bytes <= BYTES_EACH {
+                break;
+            }
+            if !self.drop_oldest(namespace) {
+                break;
+            }
+        }
+        loop {
+            let (targets, bytes) = self
+                .shares
+                .values()
+                .fold((more.targets, more.bytes), |sum, share| (sum.0 + share.targets, sum.1 + share.bytes));
+            let by = |share: &Share| if bytes > BYTES { share.bytes } else { share.targets };
+            if targets <= TARGETS && bytes <= BYTES {
+                break;
+            }
+            let largest = self.shares.iter().max_by_key(|(_, share)| by(share)).map(|(name, _)| name.clone());
+            if !largest.is_some_and(|largest| self.drop_oldest(&largest)) {
+                break;
+            }
+        }
+    }
+
+    /// Forgets the one of a namespace that was asked longest ago.
+    fn drop_oldest(&mut self, namespace: &str) -> bool {
+        let of = self.targets.iter().filter(|(_, kept)| kept.namespace == namespace);
+        let oldest = of.min_by_key(|(_, kept)| kept.asked).map(|(id, _)| id.clone());
+        oldest.inspect(|id| self.remove(id)).is_some()
     }
 }
 
@@ -203,87 +274,102 @@ impl History {
 mod tests {
     use super::*;
 
-    /// Pages at these seconds; what is told of `name` at last, and over how many seconds.
-    fn check(name: &str, pages: &[(u64, &str)], expected: &[(&str, f64, Option<u64>)]) {
-        let mut history = History::default();
-        for (second, page) in pages {
-            let now = Duration::from_secs(*second);
-            history.want(name, now).expect("few names");
-            history.read(page, (now, Timestamp::UNIX_EPOCH)).expect("a page");
-        }
-        let values = history.values(name);
-        let told: Vec<(String, f64, Option<u64>)> = values
-            .into_iter()
-            .map(|value| {
-                let labels: Vec<String> =
-                    value.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                (labels.join(","), value.value, value.window.map(|window| window.as_secs()))
-            })
-            .collect();
-        let expected: Vec<_> =
-            expected.iter().map(|(labels, value, window)| ((*labels).to_owned(), *value, *window)).collect();
-        assert_eq!(told, expected, "{pages:?}");
-    }
-
-    #[test]
-    fn what_is_there_is_told_as_it_is_and_what_counts_as_a_rate() {
-        let gauge = "queue{b=\"2\",a=\"1\"} 7\nother 1\nqueue{a=\"2\"} NaN\n";
-        check("queue", &[(0, gauge)], &[("a=1,b=2", 7.0, None)]);
-        check("n_total", &[(0, "n_total 5")], &[]);
-        check("n_total", &[(0, "n_total 5"), (10, "n_total 25")], &[("", 2.0, Some(10))]);
-        // Over a minute at most, and from where it was begun anew.
-        let pages = [(0, "n_total 0"), (30, "n_total 60"), (60, "n_total 120"), (95, "n_total 190")];
-        check("n_total", &pages, &[("", 2.0, Some(65))]);
-        check(
-            "n_total",
-            &[(0, "n_total 100"), (10, "n_total 10"), (20, "n_total 30")],
-            &[("", 1.5, Some(20))],
-        );
-        // What was long ago says nothing.
-        check("n_total", &[(0, "n_total 5"), (200, "n_total 25")], &[]);
-    }
-
-    #[test]
-    fn what_is_kept_has_bounds() {
-        let mut history = History::default();
-        for name in 0..NAMES {
-            assert_eq!(history.want(&format!("n{name}"), Duration::ZERO), Some(false));
-        }
-        assert_eq!(history.want("n0", Duration::ZERO), Some(true));
-        assert_eq!(history.want("more", Duration::ZERO), None);
-        assert_eq!(history.want("more", FORGOTTEN), Some(false));
-        let page: String = (0..2 * KEPT).map(|series| format!("more{{x=\"{series}\"}} 1\n")).collect();
-        for second in 0..100 {
-            let now = FORGOTTEN + Duration::from_millis(second);
-            history.read(&page, (now, Timestamp::UNIX_EPOCH)).expect("a page");
-        }
-        assert_eq!((history.pages.len(), history.pages[0].series.len()), (KEPT_PAGES, KEPT));
-        let long = format!("more{{x=\"{}\"}} 1\nmore 2\n", "x".repeat(KEPT_BYTES));
-        history.read(&long, (FORGOTTEN, Timestamp::UNIX_EPOCH)).expect("a page");
-        assert!(history.values("more").is_empty());
+    #[tokio::test(start_paused = true)]
+    async fn each_namespace_has_a_share_and_what_was_asked_longest_ago_goes() {
         let pages = Pages::default();
-        for target in 0..TARGETS {
-            assert!(pages.of(&target.to_string(), Duration::ZERO).is_some());
+        let ids = |namespace: &str| {
+            let state = pages.inner.state.lock();
+            let of = state.targets.iter().filter(|(_, kept)| kept.namespace == namespace);
+            let mut ids: Vec<String> = of.map(|(id, _)| id.clone()).collect();
+            ids.sort();
+            ids
+        };
+        let wait = || tokio::time::advance(Duration::from_millis(1));
+        pages.of("small", "s");
+        for target in 0..TARGETS_EACH {
+            wait().await;
+            pages.of("large", &format!("{target:04}"));
         }
-        assert!(pages.of("more", Duration::ZERO).is_none());
-        assert!(pages.of("0", FORGOTTEN - Duration::from_secs(1)).is_some());
-        assert!(pages.of("more", FORGOTTEN).is_some());
-        assert_eq!(pages.targets.lock().len(), 2);
+        wait().await;
+        // It is asked anew, so that the next is the oldest.
+        pages.of("large", "0000");
+        pages.of("large", "more");
+        let large = ids("large");
+        assert_eq!((large.len(), &*large[0], &*large[1]), (TARGETS_EACH, "0000", "0002"));
+        assert_eq!(ids("small"), ["s"]);
+
+        // What it costs: others of its namespace give, those of others do not.
+        let cost = |id: &str, bytes: usize| {
+            let mut state = pages.inner.state.lock();
+            let history = Arc::clone(&state.targets[id].history);
+            state.count(id, &history, bytes);
+            state.count(id, &Arc::default(), 1);
+        };
+        cost("s", 100);
+        for id in ["0002", "0003", "0004"] {
+            cost(id, BYTES_EACH / 2);
+        }
+        let large = ids("large");
+        assert_eq!((large.len(), &*large[0], &*large[1]), (TARGETS_EACH - 1, "0000", "0003"));
+        let shares = pages.inner.state.lock().shares.clone();
+        assert_eq!(shares["large"], Share { targets: TARGETS_EACH - 1, bytes: BYTES_EACH });
+        assert_eq!(shares["small"], Share { targets: 1, bytes: 100 });
+
+        // Where all is full the largest gives.
+        for namespace in 0..TARGETS / 100 {
+            for target in 0..100 {
+                pages.of(&namespace.to_string(), &format!("{namespace}-{target}"));
+            }
+        }
+        let state = pages.inner.state.lock();
+        assert_eq!((state.targets.len(), state.shares["small"].targets), (TARGETS, 1));
+        assert!(state.shares.values().all(|share| share.targets <= 100), "{:?}", state.shares);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_asks_for_is_forgotten_by_time() {
+        let pages = Pages::default();
+        pages.of("a", "1");
+        pages.of("a", "2");
+        tokio::time::sleep(FORGOTTEN - SWEEP / 2).await;
+        pages.of("a", "2");
+        tokio::time::sleep(SWEEP).await;
+        assert!(pages.inner.state.lock().targets.keys().eq(["2"]));
+        tokio::time::sleep(FORGOTTEN).await;
+        let state = pages.inner.state.lock();
+        assert!(state.targets.is_empty() && state.shares.is_empty() && state.sweeper.is_none());
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("asked again")]
+    struct Again;
 
     #[tokio::test(start_paused = true)]
     async fn a_program_is_asked_when_somebody_wants_to_know() {
         let pages = Pages::default();
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let now = || (began.elapsed(), Timestamp::UNIX_EPOCH);
-        let ask = || std::future::ready(Ok::<_, &str>("a 1\nb 2\n".to_owned()));
-        let told = async |name: &str| pages.values("t", name, now, ask).await.expect("told").len();
+        let program = |id, place| Program { namespace: "n", id, place };
+        let of = program("t", "/");
+        let ask = || std::future::ready(Ok::<_, Again>("a 1\nb 2\n".to_owned()));
+        let told = async |name: &str| pages.values(of, name, now, ask).await.expect("told").len();
         assert_eq!((told("a").await, told("b").await, told("c").await), (1, 1, 0));
-        let never = || std::future::ready(Err::<String, _>("asked again"));
-        assert!(pages.values("t", "a", now, never).await.is_ok(), "what is young is shared");
+        assert!(pages.inner.state.lock().targets["t"].bytes > 0, "what it costs is known");
+        let never = || std::future::ready(Err::<String, _>(Again));
+        assert!(pages.values(of, "a", now, never).await.is_ok(), "what is young is shared");
+        // Elsewhere it may tell something else, and is no other program.
+        let elsewhere = pages.values(program("t", "/x"), "a", now, never).await;
+        assert!(matches!(elsewhere, Err(TellError::Ask(Again))));
+        assert_eq!(pages.inner.state.lock().targets.len(), 1);
+        // A failure is shared, too, by whatever name is asked for.
+        for name in ["a", "other"] {
+            let told = pages.values(program("t", "/x"), name, now, ask).await.expect_err("not asked again");
+            assert!(matches!(&told, TellError::Before(why) if why == "asked again"), "{told}");
+        }
         tokio::time::sleep(FRESH).await;
-        assert!(matches!(pages.values("t", "a", now, never).await, Err(TellError::Ask("asked again"))));
-        let bad = || std::future::ready(Ok::<_, &str>("?".to_owned()));
-        assert!(matches!(pages.values("u", "a", now, bad).await, Err(TellError::Text(_))));
+        assert!(pages.values(program("t", "/x"), "a", now, ask).await.is_ok());
+        let bad = || std::future::ready(Ok::<_, Again>("?".to_owned()));
+        assert!(matches!(pages.values(program("u", "/"), "a", now, bad).await, Err(TellError::Text(_))));
+        assert!(matches!(pages.values(program("u", "/"), "a", now, ask).await, Err(TellError::Before(_))));
     }
 }

@@ -128,7 +128,7 @@ pub(super) async fn of_pods(
     Ok(list.items.into_iter().map(measure).collect())
 }
 
-/// What is told of an object; of a namespace where `kind` is none.
+/// What is told of an object; of the namespace where `kind` is none.
 pub(super) async fn of_object(
     client: &Client,
     namespace: &str,
@@ -137,13 +137,9 @@ pub(super) async fn of_object(
     metric: &str,
     series: &LabelSelector,
 ) -> Result<i64, String> {
-    let place = match kind {
-        None => format!("{}/metrics", escaped(name)),
-        Some(kind) if kind.group.is_empty() => format!("{namespace}/{}/{}", kind.plural, escaped(name)),
-        Some(kind) => format!("{namespace}/{}.{}/{}", kind.plural, kind.group, escaped(name)),
-    };
     let path = format!(
-        "/apis/custom.metrics.k8s.io/v1beta2/namespaces/{place}/{}?metricLabelSelector={}",
+        "/apis/custom.metrics.k8s.io/v1beta2/namespaces/{}/{}?metricLabelSelector={}",
+        place(namespace, kind, name),
         escaped(metric),
         escaped(&series.to_string())
     );
@@ -152,6 +148,16 @@ pub(super) async fn of_object(
     first
         .map(|value| value.value.millis())
         .ok_or_else(|| "no metrics returned from custom metrics API".to_owned())
+}
+
+/// Where an object is among those of whom something is told. Of namespaces it is the autoscaler's own, whatever name
+/// is said, as in Kubernetes: nobody is to scale by what another's namespace tells.
+fn place(namespace: &str, kind: Option<&ResourceKind>, name: &str) -> String {
+    match kind {
+        None => format!("{namespace}/metrics"),
+        Some(kind) if kind.group.is_empty() => format!("{namespace}/{}/{}", kind.plural, escaped(name)),
+        Some(kind) => format!("{namespace}/{}.{}/{}", kind.plural, kind.group, escaped(name)),
+    }
 }
 
 /// What is told of something outside, all series together.
@@ -222,6 +228,24 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_one_of_the_autoscalers_own_namespace() {
+        let kind = |group: &str| ResourceKind {
+            group: group.to_owned().into(),
+            version: "v1".to_owned().into(),
+            kind: "It".to_owned().into(),
+            plural: "its".to_owned().into(),
+            namespaced: true,
+        };
+        for (kind, name, expected) in [
+            (None, "other", "own/metrics"),
+            (Some(kind("")), "../x", "own/its/..%2Fx"),
+            (Some(kind("g.io")), "x", "own/its.g.io/x"),
+        ] {
+            assert_eq!(place("own", kind.as_ref(), name), expected);
+        }
+    }
 
     #[test]
     fn times_and_names_are_read_and_written() {

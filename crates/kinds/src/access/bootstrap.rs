@@ -219,7 +219,7 @@ mod tests {
         let count = |kind| wanted(kind).len();
         assert_eq!(
             (count("ClusterRole"), count("ClusterRoleBinding"), count("Role"), count("RoleBinding")),
-            (70, 51, 7, 7)
+            (73, 53, 7, 7)
         );
         assert_eq!(
             named("ClusterRole", "system:controller:ttl-controller")["rules"],

@@ -19,14 +19,14 @@ use model::{GroupResource, GroupVersionKind, Object};
 use observe::{Pages, Value};
 use serde_json::json;
 
-use super::{quantity, scrape, selector_of, takes};
+use super::{LIMIT, in_time, quantity, scrape, selector_of, takes};
 
 pub(super) fn resource(pages: &Arc<Pages>) -> Resource {
     let kind = GroupVersionKind::new("custom.metrics.k8s.io", "v1beta2", "MetricValueList");
     let pages = Arc::clone(pages);
     Resource::of_any_name(&kind, &[Verb::Get], move |call: Call| {
         let pages = Arc::clone(&pages);
-        async move { handle(&pages, &call).await }
+        async move { in_time(LIMIT, handle(&pages, &call)).await }
     })
 }
 
@@ -53,8 +53,10 @@ async fn handle(pages: &Pages, call: &Call) -> Result<Response<Body>> {
     let (metric, measures) = match (plural, group, target.subresource.as_str()) {
         ("metrics", "", "") => {
             let object = json!({"kind": "Namespace", "name": target.namespace, "apiVersion": "/v1"});
-            let told =
-                told(pages, call, &LabelSelector::everything(), &target.name, &series, &mut failures).await;
+            let pods = scrape::pods(call, &LabelSelector::everything());
+            let told = scrape::values(pages, &call.reach(), &pods, &target.name, &mut failures).await;
+            let values = told.iter().flat_map(|(_, values)| values);
+            let told: Vec<&Value> = values.filter(|value| takes(&series, &value.labels)).collect();
             (target.name.as_str(), sum(object, &told).into_iter().collect())
         }
         (_, _, "") => return Err(Status::no_such_resource().into()),
@@ -65,7 +67,7 @@ async fn handle(pages: &Pages, call: &Call) -> Result<Response<Body>> {
             pods.retain(|pod| all || pod.name() == target.name);
             let told = scrape::values(pages, &call.reach(), &pods, metric, &mut failures).await;
             let one = |(pod, values): (&Object, Vec<Value>)| {
-                let values = values.into_iter().filter(|value| takes(&series, &value.labels));
+                let values = values.iter().filter(|value| takes(&series, &value.labels));
                 sum(reference(pod, "Pod", "/v1"), &values.collect::<Vec<_>>())
             };
             (metric, told.into_iter().filter_map(one).collect::<Vec<_>>())
@@ -80,20 +82,28 @@ async fn handle(pages: &Pages, call: &Call) -> Result<Response<Body>> {
             } else {
                 call.context().find(&of, call.namespace(), &target.name).into_iter().collect()
             };
+            // Each pod is asked once, however many objects it is of.
+            let selectors: Vec<Option<LabelSelector>> = objects.iter().map(selector_of).collect();
+            let mut pods = scrape::pods(call, &LabelSelector::everything());
+            if selectors.iter().all(Option::is_some) {
+                pods.retain(|pod| selectors.iter().flatten().any(|selector| selector.matches(pod)));
+            }
+            let all_told = scrape::values(pages, &call.reach(), &pods, metric, &mut failures).await;
             let mut measures = Vec::new();
-            for object in objects {
-                let pods = selector_of(&object);
-                let everything = LabelSelector::everything();
-                let mut values =
-                    told(pages, call, pods.as_ref().unwrap_or(&everything), metric, &series, &mut failures)
-                        .await;
-                if pods.is_none() {
+            for (object, selector) in objects.iter().zip(&selectors) {
+                // Many objects of many pods take a while, in which others go on.
+                tokio::task::yield_now().await;
+                let is_its = |value: &&Value| {
                     let names_it = |(label, value): &(String, String)| {
                         *label == known.singular && value == object.name()
                     };
-                    values.retain(|value| value.labels.iter().any(names_it));
-                }
-                measures.extend(sum(reference(&object, &known.kind, object.api_version()), &values));
+                    takes(&series, &value.labels) && (selector.is_some() || value.labels.iter().any(names_it))
+                };
+                let of_pods = all_told
+                    .iter()
+                    .filter(|(pod, _)| selector.as_ref().is_none_or(|selector| selector.matches(pod)));
+                let values: Vec<&Value> = of_pods.flat_map(|(_, values)| values).filter(is_its).collect();
+                measures.extend(sum(reference(object, &known.kind, object.api_version()), &values));
             }
             (metric, measures)
         }
@@ -111,21 +121,7 @@ async fn handle(pages: &Pages, call: &Call) -> Result<Response<Body>> {
     Ok(call.answer_other(StatusCode::OK, &list, &[]))
 }
 
-/// What the selected pods tell of the selected series.
-async fn told(
-    pages: &Pages,
-    call: &Call,
-    pods: &LabelSelector,
-    metric: &str,
-    series: &LabelSelector,
-    failures: &mut Vec<String>,
-) -> Vec<Value> {
-    let pods = scrape::pods(call, pods);
-    let told = scrape::values(pages, &call.reach(), &pods, metric, failures).await;
-    told.into_iter().flat_map(|(_, values)| values).filter(|value| takes(series, &value.labels)).collect()
-}
-
-fn sum(object: serde_json::Value, values: &[Value]) -> Option<Measure> {
+fn sum(object: serde_json::Value, values: &[&Value]) -> Option<Measure> {
     let at = values.iter().map(|value| value.at).min()?;
     let window = values.iter().filter_map(|value| value.window).max().map(|window| window.as_secs());
     Some(Measure { object, sum: values.iter().map(|value| value.value).sum(), at, window })

@@ -11,14 +11,14 @@ use model::{GroupVersionKind, Object};
 use observe::Pages;
 use serde_json::{Map, Value, json};
 
-use super::{quantity, scrape, takes};
+use super::{LIMIT, in_time, quantity, scrape, takes};
 
 pub(super) fn resource(pages: &Arc<Pages>) -> Resource {
     let kind = GroupVersionKind::new("external.metrics.k8s.io", "v1beta1", "ExternalMetricValueList");
     let pages = Arc::clone(pages);
     Resource::of_any_name(&kind, &[Verb::List], move |call: Call| {
         let pages = Arc::clone(&pages);
-        async move { handle(&pages, &call).await }
+        async move { in_time(LIMIT, handle(&pages, &call)).await }
     })
 }
 

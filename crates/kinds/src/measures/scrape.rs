@@ -16,7 +16,7 @@ use futures::stream;
 use model::select::LabelSelector;
 use model::validate::{list, number};
 use model::{GroupResource, Object};
-use observe::{Pages, Value};
+use observe::{Pages, Program, Value};
 
 use crate::proxied::address;
 
@@ -51,15 +51,16 @@ pub(super) async fn values<'a>(
     failures: &mut Vec<String>,
 ) -> Vec<(&'a Object, Vec<Value>)> {
     let now = || (reach.elapsed(), reach.now());
-    let one = |(place, key, target): (usize, String, Target)| async move {
-        (place, pages.values(&key, name, now, || page(reach, &target)).await)
+    let one = |(place, target): (usize, Target)| async move {
+        let pod = &pods[place];
+        let at = format!("{} {} {}", target.upstream.address, target.upstream.tls, target.path);
+        let program = Program { namespace: pod.namespace().unwrap_or_default(), id: pod.uid(), place: &at };
+        (place, pages.values(program, name, now, || page(reach, &target)).await)
     };
     let mut targets = Vec::new();
     for (place, pod) in pods.iter().enumerate() {
         let Some(target) = target(pod) else { continue };
-        // One that says something else of where it is asked is another.
-        let key = format!("{} {} {}", pod.uid(), target.upstream.address, target.path);
-        targets.push((place, key, target));
+        targets.push((place, target));
     }
     let asked: Vec<_> = stream::iter(targets).map(one).buffered(AT_ONCE).collect().await;
     let mut told = Vec::new();

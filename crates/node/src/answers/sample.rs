@@ -178,27 +178,33 @@ fn measured(group: GroupUsage) -> Measured {
     Measured { usage: group.usage, memory_limit: group.memory_limit, rate: None }
 }
 
-/// What is used of the volumes of this node that are limited, by their claims: bytes that there are, and usage.
-async fn of_volumes(shared: &Shared) -> HashMap<ObjectKey, (u64, DiskUsage)> {
+/// What is used of the volumes of this node that are limited, by their names: bytes that there are, and usage.
+async fn of_volumes(shared: &Shared) -> HashMap<String, (u64, DiskUsage)> {
     let rooms = Rooms::new(shared.config.volumes.clone());
     let found = shared.files.quick(move || rooms.all()).await.unwrap_or_default();
     let mut used = HashMap::new();
-    for (_, recorded) in found {
+    for (room, recorded) in found {
         let Some(limit) = recorded.limit else { continue };
         if let Ok(Some(usage)) = shared.machine.host.limit_usage(limit).await {
-            used.insert(recorded.claim.key(), (recorded.bytes, usage));
+            used.insert(room.name().to_owned(), (recorded.bytes, usage));
         }
     }
     used
 }
 
-/// Those of them that a pod has.
-fn volumes_of(pod: &Pod, used: &HashMap<ObjectKey, (u64, DiskUsage)>) -> Vec<OfVolume> {
+/// Those of them that a pod has. A claim's name says nothing of that: the volume of one that is gone may be there
+/// still, and another claim may have its name, or its volume.
+fn volumes_of(
+    pod: &Pod,
+    used: &HashMap<String, (u64, DiskUsage)>,
+    volume_of_claim: impl Fn(&ObjectKey) -> Option<String>,
+) -> Vec<OfVolume> {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let of_claim = |volume: &Volume| {
         let (claim, _) = claims::claim_of(pod, volume)?;
-        let (capacity, usage) = used.get(&ObjectKey::new(namespace.clone(), claim.clone()))?;
+        let (capacity, usage) =
+            used.get(&volume_of_claim(&ObjectKey::new(namespace.clone(), claim.clone()))?)?;
         Some(OfVolume { name: volume.name.clone(), claim, capacity: *capacity, used: *usage })
     };
     volumes.filter_map(of_claim).collect()
@@ -208,7 +214,7 @@ fn volumes_of(pod: &Pod, used: &HashMap<ObjectKey, (u64, DiskUsage)>) -> Vec<OfV
 async fn of_pod(
     shared: &Shared,
     pod: Arc<Pod>,
-    volumes: &HashMap<ObjectKey, (u64, DiskUsage)>,
+    volumes: &HashMap<String, (u64, DiskUsage)>,
 ) -> Result<Option<OfPod>, ()> {
     let runtime = shared.runtime();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
@@ -233,7 +239,7 @@ async fn of_pod(
             log,
         });
     }
-    let volumes = volumes_of(&pod, volumes);
+    let volumes = volumes_of(&pod, volumes, |claim| shared.claims.volume_of(claim));
     Ok(Some(OfPod { pod, measured: measured(group), networks, containers, volumes }))
 }
 
@@ -355,6 +361,30 @@ mod tests {
         assert_eq!(node.networks["eth0"].tx_errors, 6);
         let routes = "Iface Destination Gateway\npods 00002A0A 00000000\neth0 00000000 0101A8C0\n";
         assert_eq!(outward(routes).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn a_pods_volume_is_the_one_that_its_claim_has_now() {
+        let pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "n", "name": "p"},
+            "spec": {"containers": [], "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "c"}},
+                {"name": "unbound", "persistentVolumeClaim": {"claimName": "d"}},
+                {"name": "elsewhere", "persistentVolumeClaim": {"claimName": "e"}},
+            ]},
+        }));
+        let pod: Pod = pod.expect("a pod");
+        // `old` was kept of a claim of the same name that is gone.
+        let used = [("old", 1), ("new", 2)]
+            .map(|(name, capacity)| (name.to_owned(), (capacity, DiskUsage::default())));
+        let has = |claim: &ObjectKey| match claim.to_string().as_str() {
+            "n/c" => Some("new".to_owned()),
+            "n/e" => Some("not-here".to_owned()),
+            _ => None,
+        };
+        let found = volumes_of(&pod, &HashMap::from(used), has);
+        let found: Vec<_> = found.iter().map(|it| (&*it.name, &*it.claim, it.capacity)).collect();
+        assert_eq!(found, [("data", "c", 2)]);
     }
 
     #[test]
