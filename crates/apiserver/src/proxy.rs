@@ -292,9 +292,7 @@ impl Call {
 /// A connection to whoever is there, on which one request can be made.
 pub(crate) async fn connect<B>(state: &State, to: &Upstream) -> Result<http1::SendRequest<B>, String>
 where
-    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-        + Send
-        + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let connecting = async {
         let dialled = state.nodes.dial(to.node.clone(), to.address).await;

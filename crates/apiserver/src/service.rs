@@ -448,7 +448,8 @@ fn is_light(call: &Call) -> bool {
 /// Whether the resource has such paths at all.
 fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
     if resource.any_name {
-        let allowed = resource.unstored.as_ref().is_some_and(|unstored| unstored.verbs.contains(&target.verb));
+        let allowed =
+            resource.unstored.as_ref().is_some_and(|unstored| unstored.verbs.contains(&target.verb));
         return if allowed { Ok(()) } else { Err(Status::method_not_allowed().into()) };
     }
     if !resource.namespaced && !target.namespace.is_empty() && target.resource != NAMESPACES {

@@ -234,7 +234,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_end_is_told_to() {
         assert_eq!(in_time(LIMIT, std::future::ready(Ok(7))).await.expect("told"), 7);
-        let late = in_time(Duration::ZERO, std::future::pending::<Result<()>>()).await.expect_err("it never ends");
+        let late =
+            in_time(Duration::ZERO, std::future::pending::<Result<()>>()).await.expect_err("it never ends");
         assert_eq!(late.to_string(), "Timeout: the pods did not tell it in 0 s");
     }
 
