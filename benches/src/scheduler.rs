@@ -134,7 +134,8 @@ fn many_nodes() -> anyhow::Result<()> {
         pod["spec"]["priority"] = 1000.into();
         pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "7900m".into();
     };
-    let kinds: [(&str, usize, &dyn Fn(&mut Value)); 3] = [
+    type Shaping<'a> = &'a dyn Fn(&mut Value);
+    let kinds: [(&str, usize, Shaping<'_>); 3] = [
         ("decisions on 5,000 nodes with 150,000 pods", 2_000, &|_| ()),
         ("decisions with affinity and spread on 5,000 nodes", 500, &near),
         ("decisions that have others go on 5,000 nodes", 50, &pushing),

@@ -9,7 +9,7 @@
 //! room is written down in it before, so that whoever comes after a crash goes on from there; and no room is removed
 //! that somebody may have written into unless its volume is to go by its own policy.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -260,7 +260,7 @@ impl Provisioner {
     async fn limit(
         &self,
         claim: &PersistentVolumeClaim,
-        path: &PathBuf,
+        path: &Path,
         bytes: u64,
     ) -> Result<Option<u32>, Failed> {
         let limit = self.shared.machine.host.limit_directory(path, bytes).await.map_err(Failed::Limit)?;
@@ -288,7 +288,7 @@ impl Provisioner {
             }
             let is_empty = {
                 let (room, form) = (room.clone(), recorded.form);
-                self.shared.files.quick(move || room.is_empty(form)).await?
+                self.shared.files.quick(move || room.was_never_written(form)).await?
             };
             if recorded.phase == Phase::Removing || is_empty {
                 self.remove(&room, recorded).await?;

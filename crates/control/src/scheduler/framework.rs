@@ -302,10 +302,7 @@ impl Framework {
         start: &mut usize,
     ) -> Result<Choice, Box<Unfit>> {
         let count = scene.nodes.len();
-        let (mut questions, only) = match self.questions(pod, scene) {
-            Ok(prepared) => prepared,
-            Err(unfit) => return Err(unfit),
-        };
+        let (mut questions, only) = self.questions(pod, scene)?;
         // Others have gone for it there.
         if let Some(name) = &pod.nominated
             && let Some(node) = find(scene.nodes, name)

@@ -243,10 +243,11 @@ impl Resident {
 
 impl Candidate {
     /// The smallest costs least.
-    fn cost(&self) -> (usize, Option<i32>, i128, usize, Reverse<(bool, Option<Timestamp>)>) {
+    fn cost(&self) -> impl Ord + use<> {
         let highest = self.victims.first().map(|victim| victim.share.priority);
         // So that none is less than nothing, and fewer of the same are less.
-        let sum = self.victims.iter().map(|victim| i128::from(victim.share.priority) + (1 << 31)).sum();
+        let sum =
+            self.victims.iter().map(|victim| i128::from(victim.share.priority) + (1 << 31)).sum::<i128>();
         let first = self.victims.iter().filter(|victim| Some(victim.share.priority) == highest);
         let earliest = first.map(|victim| (victim.standing.started.is_none(), victim.standing.started)).min();
         (self.broken, highest, sum, self.victims.len(), Reverse(earliest.unwrap_or((true, None))))

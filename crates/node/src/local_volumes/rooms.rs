@@ -251,7 +251,7 @@ impl Room {
     }
 
     /// Whether nothing was ever written.
-    pub(crate) fn is_empty(&self, form: Form) -> Result<bool, RoomError> {
+    pub(crate) fn was_never_written(&self, form: Form) -> Result<bool, RoomError> {
         let path = self.path(form);
         let is_empty = match form {
             Form::Directory => base::fs::entries(&path).map(|found| found.is_empty()),

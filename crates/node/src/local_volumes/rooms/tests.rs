@@ -25,7 +25,7 @@ fn a_room_is_written_down_before_it_is_made() {
     let path = room.make(Form::Directory, 0).expect("made");
     fs::write(path.join("half"), "x").expect("write");
     room.make(Form::Directory, 0).expect("made again");
-    assert!(room.is_empty(Form::Directory).expect("looked at"));
+    assert!(room.was_never_written(Form::Directory).expect("looked at"));
     room.write(&Recorded { limit: Some(7), ..recorded(Phase::Made) }).expect("written");
     let known = room.begin(&recorded(Phase::Making)).expect("begun");
     assert_eq!((known.phase, known.limit), (Phase::Made, Some(7)), "what is made stays so");
@@ -48,7 +48,7 @@ fn what_is_removed_leads_nowhere_else() {
         std::os::unix::fs::symlink(&outside, path.join(link)).expect("link");
     }
     std::os::unix::fs::symlink(outside.join("kept"), path.join("record.json")).expect("link");
-    assert!(!room.is_empty(Form::Directory).expect("looked at"));
+    assert!(!room.was_never_written(Form::Directory).expect("looked at"));
     room.remove_content().expect("removed");
     assert_eq!(room.read().expect("read").expect("it is there").phase, Phase::Making);
     room.remove().expect("removed");
@@ -64,12 +64,12 @@ fn a_device_is_a_file_of_its_length_that_only_grows() {
     let wanted = Recorded { form: Form::File, ..recorded(Phase::Making) };
     room.begin(&wanted).expect("begun");
     let path = room.make(Form::File, 1 << 20).expect("made");
-    assert!(room.is_empty(Form::File).expect("looked at"));
+    assert!(room.was_never_written(Form::File).expect("looked at"));
     room.lengthen(3 << 20).expect("lengthened");
     room.lengthen(1 << 20).expect("left");
     assert_eq!(fs::metadata(&path).expect("stat").len(), 3 << 20);
     fs::write(&path, "x").expect("write");
-    assert!(!room.is_empty(Form::File).expect("looked at"));
+    assert!(!room.was_never_written(Form::File).expect("looked at"));
 }
 
 #[test]

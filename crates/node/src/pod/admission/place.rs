@@ -101,7 +101,7 @@ fn meets(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, String>
         return false;
     }
     let field = |requirement: &NodeSelectorRequirement| {
-        let value = (requirement.key == "metadata.name").then(|| node.metadata.name.as_deref()).flatten();
+        let value = if requirement.key == "metadata.name" { node.metadata.name.as_deref() } else { None };
         holds(requirement, value)
     };
     expressions.iter().all(|it| holds(it, labels.get(&it.key).map(String::as_str)))

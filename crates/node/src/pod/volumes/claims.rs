@@ -52,7 +52,7 @@ pub fn claim_of(pod: &Pod, volume: &Volume) -> Option<(String, bool)> {
 }
 
 /// Which of a pod's volumes are devices for its containers, and which are file systems: by their names.
-fn used_as<'a>(pod: &'a Pod, volume: &str) -> (bool, bool) {
+fn used_as(pod: &Pod, volume: &str) -> (bool, bool) {
     let spec = pod.spec.iter();
     let containers =
         spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));

@@ -87,7 +87,7 @@ impl Reference {
             let zones: BTreeSet<u64> =
                 self.nodes.iter().filter(|node| counts(node)).filter_map(|node| node.zone).collect();
             let fewest = zones.into_iter().map(count).min().unwrap_or(0);
-            count(zone) + 1 <= skew + fewest
+            count(zone) < skew + fewest
         });
         !node.cordoned
             && (!node.tainted || pod.tolerates)
