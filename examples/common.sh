@@ -51,6 +51,8 @@ clean_up() {
   if [ $status -ne 0 ]; then
     echo "--- last lines of the daemon's log" >&2
     tail -n 30 "$work/gantry.log" >&2 || true
+    kubectl get pods -o wide >&2 || true
+    kubectl get events >&2 || true
   fi
   if [ -n "$daemon" ] && kill -0 "$daemon" 2>/dev/null; then
     kubectl delete deployment,statefulset,cronjob,job,service --all --wait=false >/dev/null 2>&1 || true

@@ -1,7 +1,7 @@
 //! Jobs: pods that run to their end, as often as they have to.
 //!
 //! No pod is counted twice or lost, whatever ends in between: a pod has a finalizer until it is counted, and what
-//! [`track`] says of it is written before the finalizer goes.
+//! [`track`](mod@track) says of it is written before the finalizer goes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

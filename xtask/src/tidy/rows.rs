@@ -25,7 +25,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
     ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
     ("client", &["model", "tls", "metrics"]),
-    ("observe", &[]),
+    ("observe", &["offload"]),
     // Actors.
     ("kinds", &["model", "apiserver", "observe"]),
     ("control", &["model", "metrics", "client"]),

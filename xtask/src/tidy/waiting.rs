@@ -20,11 +20,14 @@ use read::{Callee, Function};
 /// What runs a closure where it may block.
 const THREADS: &[&str] = &[
     "blocking",
+    "for_later",
     "foreign",
     "in_place",
     "block_in_place",
     "layer_on",
     "look_into",
+    "measure",
+    "on_disk",
     "quick",
     "removal",
     "run",

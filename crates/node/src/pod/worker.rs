@@ -13,6 +13,7 @@ use base::backoff::Backoff;
 use base::clock::Ages;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -121,6 +122,8 @@ pub(crate) struct Worker {
     /// Why it is ended for what it uses, and when that is looked at.
     evicted: Option<String>,
     limits_next: Option<Duration>,
+    /// What looks at that meanwhile: one at a time.
+    measuring: JoinSet<()>,
     /// Containers whose instance was killed since they are of another image now.
     replaced: BTreeSet<String>,
     /// The instances of whose back-off events are made.
@@ -223,6 +226,7 @@ impl Worker {
             overdue,
             evicted,
             limits_next: Some(Duration::ZERO),
+            measuring: JoinSet::new(),
             replaced: BTreeSet::new(),
             announced: Announced::default(),
             volumes_refresh: Some(Duration::ZERO),

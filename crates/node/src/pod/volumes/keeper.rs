@@ -55,6 +55,22 @@ pub(crate) struct Volumes {
 type Long = (String, Action, Slow, Work);
 type Work = Box<dyn FnOnce() -> Result<(), VolumeError> + Send>;
 
+/// Work that threads for it do once it is their turn.
+fn for_later(work: impl FnOnce() -> Result<(), VolumeError> + Send + 'static) -> Work {
+    Box::new(work)
+}
+
+/// Makes what a volume lacks and shows it; what containers have of the host is mounted already, whatever has become
+/// of its path.
+fn bring(recipe: &Recipe, name: &str, place: &Path, running: bool) -> Result<(), VolumeError> {
+    if !running || !matches!(recipe.kind(), Kind::HostPath | Kind::Claimed) {
+        recipe.stage(name, place)?;
+    }
+    // A group gets a volume once for a pod: what its containers have changed since is theirs, also when one of them
+    // begins anew.
+    recipe.publish(name, place, running || recipe.kind() == Kind::Claimed)
+}
+
 /// What is done to one volume.
 struct Job {
     name: String,
@@ -340,31 +356,24 @@ impl Volumes {
         if published.is_empty() {
             return Ok(());
         }
-        // What containers have of the host is mounted, whatever has become of its path.
-        let bring = move |recipe: &Recipe, name: &str, place: &Path| {
-            if !running || !matches!(recipe.kind(), Kind::HostPath | Kind::Claimed) {
-                recipe.stage(name, place)?;
-            }
-            recipe.publish(name, place, running)
-        };
         let (long, short): (Vec<_>, Vec<_>) =
-            published.into_iter().partition(|(_, recipe)| recipe.slow(running).is_some());
+            published.into_iter().partition(|(_, recipe)| recipe.slow(true).is_some());
         let long = long.into_iter().filter_map(|(name, recipe)| {
-            let (place, held, kind) = (self.place(&name), Arc::clone(alone), recipe.slow(running)?);
+            let (place, held, kind) = (self.place(&name), Arc::clone(alone), recipe.slow(true)?);
             let work = {
                 let name = name.clone();
-                move || {
+                for_later(move || {
                     let _alone = held;
-                    bring(&recipe, &name, &place)
-                }
+                    bring(&recipe, &name, &place, running)
+                })
             };
-            Some((name, Action::Publish, kind, Box::new(work) as Work))
+            Some((name, Action::Publish, kind, work))
         });
         let long: Vec<Long> = long.collect();
         let (places, held) = (self.directory.join(PLACES), Arc::clone(alone));
         let looked_after = files.quick(move || {
             let _alone = held;
-            let all = short.iter().map(|(name, recipe)| bring(recipe, name, &places.join(name)));
+            let all = short.iter().map(|(name, recipe)| bring(recipe, name, &places.join(name), running));
             // One that cannot be made keeps no other from it.
             all.fold(Ok(()), Result::and)
         });

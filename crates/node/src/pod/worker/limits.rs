@@ -75,8 +75,9 @@ impl Worker {
             .map(|(name, limit, bytes)| (self.volumes.place(&name), name, limit, bytes))
             .collect();
         let (shared, interrupt, mail) = (Arc::clone(&self.shared), self.interrupt.clone(), self.mail.clone());
+        while self.measuring.try_join_next().is_some() {}
         // Nothing else of the pod waits for it, and nothing of others.
-        tokio::spawn(async move {
+        self.measuring.spawn(async move {
             let mut measured = Measured::default();
             for (place, name, limit, bytes) in limited {
                 let larger = shared.files.measure(move || is_larger(&place, bytes, TIME));
