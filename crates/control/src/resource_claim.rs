@@ -23,12 +23,18 @@ mod plan;
 
 use plan::{Keeping, Want, claims_of, keeping, owner, reserved, wants};
 
+/// The index of pods that ask for devices, by their own names.
+const CLAIMING: &str = "resource-claims";
 /// After a write that somebody else was faster with.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context, recorder: Recorder) {
     let (pods, claims) = (context.informers.of::<Pod>(), context.informers.of::<ResourceClaim>());
+    pods.index(CLAIMING, |pod| {
+        let asks = pod.spec.as_ref().is_some_and(|spec| spec.resource_claims.is_some());
+        asks.then(|| pod.name().to_owned()).into_iter().collect()
+    });
     let templates = context.informers.of::<ResourceClaimTemplate>();
     let all = pods.store();
     let of_template = move |template: &ResourceClaimTemplate| -> Vec<ObjectKey> {
@@ -79,12 +85,12 @@ impl Reconcile for OfPods {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
-        let Some(pod) = self.pods.get(key) else {
+        // Most pods ask for none, and are not looked at.
+        let Some(pod) = self.pods.by_index_within(&key.namespace, CLAIMING, &key.name).pop() else {
             self.fresh.forget(key);
             return Ok(Action::Done);
         };
-        let named = pod.spec.as_ref().is_some_and(|spec| spec.resource_claims.is_some());
-        if !named || pod.metadata.deletion_timestamp.is_some() || crate::pods::is_terminal(&pod) {
+        if pod.metadata.deletion_timestamp.is_some() || crate::pods::is_terminal(&pod) {
             return Ok(Action::Done);
         }
         // What was made a moment ago is to be seen before it is made again.

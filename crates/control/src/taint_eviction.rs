@@ -19,10 +19,17 @@ use crate::pods::{ON_NODE, condition, index_nodes, is_terminal, node_of};
 
 const EFFECT: &str = "NoExecute";
 
+/// The index of nodes that some pods have to leave.
+const EVICTING: &str = "evicting";
+
 /// Runs the controller.
 pub(crate) async fn run(context: Context, recorder: Recorder) {
     let (pods, nodes) = (context.informers.of::<Pod>(), context.informers.of::<Node>());
     index_nodes(&pods);
+    nodes.index(EVICTING, |node| {
+        let evicts = !evicting(node).is_empty();
+        evicts.then(|| EFFECT.to_owned()).into_iter().collect()
+    });
     let all = pods.store();
     // Of a node that pods may stay on nothing has to be known; that it was another before is told, too.
     let on_node = move |node: &Node| -> Vec<ObjectKey> {
@@ -76,6 +83,10 @@ impl Reconcile for Reconciler {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
+        // While pods may stay wherever they are, none is looked at.
+        if !self.nodes.has_in_index(EVICTING, EFFECT) && !self.leaving.lock().contains_key(key) {
+            return Ok(Action::Done);
+        }
         let Some(pod) = self.pods.get(key) else {
             self.leaving.lock().remove(key);
             return Ok(Action::Done);

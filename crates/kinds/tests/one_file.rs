@@ -38,7 +38,10 @@ fn the_build_script_finds_the_file() {
     ];
     assert_eq!(added, expected);
     let kinds = before.lines().filter(|line| line.contains("::resource()")).count();
-    assert_eq!(kinds, kinds::all().len(), "every file is a kind");
+    // What is measured is no kind that anybody stores: its groups have a file together.
+    let all = kinds::all();
+    let stored = all.iter().filter(|kind| !kind.group.ends_with("metrics.k8s.io"));
+    assert_eq!(kinds, stored.count(), "every file is a kind");
 }
 
 /// The directories and files below `from`, without what is in them.

@@ -19,12 +19,6 @@ fn what_would_be_left_out_is_refused_by_the_node_with_its_reason() {
     let refused = [
         ("windows", security(r#""windowsOptions": {"runAsUserName": "x"}"#), "", "WindowsOptions"),
         ("runtime", String::new(), r#""runtimeClassName": "gvisor","#, "RuntimeClass"),
-        (
-            "devices",
-            r#""volumeDevices": [{"name": "v", "devicePath": "/v"}],"#.to_owned(),
-            r#""volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}],"#,
-            "UnsupportedVolumeDevices",
-        ),
         ("foreign", String::new(), r#""os": {"name": "windows"},"#, "PodOSNotSupported"),
     ];
     // It is known, but there is one runtime only.
