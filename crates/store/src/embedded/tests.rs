@@ -289,9 +289,15 @@ impl World {
 
     /// What is left of the history is in order and leads to what is there.
     fn check_history(&self, result: &RangeResult) {
-        let compacted = block_on(self.store().status()).expect("status").compacted;
-        let request = Watch::new(KeyRange::prefix("")).after(compacted.max(1) - 1);
-        let mut watcher = block_on(self.store().watch(request)).expect("watch");
+        let mut watcher = loop {
+            let compacted = block_on(self.store().status()).expect("status").compacted;
+            let request = Watch::new(KeyRange::prefix("")).after(compacted.max(1) - 1);
+            match block_on(self.store().watch(request)) {
+                // More was forgotten between the two.
+                Err(Error::Compacted { .. }) => {}
+                opened => break opened.expect("watch"),
+            }
+        };
         let (mut last, mut values) = (0, BTreeMap::new());
         while let Some(Ok(WatchMessage::Event(event))) = watcher.try_next() {
             assert!(event.revision() >= last, "the history is in order");
