@@ -212,7 +212,10 @@ async fn an_object_costs_little_more_than_its_text_however_many_follow_it() {
         let objects = many.0 + many.1 - few.0 - few.1;
         let (cost, text) = ((all - base) / objects, (all_bytes - base_bytes) / objects);
         println!("a {what} of {text} bytes costs {cost}");
-        assert!(cost <= text * 13 / 10 + 600, "a {what} of {text} bytes costs {cost}");
+        // Of pods some are looked at by controllers just then: what they see is kept for a while, so much and no more
+        // however many follow.
+        let seen = if many.0 > 0 { 1_800 } else { 0 };
+        assert!(cost <= text * 13 / 10 + 600 + seen, "a {what} of {text} bytes costs {cost}");
         if many.0 > 0 {
             println!("a list of {length} bytes takes {besides}");
             assert!(
