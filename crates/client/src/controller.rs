@@ -53,6 +53,16 @@ pub struct Controller {
 impl Controller {
     /// A controller of the objects of `informer`: each change of one is a reason to reconcile it.
     pub fn new<K: Resource>(name: &'static str, informer: &Informer<K>) -> Self {
+        Self::of_some(name, informer, |_| true)
+    }
+
+    /// A controller of those objects of `informer` that it concerns: each change of one that it did or does
+    /// concern is a reason to reconcile it. Of the others nothing waits, and none is looked at.
+    pub fn of_some<K: Resource>(
+        name: &'static str,
+        informer: &Informer<K>,
+        concerns: impl Fn(&K) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let controller = Self {
             name,
             kind: informer.kind().clone(),
@@ -60,7 +70,10 @@ impl Controller {
             synced: Vec::new(),
             workers: 4,
         };
-        controller.watches(informer, |object| vec![object.key()])
+        controller.watches(informer, move |object| {
+            let concerned = Some(object).filter(|object| concerns(object));
+            concerned.map(Resource::key).into_iter().collect()
+        })
     }
 
     /// Also reconciles an object when one changes that it owns as its managing owner.

@@ -20,6 +20,8 @@ pub use meters::write_metrics;
 
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const MOST_DELAY: Duration = Duration::from_secs(300);
+/// Room for so many keys that wait is kept when none does.
+const ROOM: usize = 64;
 
 /// A queue of keys for many workers, which drops duplicates, delays, and backs off failures.
 pub struct WorkQueue<T> {
@@ -237,7 +239,19 @@ impl<T: Clone + Eq + Hash> State<T> {
             }
         }
         self.working.insert(item.clone(), Instant::now());
+        if self.ready.is_empty() {
+            self.give_back();
+        }
         Some(item)
+    }
+
+    /// Lets go of the room that a flood of keys took: the first list of a kind brings all of them at once.
+    fn give_back(&mut self) {
+        if self.ready.capacity() > ROOM {
+            self.ready.shrink_to(ROOM);
+            self.dirty.shrink_to(ROOM);
+            self.since.shrink_to(ROOM);
+        }
     }
 
     fn delay(&mut self, item: T, at: Instant) {

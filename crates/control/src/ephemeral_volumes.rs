@@ -7,25 +7,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{Context, ownership, pods};
 
-/// The index of pods with such volumes, by their own names.
-const EPHEMERAL: &str = "ephemeral-volumes";
-
 /// Runs the controller.
 pub(crate) async fn run(context: Context, events: Recorder) {
     let all_pods = context.informers.of::<Pod>();
-    all_pods.index(EPHEMERAL, |pod| {
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        let is_one = volumes.into_iter().any(|volume| volume.ephemeral.is_some());
-        is_one.then(|| pod.name().to_owned()).into_iter().collect()
-    });
     let claims = context.informers.of::<PersistentVolumeClaim>();
     let (store, known, client) = (all_pods.store(), claims.store(), context.client.clone());
     let reconcile = move |key: ObjectKey| {
         let (store, known, client, events) = (store.clone(), known.clone(), client.clone(), events.clone());
         async move {
-            // Most pods have none, and are not looked at.
-            let found = store.by_index_within(&key.namespace, EPHEMERAL, &key.name).pop();
-            let Some(pod) = found else { return Ok(Action::Done) };
+            let Some(pod) = store.get(&key) else { return Ok(Action::Done) };
             if pod.is_being_deleted() || pods::is_terminal(&pod) {
                 return Ok(Action::Done);
             }
@@ -47,7 +37,11 @@ pub(crate) async fn run(context: Context, events: Recorder) {
             Ok(Action::Done)
         }
     };
-    Controller::new("ephemeral-volume", &all_pods)
+    let has_one = |pod: &Pod| {
+        let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        volumes.any(|volume| volume.ephemeral.is_some())
+    };
+    Controller::of_some("ephemeral-volume", &all_pods, has_one)
         .watches(&claims, |claim: &PersistentVolumeClaim| {
             // One that is gone is made anew.
             let owner = claim.controller().filter(|owner| owner.kind == "Pod");

@@ -23,18 +23,12 @@ mod plan;
 
 use plan::{Keeping, Want, claims_of, keeping, owner, reserved, wants};
 
-/// The index of pods that ask for devices, by their own names.
-const CLAIMING: &str = "resource-claims";
 /// After a write that somebody else was faster with.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context, recorder: Recorder) {
     let (pods, claims) = (context.informers.of::<Pod>(), context.informers.of::<ResourceClaim>());
-    pods.index(CLAIMING, |pod| {
-        let asks = pod.spec.as_ref().is_some_and(|spec| spec.resource_claims.is_some());
-        asks.then(|| pod.name().to_owned()).into_iter().collect()
-    });
     let templates = context.informers.of::<ResourceClaimTemplate>();
     let all = pods.store();
     let of_template = move |template: &ResourceClaimTemplate| -> Vec<ObjectKey> {
@@ -60,8 +54,9 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         let namespace = pod.namespace().unwrap_or_default();
         claims_of(pod).into_iter().map(|(_, claim)| ObjectKey::new(namespace, claim)).collect()
     };
+    let asks = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.resource_claims.is_some());
     tokio::join!(
-        Controller::new("resource_claim", &pods)
+        Controller::of_some("resource_claim", &pods, asks)
             .owns(&claims)
             .watches(&templates, of_template)
             .run_by(of_pods, context.stop.clone()),
@@ -85,8 +80,7 @@ impl Reconcile for OfPods {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
-        // Most pods ask for none, and are not looked at.
-        let Some(pod) = self.pods.by_index_within(&key.namespace, CLAIMING, &key.name).pop() else {
+        let Some(pod) = self.pods.get(key) else {
             self.fresh.forget(key);
             return Ok(Action::Done);
         };
