@@ -22,6 +22,7 @@ use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::meters::Meters;
+use crate::meters::admitting::Admitting;
 use crate::objects::Served;
 use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKeys, kubeconfig};
 use crate::resource::{Installation, Resource, Table};
@@ -123,6 +124,7 @@ impl Server {
             cache: cache.clone(),
             table,
             admission: config.admission.clone(),
+            admitting: Admitting::new(config.admission.len()),
             authority,
             token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),

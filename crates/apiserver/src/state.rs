@@ -26,6 +26,7 @@ use crate::consistency::Consistency;
 use crate::error::{Error, Result};
 use crate::fairness::Fairness;
 use crate::meters::Meters;
+use crate::meters::admitting::Admitting;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
 use crate::passing::Passing;
@@ -43,6 +44,7 @@ pub(crate) struct State {
     pub(crate) table: Arc<Table>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) admitting: Admitting,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) fixed_tokens: FixedTokens,

@@ -102,6 +102,9 @@ impl Objects {
             while running.try_join_next().is_some() {}
         }
         while running.join_next().await.is_some() {}
+        // What they hold may hold this.
+        let handlers = std::mem::take(&mut *self.shared.handlers.lock());
+        drop(handlers);
     }
 
     /// A handler may ask for kinds: nobody calls one with them locked.

@@ -164,6 +164,17 @@ impl Object {
         }
     }
 
+    /// Takes the object out, so that it need not be copied to be changed, and leaves an empty one.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::from_fields(Map::new()))
+    }
+
+    /// Whether the two are one object, of which nobody has changed anything since they were cloned.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The top-level fields.
     pub fn fields(&self) -> &Map<String, Value> {
         as_map(&self.0.value)
