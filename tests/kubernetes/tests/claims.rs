@@ -267,9 +267,11 @@ spec: {{accessModes: [ReadWriteOnce], storageClassName: "", resources: {{request
     let line = space.exec("box", &["grep", " /v ", "/proc/mounts"]);
     assert!(line.starts_with(&format!("{device} /v ext4 rw,noatime")), "{line}");
     space.ok(&["delete", "pod", "box"]);
-    let mounts = cluster.daemon.in_namespaces(&["cat", "/proc/self/mountinfo"]).output().expect("run it");
-    let mounts = String::from_utf8_lossy(&mounts.stdout).into_owned();
-    assert!(!mounts.contains(device.as_str()), "nothing of it is mounted any more: {mounts}");
+    testkit::wait_until("nothing of it to be mounted any more", || {
+        let mounts = cluster.daemon.in_namespaces(&["cat", "/proc/self/mountinfo"]).output().expect("run it");
+        let mounts = String::from_utf8_lossy(&mounts.stdout).into_owned();
+        if mounts.contains(device.as_str()) { Err(mounts) } else { Ok(()) }
+    });
     pod(&space, "box", "volumeMounts: [{name: v, mountPath: /v, readOnly: true}]", &of_claim("right"));
     space.wait("condition=Ready", &["pod/box"]);
     assert_eq!(space.exec("box", &["cat", "/v/file"]), "kept");
