@@ -20,6 +20,8 @@ use tracing::{info, warn};
 
 use crate::agent::Shared;
 
+mod advertised;
+
 /// How often the lease is renewed.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// For how long a renewal holds.
@@ -142,7 +144,11 @@ impl Registration {
     async fn write_status(&self, current: &Node) -> Result<NodeStatus, Error> {
         let api: Api<Node> = Api::all(&self.shared.client);
         let status = self.status(current.status.as_ref()).await;
-        let patch = json!({ "status": status });
+        let mut patch = json!({ "status": status });
+        let own = status.capacity.clone().unwrap_or_default();
+        for name in advertised::advertised(current.status.as_ref(), &own).1 {
+            patch["status"]["allocatable"][name] = serde_json::Value::Null;
+        }
         api.patch_status(&self.shared.config.name, &Patch::Merge(patch), &PatchOptions::default()).await?;
         Ok(status)
     }
@@ -165,6 +171,8 @@ impl Registration {
             .insert("cpu".to_owned(), Quantity(model::quantity::Quantity::from_millis(left.cpu).to_string()));
         allocatable.insert("memory".to_owned(), Quantity(format!("{}Ki", left.memory / 1024)));
         allocatable.insert("ephemeral-storage".to_owned(), Quantity(left.storage.to_string()));
+        // What others advertise stays in the capacity as they have it.
+        allocatable.extend(advertised::advertised(old, &capacity).0);
         let now = self.shared.clock.now();
         let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
             let status = if holds { "True" } else { "False" };

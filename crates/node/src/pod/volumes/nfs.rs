@@ -1,6 +1,5 @@
 //! `nfs`: a directory of a server, mounted by the kernel itself.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -8,6 +7,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+
+use super::mounting::{self, is_mounted, text};
 
 /// A directory of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,20 +59,6 @@ pub(super) fn mount(path: &Path, nfs: &Nfs) -> io::Result<()> {
     Err(refused.into())
 }
 
-/// Removes the directory that it was mounted at; what is mounted there still is the server's, and stays.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn is_mounted(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    let above = path.parent().unwrap_or(Path::new("/"));
-    Ok(fs::symlink_metadata(path)?.dev() != fs::symlink_metadata(above)?.dev())
-}
-
 fn address(server: &str) -> io::Result<IpAddr> {
     if let Ok(address) = server.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(address);
@@ -80,30 +67,12 @@ fn address(server: &str) -> io::Result<IpAddr> {
     found.map(|found| found.ip()).ok_or_else(|| io::Error::other(format!("`{server}` has no address")))
 }
 
-fn text(text: String) -> io::Result<CString> {
-    CString::new(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it has a NUL in it"))
-}
-
-/// What `mount` would make of the options: flags, and what is left for the file system.
+/// What `mount` would make of the options: flags, and what is left for the file system. The address is worked out
+/// here, and by nobody else.
 fn options(nfs: &Nfs) -> (MountFlags, Vec<String>) {
-    let mut flags = if nfs.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
-    let mut left = Vec::new();
-    for option in nfs.options.iter().flat_map(|options| options.split(',')) {
-        match option {
-            "" | "rw" | "defaults" | "_netdev" | "auto" | "noauto" | "nofail" => {}
-            "ro" => flags |= MountFlags::RDONLY,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noatime" => flags |= MountFlags::NOATIME,
-            "nodiratime" => flags |= MountFlags::NODIRATIME,
-            "relatime" => flags |= MountFlags::RELATIME,
-            "sync" => flags |= MountFlags::SYNCHRONOUS,
-            // The address is worked out here, and by nobody else.
-            other if other.starts_with("addr=") => {}
-            other => left.push(other.to_owned()),
-        }
-    }
+    let (mut flags, mut left) = mounting::options(&nfs.options);
+    flags.set(MountFlags::RDONLY, nfs.read_only || flags.contains(MountFlags::RDONLY));
+    left.retain(|option| !option.starts_with("addr="));
     (flags, left)
 }
 
@@ -112,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_become_flags_or_are_the_file_system_s() {
+    fn whoever_reads_alone_writes_nothing_and_nobody_names_another_address() {
         let of = |read_only, given: &[&str]| {
             let given = given.iter().map(|option| (*option).to_owned()).collect();
             options(&Nfs { server: "s".to_owned(), path: "/".to_owned(), read_only, options: given })
@@ -143,9 +112,9 @@ mod tests {
             assert_eq!(error.to_string(), NO_KERNEL);
         }
         fs::write(place.join("not-ours"), "x").expect("write");
-        assert!(remove(&place).is_err(), "what is in it is not removed");
+        assert!(mounting::remove(&place).is_err(), "what is in it is not removed");
         fs::remove_file(place.join("not-ours")).expect("remove");
-        remove(&place).expect("removed");
-        remove(&place).expect("there is nothing left to remove");
+        mounting::remove(&place).expect("removed");
+        mounting::remove(&place).expect("there is nothing left to remove");
     }
 }
