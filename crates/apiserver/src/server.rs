@@ -104,8 +104,7 @@ impl Server {
                 TokenKeys::given(keys, signing_key.as_ref())?
             };
             let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
-            let to_others =
-                FrontProxyClient::open(directory, config.clock.clone(), config.random.clone())?;
+            let to_others = FrontProxyClient::open(directory, config.clock.clone(), config.random.clone())?;
             Ok((authority, token_keys, Arc::new(serving), to_others))
         })?;
         let issuers = match config.tokens.issuers.as_slice() {

@@ -153,26 +153,33 @@ impl Index {
         }
         if !self.namespaces.is_empty() {
             let (namespaces, services) = (&self.namespaces, &mut self.of_services);
-            self.services.catch_up_with(|changed| namespaces.contains(&changed.namespace), |step| match step {
-                Step::Forget => services.clear(),
-                Step::Put(changed, object) => {
-                    services.insert((changed.namespace.clone(), changed.name.clone()), Service::of(&object));
-                }
-                Step::Gone(changed) => {
-                    services.remove(&(changed.namespace.clone(), changed.name.clone()));
-                }
-            });
+            self.services.catch_up_with(
+                |changed| namespaces.contains(&changed.namespace),
+                |step| match step {
+                    Step::Forget => services.clear(),
+                    Step::Put(changed, object) => {
+                        services
+                            .insert((changed.namespace.clone(), changed.name.clone()), Service::of(&object));
+                    }
+                    Step::Gone(changed) => {
+                        services.remove(&(changed.namespace.clone(), changed.name.clone()));
+                    }
+                },
+            );
             let endpoints = &mut self.of_endpoints;
-            self.endpoints.catch_up_with(|changed| namespaces.contains(&changed.namespace), |step| match step {
-                Step::Forget => endpoints.clear(),
-                Step::Put(changed, object) => {
-                    let key = (changed.namespace.clone(), changed.name.clone());
-                    endpoints.insert(key, Endpoints::of(&object));
-                }
-                Step::Gone(changed) => {
-                    endpoints.remove(&(changed.namespace.clone(), changed.name.clone()));
-                }
-            });
+            self.endpoints.catch_up_with(
+                |changed| namespaces.contains(&changed.namespace),
+                |step| match step {
+                    Step::Forget => endpoints.clear(),
+                    Step::Put(changed, object) => {
+                        let key = (changed.namespace.clone(), changed.name.clone());
+                        endpoints.insert(key, Endpoints::of(&object));
+                    }
+                    Step::Gone(changed) => {
+                        endpoints.remove(&(changed.namespace.clone(), changed.name.clone()));
+                    }
+                },
+            );
         }
         let seen = [self.registrations.version(), self.services.version(), self.endpoints.version()];
         if changed {

@@ -128,7 +128,8 @@ pub(super) fn is_new_form(content_type: &str) -> bool {
     let mut parameters = content_type.split(';').map(str::trim);
     let is_json = parameters.next() == Some("application/json");
     let all: Vec<&str> = parameters.collect();
-    is_json && ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"].iter().all(|one| all.contains(one))
+    is_json
+        && ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"].iter().all(|one| all.contains(one))
 }
 
 /// What a server says of one of its group versions, in the new form; nothing where it says nothing of that.

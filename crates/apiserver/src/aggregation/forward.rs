@@ -70,7 +70,11 @@ pub(crate) async fn forward(
         }
         Ok(_) => return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "service unavailable")),
         Err(absence) => {
-            tracing::debug!(name = remote.registration.name, why = absence.message, "nobody to pass a request on to");
+            tracing::debug!(
+                name = remote.registration.name,
+                why = absence.message,
+                "nobody to pass a request on to"
+            );
             return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"));
         }
     };
@@ -108,7 +112,11 @@ pub(crate) async fn forward(
         (true, _) => None,
         (false, Ok(room)) => Some(room),
         (false, Err(_)) => {
-            return Err(Status::too_many_requests("too many requests wait for this API, please try again later", 1).into());
+            return Err(Status::too_many_requests(
+                "too many requests wait for this API, please try again later",
+                1,
+            )
+            .into());
         }
     };
     match &place {
@@ -134,9 +142,7 @@ pub(crate) async fn forward(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match takeover {
             Some(takeover) => Ok(switch(state, account, takeover, answer)),
-            None => {
-                Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "it switches protocols without being asked"))
-            }
+            None => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "it switches protocols without being asked")),
         };
     }
     passed_back(answer.headers_mut());

@@ -56,7 +56,8 @@ pub(super) fn read_index(text: &[u8], version: &GroupVersion) -> Result<Option<S
     Ok(found.map(|entry| {
         let (_, query) = entry.url.split_once('?').unwrap_or_default();
         let hash = query.split('&').find_map(|one| one.strip_prefix("hash=")).unwrap_or_default();
-        let is_fine = hash.len() <= 256 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=%".contains(&byte));
+        let is_fine = hash.len() <= 256
+            && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=%".contains(&byte));
         if is_fine { hash.to_owned() } else { String::new() }
     }))
 }

@@ -69,7 +69,8 @@ impl Peer {
         of_system: fn() -> String,
     ) -> Result<Self, String> {
         let name = server.server_name();
-        let name = ServerName::try_from(name.clone()).map_err(|_| format!("{name:?} is no name of a server"))?;
+        let name =
+            ServerName::try_from(name.clone()).map_err(|_| format!("{name:?} is no name of a server"))?;
         let tls = trust::tls_config(server, client.clone(), of_system)?;
         Ok(Self {
             tls: TlsConnector::from(Arc::new(tls)),
@@ -169,7 +170,8 @@ impl Peer {
         const SOON: Duration = Duration::from_secs(1);
         let one = |at: Place| async move {
             let url = format!("https://{}{path}", host(&at));
-            let answer = match tokio::time::timeout(patience, self.ask(state, &at, path, &[], 1 << 20)).await {
+            let answer = match tokio::time::timeout(patience, self.ask(state, &at, path, &[], 1 << 20)).await
+            {
                 Ok(answer) => answer,
                 Err(_) => return Err(format!("timed out waiting for {url}")),
             };
@@ -214,9 +216,9 @@ impl Peer {
 
     async fn connect(&self, state: &Arc<State>, at: &Place) -> Result<SendRequest<Sent>, Silent> {
         let connecting = async {
-            let plain = dial(state, at).await.map_err(|error| {
-                format!("dial tcp {}: {}", host(at), crate::proxy::words(&error))
-            })?;
+            let plain = dial(state, at)
+                .await
+                .map_err(|error| format!("dial tcp {}: {}", host(at), crate::proxy::words(&error)))?;
             let secure = self.tls.connect(self.name.clone(), plain).await;
             secure.map_err(|error| format!("tls: {error}"))
         };
@@ -284,7 +286,10 @@ fn aggregator() -> Identity {
 }
 
 /// Says in the headers of a request whose it is.
-pub(super) fn introduce(headers: &mut HeaderMap, identity: &Identity) -> Result<(), header::InvalidHeaderValue> {
+pub(super) fn introduce(
+    headers: &mut HeaderMap,
+    identity: &Identity,
+) -> Result<(), header::InvalidHeaderValue> {
     let value = |text: &str| HeaderValue::from_bytes(text.as_bytes());
     headers.insert(certificate::USER, value(&identity.user)?);
     if !identity.uid.is_empty() {

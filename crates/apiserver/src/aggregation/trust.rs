@@ -21,7 +21,10 @@ pub(super) fn tls_config(
 ) -> Result<ClientConfig, String> {
     let builder = tls::client();
     let mut config = if server.any_certificate {
-        builder.dangerous().with_custom_certificate_verifier(tls::any_certificate()).with_client_cert_resolver(client)
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(tls::any_certificate())
+            .with_client_cert_resolver(client)
     } else {
         let of_system = if server.authorities.is_empty() { of_system() } else { String::new() };
         let text = if server.authorities.is_empty() { of_system.as_bytes() } else { &server.authorities };
@@ -45,7 +48,10 @@ pub(super) fn tls_config(
         };
         let known = if server.authorities.is_empty() { Vec::new() } else { known };
         let verifier = Vouched { by_authority, known };
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_client_cert_resolver(client)
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(client)
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

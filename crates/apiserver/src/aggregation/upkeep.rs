@@ -15,7 +15,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::peer::{Peer, is_missing};
-use super::{Absence, Availability, Described, Offered, Place, Remote, RemoteServer, amend, discovery, openapi};
+use super::{
+    Absence, Availability, Described, Offered, Place, Remote, RemoteServer, amend, discovery, openapi,
+};
 use crate::state::State;
 
 /// How often it is looked whether one answers that did, and how soon, and how rarely, one that did not.
@@ -114,7 +116,9 @@ async fn tend(state: &Arc<State>, version: &GroupVersion, mut outlook: watch::Re
     loop {
         let now = outlook.borrow_and_update().clone();
         let remote = state.aggregation.remote(&version.group, &version.version);
-        let Some(remote) = remote.filter(|remote| remote.server == now.server && remote.registration.uid == now.uid) else {
+        let Some(remote) =
+            remote.filter(|remote| remote.server == now.server && remote.registration.uid == now.uid)
+        else {
             // It has just been registered anew, or no more.
             if outlook.changed().await.is_err() {
                 return;
@@ -145,7 +149,8 @@ async fn tend(state: &Arc<State>, version: &GroupVersion, mut outlook: watch::Re
             Err(absence) => {
                 refreshed = None;
                 state.aggregation.note(&remote, |said| {
-                    let stale = said.offered.as_ref().filter(|offered| offered.fresh).map(|offered| offered.stale());
+                    let stale =
+                        said.offered.as_ref().filter(|offered| offered.fresh).map(|offered| offered.stale());
                     let changed = stale.is_some();
                     if let Some(stale) = stale {
                         said.offered = Some(Arc::new(stale));
@@ -180,11 +185,7 @@ async fn doubted(peer: Option<&Peer>) {
 }
 
 /// Whether one answers, and where.
-async fn look(
-    state: &Arc<State>,
-    remote: &Remote,
-    outlook: &Outlook,
-) -> Result<(Arc<Peer>, Place), Absence> {
+async fn look(state: &Arc<State>, remote: &Remote, outlook: &Outlook) -> Result<(Arc<Peer>, Place), Absence> {
     let places = outlook.places.clone()?;
     let failed = |message: String| Absence { reason: "FailedDiscoveryCheck", message };
     let peer = state.aggregation.peer(&remote.server).map_err(failed)?;
@@ -210,7 +211,9 @@ async fn tell(state: &Arc<State>, name: &str, availability: &Availability) -> bo
 /// Asks what one offers; whether it said so.
 async fn offered(state: &Arc<State>, remote: &Remote, peer: &Arc<Peer>, at: &Place) -> bool {
     let asking = ask_offered(state, remote, peer, at);
-    let told = tokio::time::timeout(2 * PATIENCE, asking).await.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+    let told = tokio::time::timeout(2 * PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| Err("it takes too long".to_owned()));
     let version = &remote.registration.version;
     match told {
         Ok(offered) => {
@@ -226,7 +229,8 @@ async fn offered(state: &Arc<State>, remote: &Remote, peer: &Arc<Peer>, at: &Pla
         Err(why) => {
             tracing::debug!(%version, why, "an extension server does not say what it offers");
             state.aggregation.note(remote, |said| {
-                let stale = said.offered.as_ref().filter(|offered| offered.fresh).map(|offered| offered.stale());
+                let stale =
+                    said.offered.as_ref().filter(|offered| offered.fresh).map(|offered| offered.stale());
                 let changed = stale.is_some();
                 if let Some(stale) = stale {
                     said.offered = Some(Arc::new(stale));
@@ -302,9 +306,7 @@ async fn ask_described(
     let accept = [(header::ACCEPT, "application/json")];
     let index = peer.ask(state, at, "/openapi/v3", &accept, openapi::LONGEST).await?;
     let hash = match index.status() {
-        StatusCode::OK => {
-            openapi::read_index(index.body(), &version).map_err(|error| error.to_string())?
-        }
+        StatusCode::OK => openapi::read_index(index.body(), &version).map_err(|error| error.to_string())?,
         code if is_missing(code) => None,
         code => return Err(format!("/openapi/v3 answers {code}")),
     };

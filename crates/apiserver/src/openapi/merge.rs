@@ -145,7 +145,8 @@ fn resolve(item: &mut Value, shared: &Value) {
     let resolve_list = |owner: &mut Value| {
         let Some(list) = owner.get_mut("parameters").and_then(Value::as_array_mut) else { return };
         for parameter in list {
-            let name = parameter.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix(PARAMETERS));
+            let name =
+                parameter.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix(PARAMETERS));
             if let Some(found) = name.and_then(|name| shared.get(name)) {
                 *parameter = found.clone();
             }

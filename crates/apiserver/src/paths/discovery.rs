@@ -234,7 +234,8 @@ fn preferred_first<T>(
     for (group, mut versions) in groups {
         versions.sort_by(|(a, _), (b, _)| a.cmp(b));
         versions.sort_by_key(|(version, _)| Reverse((priority(&group, version).version, rank(version))));
-        let of_group = |version: &str| (Reverse(priority(&group, version).group), format!("{version}.{group}"));
+        let of_group =
+            |version: &str| (Reverse(priority(&group, version).group), format!("{version}.{group}"));
         let first = versions.iter().map(|(version, _)| of_group(version)).min();
         all.push(((group != REGISTRATIONS, first), (group, versions)));
     }
@@ -308,11 +309,7 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value> {
     }))
 }
 
-fn aggregate(
-    groups: &Groups,
-    wanted: impl Fn(&str) -> bool,
-    form: &'static str,
-) -> Value {
+fn aggregate(groups: &Groups, wanted: impl Fn(&str) -> bool, form: &'static str) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .filter(|(name, _)| wanted(name))

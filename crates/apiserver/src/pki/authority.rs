@@ -207,12 +207,7 @@ pub(super) fn new_serial(random: &dyn Random) -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-fn self_signed(
-    name: &str,
-    key: &KeyPair,
-    now: Timestamp,
-    random: &dyn Random,
-) -> Result<String, PkiError> {
+fn self_signed(name: &str, key: &KeyPair, now: Timestamp, random: &dyn Random) -> Result<String, PkiError> {
     // The time in the name tells the authorities of two installations apart in error messages.
     let name = format!("{name}@{}", now.as_second());
     let mut params = CertificateParams::default();

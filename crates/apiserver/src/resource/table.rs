@@ -75,7 +75,10 @@ impl Table {
     /// The group versions that there are entries of.
     pub(crate) fn versions(&self) -> BTreeSet<GroupVersion> {
         let entries = self.entries.read();
-        entries.keys().map(|(group, version, _)| GroupVersion::new(group.as_str(), version.as_str())).collect()
+        entries
+            .keys()
+            .map(|(group, version, _)| GroupVersion::new(group.as_str(), version.as_str()))
+            .collect()
     }
 
     /// All entries, in the order of group, version and plural name.

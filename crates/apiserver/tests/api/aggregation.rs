@@ -102,7 +102,8 @@ impl Extension {
                 let (tls, mood, names) = (tls.clone(), given.clone(), names.clone());
                 connections.spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
-                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(common_name);
+                    let shown =
+                        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(common_name);
                     let is_known = shown.is_some_and(|name| names.contains(&name));
                     let service = service_fn(move |request| {
                         let mood = *mood.lock();
@@ -245,7 +246,9 @@ async fn told_by(mut request: Request<Incoming>, mood: Mood, is_known: bool) -> 
                 "w.Unused": {},
             },
         })),
-        path if path.ends_with("/flunders") && request.uri().query().unwrap_or_default().contains("watch") => {
+        path if path.ends_with("/flunders")
+            && request.uri().query().unwrap_or_default().contains("watch") =>
+        {
             let events = futures::stream::unfold(0, |number| async move {
                 if number > 0 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -375,7 +378,8 @@ async fn another_server_is_asked_and_told_whose_the_request_is() {
     ];
     let (code, _, text) = ask(&cluster, &jane, "PUT", &path, &headers, "the body").await;
     assert_eq!(code, 403, "{text}");
-    let rules = json!([{"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "update", "watch", "create"]}]);
+    let rules =
+        json!([{"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "update", "watch", "create"]}]);
     let role = json!({"metadata": {"name": "flunders"}, "rules": rules});
     cluster.ok("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await;
     let binding = json!({
@@ -414,8 +418,10 @@ async fn another_server_is_asked_and_told_whose_the_request_is() {
     // So is what is no HTTP any more.
     let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the kubeconfig");
     let transport = RemoteTransport::new(&config).expect("a transport");
-    let request = Request::builder().method("POST").uri(format!("{FLUNDERS}/one/echo")).header("upgrade", "own");
-    let upgraded = transport.upgrade(request.body(Bytes::new()).expect("a request")).await.expect("an answer");
+    let request =
+        Request::builder().method("POST").uri(format!("{FLUNDERS}/one/echo")).header("upgrade", "own");
+    let upgraded =
+        transport.upgrade(request.body(Bytes::new()).expect("a request")).await.expect("an answer");
     let UpgradeAnswer::Upgraded(_, mut stream) = upgraded else { panic!("not upgraded") };
     let mut said = [0; 5];
     stream.read_exact(&mut said).await.expect("it says who that is");
@@ -436,15 +442,26 @@ async fn what_others_offer_is_told_with_the_rest_in_every_form() {
     cluster.ok("POST", SERVICES, &extension.registration("v1")).await;
     until_condition(&cluster, "v1.wardle.example.com", "True", "Passed").await;
     let (place, version) = discovered(&cluster).await;
-    assert_eq!((&version["freshness"], &version["resources"][0]["resource"]), (&json!("Current"), &json!("flunders")));
+    assert_eq!(
+        (&version["freshness"], &version["resources"][0]["resource"]),
+        (&json!("Current"), &json!("flunders"))
+    );
     let groups = cluster.get("/apis").await.1["groups"].clone();
-    let names: Vec<&str> = groups.as_array().into_iter().flatten().filter_map(|g| g["name"].as_str()).collect();
+    let names: Vec<&str> =
+        groups.as_array().into_iter().flatten().filter_map(|g| g["name"].as_str()).collect();
     assert_eq!(names[0], "apiregistration.k8s.io");
     assert_eq!(names[place], GROUP, "in both forms at the same place");
-    assert_eq!(names[place - 1], "flowcontrol.apiserver.k8s.io", "after Kubernetes' own, before all others: {names:?}");
+    assert_eq!(
+        names[place - 1],
+        "flowcontrol.apiserver.k8s.io",
+        "after Kubernetes' own, before all others: {names:?}"
+    );
     let group = cluster.get("/apis/wardle.example.com").await.1;
     assert_eq!(group["preferredVersion"]["groupVersion"], "wardle.example.com/v1");
-    assert_eq!(cluster.get("/apis/wardle.example.com/v1").await.1["resources"][0]["shortNames"], json!(["fl"]));
+    assert_eq!(
+        cluster.get("/apis/wardle.example.com/v1").await.1["resources"][0]["shortNames"],
+        json!(["fl"])
+    );
     assert_eq!(cluster.get("/apis/apps/v1").await.1, apps, "it says nothing of what is not its own");
 
     // Of its description, what is its own: of version 3 as it tells it, of version 2 among the others.
@@ -466,7 +483,8 @@ async fn what_others_offer_is_told_with_the_rest_in_every_form() {
     assert_eq!(all["definitions"]["w.Flunder"]["properties"]["spec"]["description"], "What it is.");
     assert_eq!(all["definitions"].get("w.Unused"), None);
     let protobuf = [("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")];
-    let (code, _, text) = ask(&cluster, &Identity::administrator(), "GET", "/openapi/v2", &protobuf, "").await;
+    let (code, _, text) =
+        ask(&cluster, &Identity::administrator(), "GET", "/openapi/v2", &protobuf, "").await;
     assert!(code == 200 && text.contains("w.Flunder"));
 
     // One that knows the old forms only is told in the new ones all the same.
@@ -501,8 +519,11 @@ async fn who_is_dead_or_hangs_or_lies_holds_up_nobody() {
     let (_, version) = discovered(&cluster).await;
     let admin = Identity::administrator();
     let quick = async || {
-        for path in ["/apis", "/apis/wardle.example.com", "/openapi/v3", "/openapi/v2", "/api/v1/pods", "/readyz"] {
-            let asked = tokio::time::timeout(Duration::from_secs(10), ask(&cluster, &admin, "GET", path, &[], ""));
+        for path in
+            ["/apis", "/apis/wardle.example.com", "/openapi/v3", "/openapi/v2", "/api/v1/pods", "/readyz"]
+        {
+            let asked =
+                tokio::time::timeout(Duration::from_secs(10), ask(&cluster, &admin, "GET", path, &[], ""));
             let (code, ..) = asked.await.unwrap_or_else(|_| panic!("{path} waits for somebody else"));
             assert_eq!(code, 200, "{path}");
         }

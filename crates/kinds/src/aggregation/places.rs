@@ -35,7 +35,8 @@ impl Service {
     pub(super) fn of(object: &Object) -> Self {
         let text_of = |name: &str| object.get_str(&["spec", name]).unwrap_or_default().to_owned();
         let ports = object.get_list(&["spec", "ports"]).iter();
-        let ports = ports.map(|port| (number(port, "port").unwrap_or_default(), text(port, "name").to_owned()));
+        let ports =
+            ports.map(|port| (number(port, "port").unwrap_or_default(), text(port, "name").to_owned()));
         Self { kind: text_of("type"), external_name: text_of("externalName"), ports: ports.collect() }
     }
 }
@@ -76,13 +77,19 @@ pub(super) fn of(
     let found = service.ports.iter().find(|(number, _)| *number == i64::from(*port));
     let Some((_, port_name)) = found else {
         return if of_cluster {
-            absent("ServicePortError", format!("service/{name} in {namespace} is not listening on port {port}"))
+            absent(
+                "ServicePortError",
+                format!("service/{name} in {namespace} is not listening on port {port}"),
+            )
         } else {
             absent("FailedDiscoveryCheck", format!("no service port {port} found for service {quoted}"))
         };
     };
     if endpoints.is_empty() && of_cluster {
-        return absent("EndpointsNotFound", format!("cannot find endpointslices for service/{name} in {namespace}"));
+        return absent(
+            "EndpointsNotFound",
+            format!("cannot find endpointslices for service/{name} in {namespace}"),
+        );
     }
     let mut places = Vec::new();
     for slice in endpoints {

@@ -133,7 +133,8 @@ pub(crate) fn local_services() -> impl Iterator<Item = Value> {
 
 fn local(version: &GroupVersion, (of_group, of_version): (i64, i64), managed: &str) -> Value {
     let GroupVersion { group, version } = version;
-    let mut spec = json!({"version": version, "groupPriorityMinimum": of_group, "versionPriority": of_version});
+    let mut spec =
+        json!({"version": version, "groupPriorityMinimum": of_group, "versionPriority": of_version});
     if !group.is_empty() {
         spec["group"] = group.as_str().into();
     }
@@ -148,7 +149,8 @@ fn local(version: &GroupVersion, (of_group, of_version): (i64, i64), managed: &s
 pub(super) fn register(known: &BTreeMap<String, Known>, served: &BTreeSet<GroupVersion>) -> Vec<Amend> {
     let path = format!("/apis/{GROUP}/v1/{PLURAL}");
     let is_own = |version: &&GroupVersion| {
-        OWN.iter().any(|(group, own, ..)| (*group, *own) == (version.group.as_str(), version.version.as_str()))
+        OWN.iter()
+            .any(|(group, own, ..)| (*group, *own) == (version.group.as_str(), version.version.as_str()))
             || OF_OTHERS.contains(&version.group.as_str())
     };
     let mut amends = Vec::new();

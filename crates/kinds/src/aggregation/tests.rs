@@ -62,7 +62,8 @@ fn a_service_is_reached_at_what_is_ready_behind_it_or_it_is_said_why_not() {
     assert_eq!(at("s", 443), r#"EndpointsNotFound: cannot find endpointslices for service/s in "n""#);
     let unready = json!([{"addresses": ["10.1.0.1"], "conditions": {"ready": false}}]);
     given.put(SLICES, slice("s-1", "s", unready, json!([{"name": "api", "port": 8443}])));
-    let missing = r#"MissingEndpoints: endpointslices for service/s in "n" have no addresses with port name "api""#;
+    let missing =
+        r#"MissingEndpoints: endpointslices for service/s in "n" have no addresses with port name "api""#;
     assert_eq!(at("s", 443), missing);
     let ready = json!([
         {"addresses": ["10.1.0.2"], "nodeName": "b"},
@@ -71,7 +72,10 @@ fn a_service_is_reached_at_what_is_ready_behind_it_or_it_is_said_why_not() {
         {"addresses": ["169.254.169.254"]},
     ]);
     given.put(SLICES, slice("s-1", "s", ready, json!([{"name": "api", "port": 8443}])));
-    given.put(SLICES, slice("t-1", "t", json!([{"addresses": ["10.1.0.9"]}]), json!([{"name": "api", "port": 1}])));
+    given.put(
+        SLICES,
+        slice("t-1", "t", json!([{"addresses": ["10.1.0.9"]}]), json!([{"name": "api", "port": 1}])),
+    );
     assert_eq!(at("s", 443), r#"10.1.0.1:8443 of "a", 10.1.0.2:8443 of "b""#);
     given.remove(SLICES, "n", "s-1");
     assert_eq!(at("s", 443), r#"EndpointsNotFound: cannot find endpointslices for service/s in "n""#);
@@ -172,7 +176,9 @@ fn what_definitions_make_is_registered_and_nothing_else_is_touched() {
     };
     let steps = |groups: &[&str]| -> Vec<String> {
         let all = services.register(&served(groups));
-        all.into_iter().map(|one| format!("{} {}", one.method, one.path.rsplit('/').next().unwrap_or_default())).collect()
+        all.into_iter()
+            .map(|one| format!("{} {}", one.method, one.path.rsplit('/').next().unwrap_or_default()))
+            .collect()
     };
     // Of what is there from the beginning, and of what others bring, there is nothing to do.
     assert_eq!(steps(&["", "apps", "metrics.k8s.io", "apiregistration.k8s.io"]), [""; 0]);

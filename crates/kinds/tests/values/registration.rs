@@ -70,7 +70,10 @@ fn api_services_show_where_they_are_and_how_they_fare() {
         })
     };
     let behind = json!({"service": {"namespace": "n", "name": "s"}});
-    shows(of(json!({}), json!([{"type": "Available", "status": "True", "reason": "Local"}])), json!(["v1.w", "Local", "True", "60m"]));
+    shows(
+        of(json!({}), json!([{"type": "Available", "status": "True", "reason": "Local"}])),
+        json!(["v1.w", "Local", "True", "60m"]),
+    );
     shows(
         of(behind.clone(), json!([{"type": "Available", "status": "False", "reason": "MissingEndpoints"}])),
         json!(["v1.w", "n/s", "False (MissingEndpoints)", "60m"]),

@@ -62,10 +62,7 @@ fn fields(group: &str, kind: &str) -> Value {
         }),
         ("apiregistration.k8s.io", _) => json!({
             "metadata": {"name": "v1.one.example.com"},
-            "spec": {
-                "group": "one.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
-                "service": {"namespace": "default", "name": "s"},
-            },
+            "spec": {"group": "one.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10},
         }),
         ("apps", "ControllerRevision") => json!({"revision": 1, "data": {"a": 1}}),
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet") => selected(json!({})),
