@@ -27,8 +27,6 @@ const LEASE_SECONDS: i32 = 40;
 /// How often the status is looked at; it is written when it changed, or after five minutes.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
-/// Less free disk than this share makes the node say `DiskPressure`.
-const DISK_PRESSURE: f64 = 0.05;
 
 /// What not every node can do, by the names that Kubernetes has for it: `NodeDeclaredFeatureValidator` asks.
 const FEATURES: [&str; 3] = [
@@ -155,8 +153,6 @@ impl Registration {
         let (version, features) = (self.shared.runtime().version(), self.shared.runtime().features());
         let images = self.images().await;
         let amounts = self.shared.amounts();
-        let disk = offload::in_place(|| rustix::fs::statvfs(&self.shared.config.root)).ok();
-        let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
         let capacity = BTreeMap::from([
             ("cpu".to_owned(), Quantity(facts.cpus.to_string())),
             ("memory".to_owned(), Quantity(format!("{}Ki", facts.memory / 1024))),
@@ -184,11 +180,37 @@ impl Registration {
                 last_transition_time: since.or_else(|| Some(seconds(now))),
             }
         };
-        let full = free < DISK_PRESSURE;
-        let disk_condition = if full {
+        let short =
+            self.shared.config.reserves.thresholds.pressure(&crate::answers::supplies(&self.shared).await);
+        let memory = if short.memory {
+            condition(
+                "MemoryPressure",
+                true,
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            )
+        } else {
+            condition(
+                "MemoryPressure",
+                false,
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            )
+        };
+        let disk = if short.disk {
             condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure")
         } else {
             condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+        };
+        let processes = if short.pids {
+            condition(
+                "PIDPressure",
+                true,
+                "KubeletHasInsufficientPID",
+                "kubelet has insufficient PID available",
+            )
+        } else {
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
         };
         NodeStatus {
             addresses: Some(vec![
@@ -198,19 +220,9 @@ impl Registration {
             allocatable: Some(allocatable),
             capacity: Some(capacity),
             conditions: Some(vec![
-                condition(
-                    "MemoryPressure",
-                    false,
-                    "KubeletHasSufficientMemory",
-                    "kubelet has sufficient memory available",
-                ),
-                disk_condition,
-                condition(
-                    "PIDPressure",
-                    false,
-                    "KubeletHasSufficientPID",
-                    "kubelet has sufficient PID available",
-                ),
+                memory,
+                disk,
+                processes,
                 condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
             ]),
             daemon_endpoints: Some(NodeDaemonEndpoints::default()),
