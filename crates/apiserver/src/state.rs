@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::Noting;
 use crate::admission::Admission;
+use crate::aggregation::Aggregation;
 use crate::allocation::Networks;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) structured: Arc<Structured>,
     pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
     pub(crate) front_proxy: Option<Arc<FrontProxy>>,
+    /// Who else serves something, and what.
+    pub(crate) aggregation: Aggregation,
     /// Who issues service-account tokens: the first those of today.
     pub(crate) issuers: Vec<String>,
     /// Whom they are for unless asked otherwise.

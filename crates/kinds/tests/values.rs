@@ -25,6 +25,8 @@ mod networking;
 mod others;
 #[path = "values/pods.rs"]
 mod pods;
+#[path = "values/registration.rs"]
+mod registration;
 #[path = "values/roles.rs"]
 mod roles;
 #[path = "values/rules.rs"]

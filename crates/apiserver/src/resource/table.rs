@@ -1,9 +1,11 @@
 //! The table itself: entries by group, version and name, replaced as a whole when one is added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::gvk::GroupVersion;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::{ANY, Resource};
 
@@ -11,6 +13,7 @@ use super::{ANY, Resource};
 #[derive(Debug, Default)]
 pub struct Table {
     entries: RwLock<Arc<Entries>>,
+    changes: watch::Sender<()>,
 }
 
 /// By group, version and plural name.
@@ -31,12 +34,15 @@ impl Table {
         let mut entries = self.entries.write();
         let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
         Arc::make_mut(&mut entries).insert(key, Arc::new(resource));
+        drop(entries);
+        self.changes.send_replace(());
     }
 
     /// Removes an entry.
     pub fn remove(&self, group: &str, version: &str, plural: &str) {
         let key = (group.to_owned(), version.to_owned(), plural.to_owned());
         Arc::make_mut(&mut *self.entries.write()).remove(&key);
+        self.changes.send_replace(());
     }
 
     /// The entry of that group, version and plural name, or the one of any name.
@@ -59,6 +65,20 @@ impl Table {
     /// ([`Arc::ptr_eq`]).
     pub(crate) fn entries(&self) -> Arc<Entries> {
         self.entries.read().clone()
+    }
+
+    /// Tells when an entry was added, replaced or removed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The group versions that there are entries of.
+    pub(crate) fn versions(&self) -> BTreeSet<GroupVersion> {
+        let entries = self.entries.read();
+        entries
+            .keys()
+            .map(|(group, version, _)| GroupVersion::new(group.as_str(), version.as_str()))
+            .collect()
     }
 
     /// All entries, in the order of group, version and plural name.

@@ -60,6 +60,10 @@ fn fields(group: &str, kind: &str) -> Value {
         ("", "PersistentVolumeClaim") => json!({
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
         }),
+        ("apiregistration.k8s.io", _) => json!({
+            "metadata": {"name": "v1.one.example.com"},
+            "spec": {"group": "one.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10},
+        }),
         ("apps", "ControllerRevision") => json!({"revision": 1, "data": {"a": 1}}),
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet") => selected(json!({})),
         ("apps", "StatefulSet") => selected(json!({"serviceName": "s"})),
