@@ -18,6 +18,7 @@ use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::{Config, ServiceAccountTokens};
+use crate::definitions::Defined;
 use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -122,6 +123,7 @@ impl Server {
             authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
             cache: cache.clone(),
             table,
+            defined: Defined::new((config.definitions)(Arc::new(Served(cache.clone())))),
             admission: config.admission.clone(),
             authority,
             token_keys: Arc::new(token_keys),
@@ -169,6 +171,7 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        state.defined.catch_up(&state.table);
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
         state
@@ -266,6 +269,7 @@ impl Server {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
             () = fairness => {}
+            () = crate::definitions::look_after(&self.state) => {}
             () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
         }
