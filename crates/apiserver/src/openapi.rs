@@ -36,6 +36,8 @@ pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0
 pub struct Entry {
     /// What its objects are.
     pub kind: GroupVersionKind,
+    /// What lists of them are.
+    pub list_kind: String,
     /// Its name in paths.
     pub plural: String,
     /// Whether its objects live in namespaces.
@@ -48,8 +50,31 @@ pub struct Entry {
     pub description: Option<Describe>,
     /// The types of its fields; without, its objects may hold anything.
     pub schema: Option<Schema>,
-    /// Changes whenever `schema` does: a custom definition's uid and generation, nothing for built-in kinds.
-    pub revision: String,
+    /// What is said of a resource that an object defines.
+    pub documented: Option<Arc<dyn Documented>>,
+}
+
+/// Which OpenAPI schemas are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Swagger 2.0: `#/definitions/…`.
+    V2,
+    /// OpenAPI 3.0: `#/components/schemas/…`.
+    V3,
+}
+
+/// What is said of a resource that an object defines.
+pub trait Documented: std::fmt::Debug + Send + Sync {
+    /// Changes whenever that does.
+    fn revision(&self) -> String;
+
+    /// The schema of its objects. It may refer to those of built-in types by [`reference`].
+    fn schema(&self, form: Form) -> Value;
+}
+
+/// A reference to the schema of a type of this name.
+pub fn reference(name: &str, form: Form) -> Value {
+    components::reference(name, form)
 }
 
 /// A subresource, as far as documents tell of it.
@@ -89,6 +114,7 @@ pub struct Document {
 /// Makes documents and keeps them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
+    /// By what each tells of: the newest.
     made: Arc<Mutex<HashMap<String, Document>>>,
 }
 
@@ -237,7 +263,7 @@ fn document(version: &GroupVersion, entries: &[&Entry]) -> Value {
         "info": {"title": "Kubernetes", "version": "v1.36.0"},
         "paths": paths::of(version, entries),
         "components": {
-            "schemas": components::of(entries, components::Form::V3),
+            "schemas": components::of(entries, Form::V3),
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",
@@ -261,7 +287,8 @@ fn by_version(entries: &[Entry]) -> BTreeMap<GroupVersion, Vec<&Entry>> {
 fn etag(form: &str, entries: &[&Entry]) -> String {
     let mut inputs = format!("{form} {}", env!("CARGO_PKG_VERSION"));
     for entry in entries {
-        let Entry { kind, plural, namespaced, subresources, revision, .. } = entry;
+        let Entry { kind, plural, namespaced, subresources, documented, .. } = entry;
+        let revision = documented.as_ref().map(|documented| documented.revision()).unwrap_or_default();
         inputs.push_str(&format!("\n{kind} {plural} {namespaced} {revision}"));
         for SubresourceEntry { name, kind, verbs, .. } in subresources {
             inputs.push_str(&format!(" {name} {kind:?} {verbs:?}"));

@@ -19,6 +19,7 @@ use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::{Config, ServiceAccountTokens};
+use crate::definitions::Defined;
 use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -125,6 +126,7 @@ impl Server {
             authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
             cache: cache.clone(),
             table,
+            defined: Defined::new((config.definitions)(Arc::new(Served(cache.clone())))),
             admission: config.admission.clone(),
             admitting: Admitting::new(config.admission.len()),
             authority,
@@ -178,6 +180,7 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        state.defined.catch_up(&state.table);
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
         state
@@ -278,6 +281,7 @@ impl Server {
             () = upkeep => {}
             () = fairness => {}
             () = look_after_others(&self.state) => {}
+            () = crate::definitions::look_after(&self.state) => {}
             () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
         }

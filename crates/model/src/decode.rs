@@ -28,7 +28,7 @@ pub struct Decoded {
 /// What strict validation objects to, as far as it is told: one document may have a hundred thousand
 /// such fields, each at a path of a megabyte.
 #[derive(Debug, Default)]
-struct Problems {
+pub(crate) struct Problems {
     told: Vec<String>,
     bytes: usize,
 }
@@ -61,6 +61,9 @@ pub fn parse(text: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
 
 /// Decodes a document that was parsed already: YAML, or the outcome of a patch.
 pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
+    if let Some(structural) = schema.structural() {
+        return crate::structural::decode::object(structural, value);
+    }
     let mut walk = Walk { problems: Problems::default(), structure: "", fields: Vec::new() };
     let root = schema.root();
     let Value::Object(mut fields) = value else {
@@ -70,6 +73,16 @@ pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
     };
     walk.structure(root, &mut fields, &Path::EMPTY)?;
     Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems.told })
+}
+
+/// The metadata of an object, with what it has that metadata lacks among the problems.
+pub(crate) fn metadata(mut value: Value, problems: &mut Problems) -> Result<Value, DecodeError> {
+    let definitions = crate::schema::builtin_definitions();
+    let Some(ty) = definitions.type_of(crate::schema::OBJECT_META) else { return Ok(value) };
+    let mut walk = Walk { problems: std::mem::take(problems), structure: "", fields: Vec::new() };
+    let outcome = walk.value(ty, &mut value, &Path::root("metadata"));
+    *problems = walk.problems;
+    outcome.map(|()| value)
 }
 
 /// The message of a request refused under `fieldValidation=Strict`:
@@ -86,11 +99,27 @@ pub fn cannot_be_handled(kind: &str, version: &str, why: impl std::fmt::Display)
 
 impl Problems {
     fn push(&mut self, what: &str, path: &Path<'_>) {
-        if self.told.len() < PROBLEMS && self.bytes < PROBLEM_BYTES {
-            let problem = format!("{what} {}", quote(&path.to_string()));
+        if self.has_room() {
+            self.push_named(what, &path.to_string());
+        }
+    }
+
+    /// As [`Problems::push`], of a place that is written already.
+    pub(crate) fn push_named(&mut self, what: &str, path: &str) {
+        if self.has_room() {
+            let problem = format!("{what} {}", quote(path));
             self.bytes += problem.len();
             self.told.push(problem);
         }
+    }
+
+    /// What is told.
+    pub(crate) fn into_told(self) -> Vec<String> {
+        self.told
+    }
+
+    fn has_room(&self) -> bool {
+        self.told.len() < PROBLEMS && self.bytes < PROBLEM_BYTES
     }
 }
 
@@ -141,7 +170,8 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, ty: TypeRef<'a>, value: &mut Value, path: &Path<'_>) -> Result<(), DecodeError> {
         match (ty.get(), &mut *value) {
-            (Type::Any, _) | (Type::Raw(_), Value::Object(_) | Value::Null) => Ok(()),
+            (Type::Any | Type::Deduced | Type::Elsewhere(_), _)
+            | (Type::Raw(_), Value::Object(_) | Value::Null) => Ok(()),
             (Type::Struct { .. }, Value::Object(fields)) => self.structure(ty, fields, path),
             (Type::Map { .. }, Value::Object(fields)) => {
                 let element = ty.element().expect("a map has values");
@@ -260,7 +290,7 @@ fn syntax(error: &serde_json::Error) -> String {
     format!("couldn't get version/kind; json parse error: {error}")
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -275,7 +305,7 @@ fn kind_of(value: &Value) -> &'static str {
 fn go_type(ty: TypeRef<'_>) -> String {
     let element = || ty.element().map(go_type).unwrap_or_default();
     match ty.get() {
-        Type::Any | Type::Raw(_) => "map[string]interface {}".to_owned(),
+        Type::Any | Type::Deduced | Type::Elsewhere(_) | Type::Raw(_) => "map[string]interface {}".to_owned(),
         Type::Scalar(scalar) => go_scalar(*scalar).to_owned(),
         Type::Map { .. } => format!("map[string]{}", element()),
         Type::List { .. } => format!("[]{}", element()),
