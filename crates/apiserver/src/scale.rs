@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
-    let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+    let gvk = kind();
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
         return Ok(answer(call, &scale_of(&object, &gvk)));
@@ -69,7 +69,12 @@ fn answer(call: &Call, scale: &Object) -> Response<Body> {
     json_response(StatusCode::OK, Body::full(table.to_string()))
 }
 
-fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
+/// The kind of it.
+pub(crate) fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v1", "Scale")
+}
+
+pub(crate) fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
     let mut scale = Object::new(gvk, object.name());
     for field in ["namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.get(&["metadata", field]) {

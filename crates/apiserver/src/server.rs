@@ -141,6 +141,8 @@ impl Server {
             networks: allocation::Networks::default(),
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
+            outside: config.outside.clone(),
+            callouts: crate::callout::Callouts::default(),
             clock: config.clock.clone(),
             random: config.random.clone(),
             fairness: Fairness::new(
@@ -308,6 +310,7 @@ impl Server {
             self.install(now, occasion).await;
             self.state.cache.trim();
             crate::passing::trim(&self.state);
+            self.state.callouts.trim(self.state.clock.elapsed());
             crate::passing::show_others(&self.state).await;
             if let Err(error) = allocation::tidy(&self.state, &mut tidied).await {
                 let error = base::error::chain(&error);

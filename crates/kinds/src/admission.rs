@@ -29,6 +29,7 @@ mod runtime_class;
 pub(crate) mod service_account;
 mod storage_protection;
 mod taint_nodes;
+mod webhooks;
 
 use std::sync::Arc;
 

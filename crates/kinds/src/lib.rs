@@ -14,6 +14,7 @@ mod autoscaler;
 mod claims;
 mod conditions;
 mod content;
+mod conversation;
 mod device;
 mod difference;
 mod event;
@@ -31,6 +32,7 @@ mod role_rules;
 mod server;
 mod shown;
 mod spec_and_status;
+mod webhook_configuration;
 mod workload;
 
 use apiserver::Resource;
