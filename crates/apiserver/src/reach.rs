@@ -61,6 +61,11 @@ impl Reach {
         found.iter().map(|stored| stored.object()).collect()
     }
 
+    /// A new random uid.
+    pub fn new_uid(&self) -> String {
+        self.0.new_uid()
+    }
+
     /// A random number.
     pub fn random(&self) -> u64 {
         self.0.random.next_u64()

@@ -117,9 +117,10 @@ impl Server {
         let table = Arc::new(Table::new(resources));
         let (cache, watcher) = Cache::load(&*store, table.clone(), config.clock.clone()).await?;
         let cache = Arc::new(cache);
+        let objects = Served { cache: cache.clone(), server: Arc::default() };
         let state = Arc::new(State {
             store,
-            authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
+            authorizer: (config.authorization)(Arc::new(objects.clone())),
             cache: cache.clone(),
             table,
             admission: config.admission.clone(),
@@ -147,7 +148,7 @@ impl Server {
             random: config.random.clone(),
             fairness: Fairness::new(
                 config.limits,
-                (config.flow_control)(Arc::new(Served(cache.clone()))),
+                (config.flow_control)(Arc::new(objects.clone())),
                 config.clock.clone(),
             ),
             bodies: crate::payload::Bodies::new(),
@@ -171,6 +172,7 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        objects.server.set(Arc::downgrade(&state)).expect("it is set here and nowhere else");
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
         state

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use apiserver::Admission;
 
 pub use plugins::{Plugins, PluginsError, admission_of};
+pub(crate) use webhooks::answer;
 
 /// All that is asked of each write unless others are named, in the order in which it is asked.
 pub fn admission() -> Vec<Arc<dyn Admission>> {

@@ -20,6 +20,8 @@ mod difference;
 mod event;
 mod flow_control;
 mod followed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod job;
 mod measures;
 mod node_selector;

@@ -274,9 +274,11 @@ mod tests {
             "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
         );
         check(
-            service(json!({"path": "a//b"})),
-            "[c.service.path: Invalid value: \"a//b\": must start with a '/', c.service.path: Invalid value: \"a//b\": \
-             segment[0] may not be empty]",
+            service(json!({"path": "/a//B"})),
+            "[c.service.path: Invalid value: \"/a//B\": segment[1] may not be empty, c.service.path: Invalid value: \
+             \"/a//B\": segment[2]: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
+             '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
+             validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')]",
         );
         check(
             service(json!({"path": "//"})),
