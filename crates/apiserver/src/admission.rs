@@ -109,7 +109,7 @@ impl Write<'_> {
     /// An object of the write as whoever looks at what is sent sees it: the number of replicas is a `Scale`.
     pub fn seen<'o>(&self, object: &'o Object) -> Cow<'o, Object> {
         match self.form {
-            Form::Scale => Cow::Owned(crate::scale::scale_of(object, &crate::scale::kind())),
+            Form::Scale => Cow::Owned(crate::scale::seen(self.context.resource(), object)),
             Form::Own | Form::Sent | Form::Effect => Cow::Borrowed(object),
         }
     }
@@ -128,11 +128,7 @@ impl Write<'_> {
     pub fn take(&self, object: &mut Object, seen: Object) {
         self.again.reforms();
         match self.form {
-            Form::Scale => {
-                if let Some(replicas) = seen.get(&["spec", "replicas"]) {
-                    object.set(&["spec", "replicas"], replicas.clone());
-                }
-            }
+            Form::Scale => crate::scale::put(self.context.resource(), object, &seen),
             Form::Own | Form::Sent | Form::Effect => *object = seen,
         }
     }

@@ -154,6 +154,11 @@ impl fmt::Debug for Service {
     }
 }
 
+/// Whether there is an authority in this text.
+pub fn is_authority(text: &[u8]) -> bool {
+    verifier::client(text).is_ok()
+}
+
 /// Asks, and gives what is answered within `patience`.
 pub(crate) async fn ask(
     state: &Arc<State>,

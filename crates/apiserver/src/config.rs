@@ -14,6 +14,7 @@ use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
+use crate::definitions::{DefinedBy, NoDefinitions};
 use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
 use crate::outside::{Nobody, Outside};
@@ -62,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// Makes what reads who is served first; [`OneLevel`] unless it is said.
     pub flow_control: FlowControls,
+    /// Makes what reads which kinds objects define; there are none unless it is said.
+    pub definitions: DefinedBy,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// What is noted of requests, and who keeps it; nothing where none is given.
@@ -136,6 +139,7 @@ impl Config {
             authorization: Arc::new(|_| Arc::new(Administrators)),
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
+            definitions: Arc::new(|_| Arc::new(NoDefinitions)),
             admission: Vec::new(),
             audit: None,
             metrics: metrics::Registry::default(),

@@ -25,7 +25,7 @@ mod config;
 mod connections;
 mod consistency;
 mod decode;
-mod definitions;
+pub mod definitions;
 pub mod encryption;
 mod error;
 pub mod fairness;

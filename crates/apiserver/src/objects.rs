@@ -30,6 +30,9 @@ pub trait Collection: Send + Sync {
     /// Another number after each change. Costs next to nothing.
     fn version(&self) -> u64;
 
+    /// How many objects there are.
+    fn count(&self) -> usize;
+
     /// What has changed since a version that was given before; everything, where that is too long ago.
     fn since(&self, version: u64) -> News;
 
@@ -80,6 +83,10 @@ impl Objects for Served {
 impl Collection for Partition {
     fn version(&self) -> u64 {
         self.last()
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 
     fn since(&self, version: u64) -> News {

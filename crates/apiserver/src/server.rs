@@ -18,6 +18,7 @@ use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::{Config, ServiceAccountTokens};
+use crate::definitions::Defined;
 use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -123,6 +124,7 @@ impl Server {
             authorizer: (config.authorization)(Arc::new(objects.clone())),
             cache: cache.clone(),
             table,
+            defined: Defined::new((config.definitions)(Arc::new(objects.clone()))),
             admission: config.admission.clone(),
             authority,
             token_keys: Arc::new(token_keys),
@@ -173,6 +175,7 @@ impl Server {
             turns: crate::turns::Turns::default(),
         });
         objects.server.set(Arc::downgrade(&state)).expect("it is set here and nowhere else");
+        state.defined.catch_up(&state.table);
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
         state
@@ -270,6 +273,7 @@ impl Server {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
             () = fairness => {}
+            () = crate::definitions::look_after(&self.state) => {}
             () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
         }

@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::callout::Callouts;
 use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
+use crate::definitions::Defined;
 use crate::error::{Error, Result};
 use crate::fairness::Fairness;
 use crate::meters::Meters;
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) table: Arc<Table>,
+    /// What objects define.
+    pub(crate) defined: Defined,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,

@@ -25,6 +25,8 @@ mod cluster;
 mod crowd;
 #[path = "api/defaults.rs"]
 mod defaults;
+#[path = "api/definitions.rs"]
+mod definitions;
 #[path = "api/discovery.rs"]
 mod discovery;
 #[path = "api/durability.rs"]

@@ -329,6 +329,7 @@ fn api_config(
         fixed_tokens: fixed_tokens(config)?,
         limits: config.limits,
         flow_control: kinds::flow_control(),
+        definitions: kinds::definitions(),
         tokens: access.tokens.clone(),
         structured: access.structured.clone(),
         token_webhook: access.token_webhook.clone(),

@@ -15,6 +15,7 @@ mod claims;
 mod conditions;
 mod content;
 mod conversation;
+mod custom;
 mod device;
 mod difference;
 mod event;
@@ -41,6 +42,7 @@ use apiserver::Resource;
 
 pub use access::{Deciders, authorization, authorization_by, authorization_of};
 pub use admission::{Plugins, PluginsError, admission, admission_of};
+pub use custom::definitions;
 pub use flow_control::flow_control;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

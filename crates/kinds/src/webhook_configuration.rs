@@ -2,7 +2,6 @@
 //! filled in, what must hold.
 
 pub(crate) mod client;
-#[expect(dead_code, reason = "kinds that convert by webhook are not served yet")]
 pub(crate) mod conversion;
 mod rules;
 

@@ -221,7 +221,7 @@ async fn prepare(
     phases::validate(call, write, part, &new)?;
     // What a subresource does by itself carries out what is wanted: a pod that is bound wants no other thing.
     let counts = part != Part::Own && call.resource.strategy.counts_generations();
-    if counts && wants_differ(&new, old) {
+    if counts && wants_differ(&new, old, call.resource.has_subresource("status")) {
         new.set_generation(old.generation() + 1);
     }
     Ok(new)

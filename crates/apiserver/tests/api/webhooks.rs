@@ -1,5 +1,7 @@
 //! Webhooks that are asked of writes: what they are told, what they may do, and what hostile ones cannot.
 
+#[path = "webhooks/conversion.rs"]
+mod conversion;
 #[path = "webhooks/hostile.rs"]
 mod hostile;
 

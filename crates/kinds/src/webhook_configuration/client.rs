@@ -36,6 +36,16 @@ pub(crate) fn rules(client: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
+/// The authorities have to be some, where there is anything: a webhook that nobody vouches for converts nothing.
+pub(crate) fn authority(client: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let encoded = text(client, "caBundle");
+    let decoded = || STANDARD.decode(encoded).unwrap_or_default();
+    if !encoded.is_empty() && !apiserver::callout::is_authority(&decoded()) {
+        let why = "unable to load root certificates: unable to parse bytes as PEM block";
+        errors.push(FieldError::invalid(&path.child("caBundle"), encoded, why));
+    }
+}
+
 /// The parts of an address, as Go reads it.
 struct Parts<'a> {
     scheme: &'a str,

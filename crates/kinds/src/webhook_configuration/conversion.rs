@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::callout::Callee;
-use apiserver::resource::{Convert, ConvertError, Converting};
 use apiserver::{Objects, Reach};
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::Either;
 use model::field::quote;
 use model::validate::list;
-use model::{GroupVersionKind, Object, Status};
+use model::{Object, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,7 +18,7 @@ use super::client;
 const PATIENCE: Duration = Duration::from_secs(30);
 const KIND: &str = "ConversionReview";
 
-/// Has objects converted by a webhook. Whoever reads or writes others never waits for it.
+/// Has objects converted by a webhook. Whoever reads or writes other kinds never waits for it.
 pub(crate) struct ConversionWebhook {
     objects: Arc<dyn Objects>,
     /// Where it is, or why it cannot be asked.
@@ -94,7 +91,8 @@ impl ConversionWebhook {
         }
     }
 
-    async fn ask(&self, objects: Vec<Object>, to: &str) -> Result<Vec<Object>, String> {
+    /// What it makes of objects in the version `to`.
+    pub(crate) async fn ask(&self, objects: Vec<Object>, to: &str) -> Result<Vec<Object>, String> {
         let callee = self.callee.as_ref().map_err(Clone::clone)?;
         let reach: Reach = self.objects.reach().ok_or("the server has not begun, or has stopped")?;
         let uid = reach.new_uid();
@@ -148,17 +146,6 @@ pub(crate) fn answer(text: &[u8], uid: &str) -> Option<usize> {
 fn gvk(api_version: &str, kind: &str) -> String {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     format!("{group}/{version}, Kind={kind}")
-}
-
-impl Convert for ConversionWebhook {
-    fn name(&self) -> &str {
-        "conversion webhook"
-    }
-
-    fn convert(&self, objects: Vec<Object>, to: &GroupVersionKind) -> Converting<'_> {
-        let to = to.api_version();
-        Either::Right(async move { self.ask(objects, &to).await.map_err(ConvertError) }.boxed())
-    }
 }
 
 #[cfg(test)]
