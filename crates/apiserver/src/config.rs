@@ -18,6 +18,7 @@ use crate::authorisation::{Administrators, Authorization};
 use crate::definitions::{DefinedBy, NoDefinitions};
 use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
+use crate::outside::{Nobody, Outside};
 use crate::pki::KeyFile;
 
 /// Everything that the server is told from outside.
@@ -77,6 +78,8 @@ pub struct Config {
     pub metrics: metrics::Registry,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
+    /// The way to others, such as webhooks outside of the cluster; to nobody unless it is said.
+    pub outside: Arc<dyn Outside>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The source of uids, name suffixes, keys' serials.
@@ -148,6 +151,7 @@ impl Config {
             audit: None,
             metrics: metrics::Registry::default(),
             nodes,
+            outside: Arc::new(Nobody),
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),
         }

@@ -20,6 +20,7 @@ pub mod body;
 mod bootstrap;
 mod cache;
 mod call;
+pub mod callout;
 mod compress;
 mod config;
 mod connections;
@@ -70,7 +71,7 @@ mod version;
 mod webhook;
 mod workers;
 
-pub use admission::{Admission, Along, MOST_ALONG, Operation, Write};
+pub use admission::{Admission, Along, Form, MOST_ALONG, Operation, Write};
 pub use allocation::{Claim, Refusal};
 pub use authentication::fixed::{FixedTokens, FixedTokensError};
 pub use authentication::front_proxy::FrontProxy;

@@ -5,6 +5,7 @@
 
 pub(crate) mod admitting;
 pub(crate) mod flow_control;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,7 @@ pub(crate) struct Meters {
     in_flight: [InFlight; 2],
     pub(crate) admission: Family<Histogram, 4>,
     pub(crate) admission_steps: Family<Histogram, 3>,
+    pub(crate) webhooks: webhooks::Webhooks,
     watch_events: Family<Counter, 3>,
     watch_sizes: Family<Histogram, 3>,
     authentication: Family<Counter, 1>,
@@ -129,6 +131,7 @@ impl Meters {
             admission_steps: Family::new(["operation", "rejected", "type"], || {
                 Histogram::of_seconds(ADMISSION_SECONDS)
             }),
+            webhooks: webhooks::Webhooks::new(),
             watch_events: Family::new(["group", "resource", "version"], Counter::default),
             watch_sizes: Family::new(["group", "resource", "version"], || Histogram::of_amounts(EVENT_BYTES)),
             authentication: Family::new(["result"], Counter::default),
@@ -278,6 +281,7 @@ impl Meters {
             "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API \
              resource and step type (validate or admit).",
         );
+        self.webhooks.write(text);
         let help = "[ALPHA] Number of events sent in watch clients";
         self.watch_events.write(text, "apiserver_watch_events_total", help);
         let help = "[ALPHA] Watch event size distribution in bytes";

@@ -3,19 +3,26 @@
 //! An index that asks for what is new before each decision is never behind: a write is answered only when
 //! memory shows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Encoded, GroupResource};
 
 use crate::cache::{Cache, Partition};
+use crate::reach::Reach;
 use crate::resource::partition;
+use crate::state::State;
 
 /// All objects that are served.
 pub trait Objects: Send + Sync {
     /// The objects of one resource, whatever it is: there may be none.
     fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection>;
+
+    /// A way to nodes, pods and others, while the server runs.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
 }
 
 /// The objects of one resource.
@@ -56,11 +63,20 @@ pub struct Changed {
 }
 
 /// Those of a server.
-pub(crate) struct Served(pub(crate) Arc<Cache>);
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) cache: Arc<Cache>,
+    /// The server, once it is there.
+    pub(crate) server: Arc<OnceLock<Weak<State>>>,
+}
 
 impl Objects for Served {
     fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection> {
-        self.0.partition(&partition(&resource.group, &resource.resource))
+        self.cache.partition(&partition(&resource.group, &resource.resource))
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        self.server.get()?.upgrade().map(|state| Reach::of(&state))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::negotiate::View;
 use crate::request::Verb;
-use crate::resource::{ReplicaPlaces, Replicas};
+use crate::resource::{Does, ReplicaPlaces, Replicas, Resource};
 use crate::table::{AGE, Column, Columns, ListMetadata, NAME, age, integer, table};
 use crate::verbs::{Part, modify, patched_document};
 
@@ -25,7 +25,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) async fn handle(call: &Call, replicas: &Replicas) -> Result<Response<Body>> {
-    let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+    let gvk = kind();
     let places = replicas.places.as_deref();
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
@@ -81,6 +81,34 @@ fn answer(call: &Call, scale: &Object) -> Response<Body> {
     let metadata = ListMetadata { resource_version, ..ListMetadata::default() };
     let table = table(&columns, [scale], &metadata, form, true, call.now);
     json_response(StatusCode::OK, Body::full(table.to_string()))
+}
+
+/// The kind of it.
+pub(crate) fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v1", "Scale")
+}
+
+/// Where an object of a resource has its numbers of replicas, if that is not the usual place.
+fn places(resource: &Resource) -> Option<&ReplicaPlaces> {
+    let scale = resource.subresources.iter().find_map(|subresource| match &subresource.does {
+        Does::Scale(replicas) => Some(replicas),
+        Does::Part | Does::Own(_) => None,
+    });
+    scale?.places.as_deref()
+}
+
+/// The scale of an object of a resource.
+pub(crate) fn seen(resource: &Resource, object: &Object) -> Object {
+    scale_of(object, &kind(), places(resource))
+}
+
+/// Puts the number of replicas that a scale wants into the object that it is of.
+pub(crate) fn put(resource: &Resource, object: &mut Object, scale: &Object) {
+    let Some(replicas) = scale.get(&["spec", "replicas"]).cloned() else { return };
+    match places(resource) {
+        Some(places) => object.set(&places.wanted(), replicas),
+        None => object.set(&["spec", "replicas"], replicas),
+    }
 }
 
 impl ReplicaPlaces {

@@ -121,12 +121,13 @@ impl Server {
         let table = Arc::new(Table::new(resources));
         let (cache, watcher) = Cache::load(&*store, table.clone(), config.clock.clone()).await?;
         let cache = Arc::new(cache);
+        let objects = Served { cache: cache.clone(), server: Arc::default() };
         let state = Arc::new(State {
             store,
-            authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
+            authorizer: (config.authorization)(Arc::new(objects.clone())),
             cache: cache.clone(),
             table,
-            defined: Defined::new((config.definitions)(Arc::new(Served(cache.clone())))),
+            defined: Defined::new((config.definitions)(Arc::new(objects.clone()))),
             admission: config.admission.clone(),
             admitting: Admitting::new(config.admission.len()),
             authority,
@@ -152,11 +153,13 @@ impl Server {
             networks: allocation::Networks::default(),
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
+            outside: config.outside.clone(),
+            callouts: crate::callout::Callouts::default(),
             clock: config.clock.clone(),
             random: config.random.clone(),
             fairness: Fairness::new(
                 config.limits,
-                (config.flow_control)(Arc::new(Served(cache.clone()))),
+                (config.flow_control)(Arc::new(objects.clone())),
                 config.clock.clone(),
             ),
             bodies: crate::payload::Bodies::new(),
@@ -180,6 +183,7 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        objects.server.set(Arc::downgrade(&state)).expect("it is set here and nowhere else");
         state.defined.catch_up(&state.table);
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
@@ -324,6 +328,7 @@ impl Server {
             self.install(now, occasion).await;
             self.state.cache.trim();
             crate::passing::trim(&self.state);
+            self.state.callouts.trim(self.state.clock.elapsed());
             crate::passing::show_others(&self.state).await;
             if let Err(error) = allocation::tidy(&self.state, &mut tidied).await {
                 let error = base::error::chain(&error);

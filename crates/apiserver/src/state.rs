@@ -22,6 +22,7 @@ use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
+use crate::callout::Callouts;
 use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
 use crate::definitions::Defined;
@@ -31,6 +32,7 @@ use crate::meters::Meters;
 use crate::meters::admitting::Admitting;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
+use crate::outside::Outside;
 use crate::passing::Passing;
 use crate::paths::{Discovery, Hooks, Readiness};
 use crate::payload::Bodies;
@@ -69,6 +71,9 @@ pub(crate) struct State {
     pub(crate) networks: Networks,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
+    pub(crate) outside: Arc<dyn Outside>,
+    /// Those who are asked over TLS.
+    pub(crate) callouts: Callouts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) fairness: Fairness,

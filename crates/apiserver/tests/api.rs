@@ -91,5 +91,7 @@ mod versions;
 mod warnings;
 #[path = "api/watch.rs"]
 mod watch;
+#[path = "api/webhooks.rs"]
+mod webhooks;
 #[path = "api/websocket.rs"]
 mod websocket;

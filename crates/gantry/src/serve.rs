@@ -338,6 +338,7 @@ fn api_config(
         authorities: authorities_of_system,
         authorization: kinds::authorization_of(access.deciders.clone()),
         admission: crate::admission::of(&config.admission)?,
+        outside: Arc::new(crate::plugs::OverHttps),
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))

@@ -15,12 +15,15 @@ mod autoscaler;
 mod claims;
 mod conditions;
 mod content;
+mod conversation;
 mod custom;
 mod device;
 mod difference;
 mod event;
 mod flow_control;
 mod followed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod job;
 mod measures;
 mod node_selector;
@@ -33,6 +36,7 @@ mod role_rules;
 mod server;
 mod shown;
 mod spec_and_status;
+mod webhook_configuration;
 mod workload;
 
 use apiserver::Resource;

@@ -6,8 +6,8 @@ use metrics::Histogram;
 
 use crate::admission::Operation;
 
-/// The three operations, changed and looked at.
-const WAYS: usize = 6;
+/// The four operations, changed and looked at.
+const WAYS: usize = 8;
 
 /// The histograms of those who admit, by their places.
 pub(crate) struct Admitting(Vec<[OnceLock<Arc<Histogram>>; WAYS]>);

@@ -69,7 +69,7 @@ fn condition<'a>(definition: &'a Value, kind: &str) -> &'a Value {
     all.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).unwrap_or(&Value::Null)
 }
 
-async fn define(cluster: &Cluster, definition: &Value) -> Value {
+pub async fn define(cluster: &Cluster, definition: &Value) -> Value {
     let made = cluster.ok("POST", DEFINITIONS, definition).await;
     let name = made["metadata"]["name"].as_str().expect("a name").to_owned();
     until(cluster, &name, "a definition to be established", |_, now| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apiserver::resource::{Admitting, Context, Conversion, at_once};
-use apiserver::{Resource, Strategy};
+use apiserver::{Objects, Resource, Strategy};
 use model::default::Fields;
 use model::field::quote;
 use model::select::Selectable;
@@ -18,6 +18,7 @@ use super::convert::{Converter, Schemas};
 use super::definition::{accepted, group, rank, schema, stored_version, versions};
 use super::documents::Documents;
 use super::rules::{CustomRules, Scale};
+use crate::webhook_configuration::conversion::ConversionWebhook;
 
 /// What discovery says of objects whose kind is to go.
 const TERMINATING: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
@@ -30,6 +31,7 @@ pub(super) fn of(
     definition: Encoded,
     since: u64,
     is_terminating: bool,
+    objects: &Arc<dyn Objects>,
 ) -> Vec<Arc<Resource>> {
     let (names, group) = (accepted(object), group(object));
     let mut schemas: Schemas = BTreeMap::new();
@@ -39,7 +41,12 @@ pub(super) fn of(
         schemas.insert(text(version, "name").to_owned(), Arc::new(read));
     }
     let Some(stored) = stored_version(object) else { return Vec::new() };
-    let converter = Converter::new(schemas.clone());
+    let webhook = object
+        .get(&["spec", "conversion"])
+        .filter(|conversion| text(conversion, "strategy") == "Webhook")
+        .and_then(|conversion| conversion.get("webhook"))
+        .map(|webhook| ConversionWebhook::of(webhook, objects.clone()));
+    let converter = Converter::new(schemas.clone(), webhook);
     let conversion =
         Conversion::new(GroupVersionKind::new(group, stored, names.kind.as_str()), converter).since(since);
     let served = versions(object).iter().filter(|version| flag(version, "served"));

@@ -23,6 +23,7 @@ pub(super) struct Custom {
 }
 
 struct Known {
+    objects: Arc<dyn Objects>,
     followed: Followed,
     /// By their names.
     definitions: BTreeMap<String, Defined>,
@@ -48,6 +49,7 @@ struct Defined {
 impl Custom {
     pub(super) fn new(objects: Arc<dyn Objects>) -> Self {
         let known = Known {
+            objects: objects.clone(),
             followed: Followed::new(&*objects, GROUP, PLURAL),
             definitions: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -92,7 +94,7 @@ impl Known {
     fn catch_up(&mut self) {
         let mut steps: Vec<(String, Option<(Encoded, Object)>)> = Vec::new();
         let mut forgotten = None;
-        let definitions = &mut self.definitions;
+        let (definitions, objects) = (&mut self.definitions, &self.objects);
         self.followed.catch_up(|step| match step {
             Step::Forget => forgotten = Some(std::mem::take(definitions)),
             Step::Put(changed, object) => {
@@ -118,7 +120,7 @@ impl Known {
                 if is_open {
                     self.open.insert(name.clone());
                 }
-                self.definitions.insert(name, Defined::read(&object, text, since, known));
+                self.definitions.insert(name, Defined::read(&object, text, since, known, objects));
             }
         }
         let definitions = &self.definitions;
@@ -170,7 +172,13 @@ impl Known {
 }
 
 impl Defined {
-    fn read(object: &Object, text: Encoded, since: u64, known: Option<Self>) -> Self {
+    fn read(
+        object: &Object,
+        text: Encoded,
+        since: u64,
+        known: Option<Self>,
+        objects: &Arc<dyn Objects>,
+    ) -> Self {
         let accepted = accepted(object);
         let terminating = object.is_being_deleted() || is_true(object, "Terminating");
         let meaning = meaning(object);
@@ -179,7 +187,7 @@ impl Defined {
         let entries = match known {
             Some(known) if known.terminating == terminating => known.entries,
             Some(known) => known.entries.iter().map(|entry| entry::terminating(entry, terminating)).collect(),
-            None if is_served(object) => entry::of(object, text.clone(), since, terminating),
+            None if is_served(object) => entry::of(object, text.clone(), since, terminating, objects),
             None => Vec::new(),
         };
         Self { text, group, accepted, meaning, terminating, entries }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{paths, schema};
 use crate::custom::definition::{self, Names, versions};
+use crate::webhook_configuration::client;
 
 /// The schemas of a definition: one of all versions, or one of each.
 pub(super) struct Validations<'a> {
@@ -282,16 +283,11 @@ fn conversion(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     match client {
         None => errors.push(FieldError::required(&place, "required when strategy is set to Webhook")),
         Some(client) => {
-            let has = |name: &str| client.get(name).is_some_and(|value| !value.is_null());
-            if has("url") == has("service") {
-                errors.push(FieldError::required(&place, "exactly one of url or service is required"));
-            }
+            client::rules(client, &place, errors);
+            client::authority(client, &place, errors);
         }
     }
     review_versions(reviews, &path.child("conversionReviewVersions"), errors);
-    // Objects would be stored that nobody could convert.
-    let message = "objects are not converted by webhooks yet";
-    errors.push(FieldError::forbidden(&path.child("strategy"), message));
 }
 
 fn review_versions(versions: &[Value], path: &Path<'_>, errors: &mut Errors) {
