@@ -170,11 +170,6 @@ impl Object {
         std::mem::replace(self, Self::from_fields(Map::new()))
     }
 
-    /// Whether the two are one object, of which nobody has changed anything since they were cloned.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// The top-level fields.
     pub fn fields(&self) -> &Map<String, Value> {
         as_map(&self.0.value)
