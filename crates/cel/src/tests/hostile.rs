@@ -45,7 +45,7 @@ fn an_expression_ends_within_its_cost() {
         "lists.range(1000000000).size() > 0".to_owned(),
         "lists.range(1000).all(a, lists.range(1000).all(b, lists.range(1000).all(c, true)))".to_owned(),
         "lists.range(100000).map(x, x).sort().size() > 0".to_owned(),
-        format!("lists.range(100000).all(x, '{}'.matches('(a*)*b') || true)", "a".repeat(1_000)),
+        format!("lists.range(100000).all(x, '{}'.matches('^b') || true)", "a".repeat(1_000)),
         "lists.range(2000).map(x, lists.range(2000)).flatten().size() > 0".to_owned(),
         "lists.range(90000).map(x, '%s%s%s'.format([lists.range(50), lists.range(50), lists.range(50)])).size() > 0"
             .to_owned(),
