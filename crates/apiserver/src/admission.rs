@@ -3,8 +3,16 @@
 //! The place of webhooks, policies and quotas. What the resource itself has to say is in its entry of the
 //! table.
 
-use model::{GroupResource, Object};
+mod again;
+mod options;
+
+use std::borrow::Cow;
+
+use model::{GroupResource, GroupVersionKind, Object};
 use parking_lot::Mutex;
+
+pub(crate) use again::Again;
+pub(crate) use options::Options;
 
 use crate::error::Result;
 use crate::identity::Identity;
@@ -19,6 +27,8 @@ pub enum Operation {
     Update,
     /// It is deleted.
     Delete,
+    /// A conversation with it is begun.
+    Connect,
 }
 
 impl Operation {
@@ -28,8 +38,22 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
         }
     }
+}
+
+/// What the object of a write is to those who look at what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What was sent: an object of the resource's kind.
+    Own,
+    /// The number of replicas, by a subresource whose kind is `Scale`; the object is the one that has it.
+    Scale,
+    /// What was sent to a subresource that takes a kind of its own, such as a `Binding`.
+    Sent,
+    /// What comes of that: whoever looks at what is sent has been asked before.
+    Effect,
 }
 
 /// A write, as others see it.
@@ -46,8 +70,14 @@ pub struct Write<'a> {
     pub old: Option<&'a Object>,
     /// Nothing will be stored: whoever is asked must not do anything that lasts either.
     pub dry_run: bool,
+    /// What the object is to those who look at what is sent.
+    pub form: Form,
     /// What whoever asks for it is told, though it is done.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// How the client wants it done.
+    pub(crate) options: Options<'a>,
+    /// Whether others are asked twice.
+    pub(crate) again: Again,
 }
 
 /// What changes along with an object, in the very transaction in which that is stored or deleted: another
@@ -71,6 +101,57 @@ impl Write<'_> {
         self.warnings.lock().push(warning.into());
     }
 
+    /// The options that came with the request, as an object of Kubernetes' kind of them; null where there are none.
+    pub fn options(&self) -> serde_json::Value {
+        self.options.document(self.operation)
+    }
+
+    /// An object of the write as whoever looks at what is sent sees it: the number of replicas is a `Scale`.
+    pub fn seen<'o>(&self, object: &'o Object) -> Cow<'o, Object> {
+        match self.form {
+            Form::Scale => Cow::Owned(crate::scale::seen(self.context.resource(), object)),
+            Form::Own | Form::Sent | Form::Effect => Cow::Borrowed(object),
+        }
+    }
+
+    /// The kind of what [`Write::seen`] gives.
+    pub fn seen_kind(&self, object: &Object) -> GroupVersionKind {
+        match self.form {
+            Form::Scale => crate::scale::kind(),
+            Form::Sent => object.gvk(),
+            Form::Own | Form::Effect => self.context.resource().gvk(),
+        }
+    }
+
+    /// Puts into `object` what somebody made of what [`Write::seen`] gave of it. What it may hold that the write may
+    /// not change, or nobody may, is put right after all have been asked.
+    pub fn take(&self, object: &mut Object, seen: Object) {
+        self.again.reforms();
+        match self.form {
+            Form::Scale => crate::scale::put(self.context.resource(), object, &seen),
+            Form::Own | Form::Sent | Form::Effect => *object = seen,
+        }
+    }
+
+    /// Whether others are asked for the second time, since somebody changed what those had seen who were asked before.
+    pub fn is_again(&self) -> bool {
+        self.again.is_second()
+    }
+
+    /// Has all be asked once more to change what is written. Twice is the most.
+    pub fn ask_again(&self) {
+        self.again.want();
+    }
+
+    /// Something of `name`'s own that is kept as long as the write is.
+    pub fn kept<T: Default + Send + 'static, R>(
+        &self,
+        name: &'static str,
+        look: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        self.again.kept(name, look)
+    }
+
     /// Whether it makes an object of this resource.
     pub fn makes(&self, group: &str, plural: &str) -> bool {
         self.operation == Operation::Create && self.is_of(group, plural)
@@ -92,8 +173,8 @@ pub trait Admission: Send + Sync + 'static {
         std::any::type_name::<Self>().rsplit("::").next().unwrap_or_default()
     }
 
-    /// Changes what is to be written: after the defaults, before the resource's own strategy and its rules.
-    /// Not asked of a deletion.
+    /// Changes what is to be written: after the defaults, before the resource's own strategy and its rules. Not asked
+    /// of a deletion. Asked twice where somebody wants it ([`Write::ask_again`]).
     fn mutate<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {
         at_once(Ok(()))
     }
@@ -101,6 +182,12 @@ pub trait Admission: Send + Sync + 'static {
     /// Whether it may be written as it now is. `object` is none where it is to be deleted.
     fn validate<'a>(&'a self, _write: &'a Write<'a>, _object: Option<&'a Object>) -> Admitting<'a> {
         at_once(Ok(()))
+    }
+
+    /// Whether it is asked as well of what is sent to a subresource that takes a kind of its own, [`Form::Sent`]: a
+    /// binding, an eviction, the options of a conversation.
+    fn looks_at_sent(&self) -> bool {
+        false
     }
 
     /// Whether something may change along with the write. Writes of which that is so wait for each other, those of

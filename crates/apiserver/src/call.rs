@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use model::{Encoded, GroupResource, GroupVersionKind, Object, Status};
 
 use crate::account::Account;
-use crate::admission::Along;
+use crate::admission::{Along, Operation, Options};
 use crate::authentication::token::{self, Bound, Lifetime};
 use crate::authorisation::{self, Attributes, ResourceAttributes};
 use crate::body::Body;
@@ -74,8 +74,10 @@ impl Call {
             account: &self.account,
             resource: &self.resource,
             namespace: self.namespace(),
+            name: &self.target.name,
             identity: &self.identity,
             turn: &self.turn,
+            place: self.place.as_ref(),
             now: self.now,
         }
     }
@@ -179,6 +181,17 @@ impl Call {
         verbs::delete_along(self, options, along).await.map(drop)
     }
 
+    /// Asks others of what was sent to a subresource that takes a kind of its own, before that is done: those who
+    /// look at what is sent. Gives what they made of it, and what whoever sent it is told by them.
+    pub async fn admit(&self, options: &WriteOptions, object: Object) -> Result<(Object, Vec<String>)> {
+        verbs::admit_sent(self, Operation::Create, Options::Write(options), object).await
+    }
+
+    /// Asks others whether a conversation may be begun that was asked for by these options, an object of their kind.
+    pub async fn admit_connection(&self, options: Object) -> Result<Object> {
+        verbs::admit_sent(self, Operation::Connect, Options::None, options).await.map(|(object, _)| object)
+    }
+
     /// Makes a token for a service account.
     pub fn issue_token(
         &self,
@@ -201,8 +214,8 @@ impl Call {
     }
 
     /// The answer that something was done for which there is no object to show.
-    pub fn answer_created(&self) -> Response<Body> {
-        self.answer_status(&Status { code: 201, ..Status::success(None) })
+    pub fn answer_created(&self, warnings: &[String]) -> Response<Body> {
+        with_warnings(self.answer_status(&Status { code: 201, ..Status::success(None) }), warnings)
     }
 
     /// The answer with an object that is not of the resource's own kind.

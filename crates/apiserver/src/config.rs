@@ -14,8 +14,10 @@ use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
+use crate::definitions::{DefinedBy, NoDefinitions};
 use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
+use crate::outside::{Nobody, Outside};
 use crate::pki::KeyFile;
 
 /// Everything that the server is told from outside.
@@ -61,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// Makes what reads who is served first; [`OneLevel`] unless it is said.
     pub flow_control: FlowControls,
+    /// Makes what reads which kinds objects define; there are none unless it is said.
+    pub definitions: DefinedBy,
     /// Who is asked of each write, in this order, besides the resource itself.
     pub admission: Vec<Arc<dyn Admission>>,
     /// What is noted of requests, and who keeps it; nothing where none is given.
@@ -69,6 +73,8 @@ pub struct Config {
     pub metrics: metrics::Registry,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
+    /// The way to others, such as webhooks outside of the cluster; to nobody unless it is said.
+    pub outside: Arc<dyn Outside>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The source of uids, name suffixes, keys' serials.
@@ -133,10 +139,12 @@ impl Config {
             authorization: Arc::new(|_| Arc::new(Administrators)),
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
+            definitions: Arc::new(|_| Arc::new(NoDefinitions)),
             admission: Vec::new(),
             audit: None,
             metrics: metrics::Registry::default(),
             nodes,
+            outside: Arc::new(Nobody),
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),
         }

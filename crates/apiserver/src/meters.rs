@@ -4,6 +4,7 @@
 //! is counted under none. Source: Kubernetes, "Kubernetes Metrics Reference", 1.36.
 
 pub(crate) mod flow_control;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use crate::authorisation::Decision;
 use crate::identity::Identity;
 use crate::request::{Query, ResourceTarget, Target, Verb};
 use crate::resource::Resource;
-use crate::{definitions, review};
+use crate::review;
 
 const REQUEST_SECONDS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -46,6 +47,7 @@ pub(crate) struct Meters {
     in_flight: [InFlight; 2],
     pub(crate) admission: Family<Histogram, 4>,
     pub(crate) admission_steps: Family<Histogram, 3>,
+    pub(crate) webhooks: webhooks::Webhooks,
     watch_events: Family<Counter, 3>,
     watch_sizes: Family<Histogram, 3>,
     authentication: Family<Counter, 1>,
@@ -128,6 +130,7 @@ impl Meters {
             admission_steps: Family::new(["operation", "rejected", "type"], || {
                 Histogram::of_seconds(ADMISSION_SECONDS)
             }),
+            webhooks: webhooks::Webhooks::new(),
             watch_events: Family::new(["group", "resource", "version"], Counter::default),
             watch_sizes: Family::new(["group", "resource", "version"], || Histogram::of_amounts(EVENT_BYTES)),
             authentication: Family::new(["result"], Counter::default),
@@ -277,6 +280,7 @@ impl Meters {
             "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API \
              resource and step type (validate or admit).",
         );
+        self.webhooks.write(text);
         let help = "[ALPHA] Number of events sent in watch clients";
         self.watch_events.write(text, "apiserver_watch_events_total", help);
         let help = "[ALPHA] Watch event size distribution in bytes";
@@ -434,7 +438,7 @@ impl<'a> Labels<'a> {
         none: Self,
     ) -> Self {
         let known = found.map(|r| (r.group.as_str(), r.version.as_str(), r.plural.as_str())).or_else(|| {
-            let is_known = review::is_one(target) || definitions::is_list(target);
+            let is_known = review::is_one(target);
             is_known.then_some((target.group.as_str(), target.version.as_str(), target.resource.as_str()))
         });
         let part = found.and_then(|resource| resource.find_subresource(&target.subresource));

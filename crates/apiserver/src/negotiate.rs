@@ -117,8 +117,13 @@ impl View {
 
     /// Kind and version of a list in this form; a table is none, but a whole of its own.
     pub(crate) fn list_kind(self, resource: &Resource) -> (String, String) {
-        let (kind, api_version) = self.object_kind(resource);
-        (format!("{kind}List"), api_version)
+        match self {
+            Self::Full | Self::Table(_) | Self::Protobuf => (resource.list_kind(), resource.api_version()),
+            Self::Metadata(_) | Self::ProtobufMetadata(_) => {
+                let (kind, api_version) = self.object_kind(resource);
+                (format!("{kind}List"), api_version)
+            }
+        }
     }
 
     fn of_range(range: &Range<'_>, query: &Query, protobuf: bool) -> Option<Self> {

@@ -3,25 +3,35 @@
 //! An index that asks for what is new before each decision is never behind: a write is answered only when
 //! memory shows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Encoded, GroupResource};
 
 use crate::cache::{Cache, Partition};
+use crate::reach::Reach;
 use crate::resource::partition;
+use crate::state::State;
 
 /// All objects that are served.
 pub trait Objects: Send + Sync {
     /// The objects of one resource, whatever it is: there may be none.
     fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection>;
+
+    /// A way to nodes, pods and others, while the server runs.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
 }
 
 /// The objects of one resource.
 pub trait Collection: Send + Sync {
     /// Another number after each change. Costs next to nothing.
     fn version(&self) -> u64;
+
+    /// How many objects there are.
+    fn count(&self) -> usize;
 
     /// What has changed since a version that was given before; everything, where that is too long ago.
     fn since(&self, version: u64) -> News;
@@ -53,17 +63,30 @@ pub struct Changed {
 }
 
 /// Those of a server.
-pub(crate) struct Served(pub(crate) Arc<Cache>);
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) cache: Arc<Cache>,
+    /// The server, once it is there.
+    pub(crate) server: Arc<OnceLock<Weak<State>>>,
+}
 
 impl Objects for Served {
     fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection> {
-        self.0.partition(&partition(&resource.group, &resource.resource))
+        self.cache.partition(&partition(&resource.group, &resource.resource))
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        self.server.get()?.upgrade().map(|state| Reach::of(&state))
     }
 }
 
 impl Collection for Partition {
     fn version(&self) -> u64 {
         self.last()
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 
     fn since(&self, version: u64) -> News {

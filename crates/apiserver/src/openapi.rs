@@ -33,6 +33,8 @@ pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0
 pub struct Entry {
     /// What its objects are.
     pub kind: GroupVersionKind,
+    /// What lists of them are.
+    pub list_kind: String,
     /// Its name in paths.
     pub plural: String,
     /// Whether its objects live in namespaces.
@@ -45,8 +47,31 @@ pub struct Entry {
     pub description: Option<Describe>,
     /// The types of its fields; without, its objects may hold anything.
     pub schema: Option<Schema>,
-    /// Changes whenever `schema` does: a custom definition's uid and generation, nothing for built-in kinds.
-    pub revision: String,
+    /// What is said of a resource that an object defines.
+    pub documented: Option<Arc<dyn Documented>>,
+}
+
+/// Which OpenAPI schemas are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Swagger 2.0: `#/definitions/…`.
+    V2,
+    /// OpenAPI 3.0: `#/components/schemas/…`.
+    V3,
+}
+
+/// What is said of a resource that an object defines.
+pub trait Documented: std::fmt::Debug + Send + Sync {
+    /// Changes whenever that does.
+    fn revision(&self) -> String;
+
+    /// The schema of its objects. It may refer to those of built-in types by [`reference`].
+    fn schema(&self, form: Form) -> Value;
+}
+
+/// A reference to the schema of a type of this name.
+pub fn reference(name: &str, form: Form) -> Value {
+    components::reference(name, form)
 }
 
 /// A subresource, as far as documents tell of it.
@@ -86,6 +111,7 @@ pub struct Document {
 /// Makes documents and keeps them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
+    /// By what each tells of: the newest.
     made: Arc<Mutex<HashMap<String, Document>>>,
 }
 
@@ -122,30 +148,38 @@ impl Documents {
     /// The document of one group version; [`None`] if it has no resources.
     pub fn group_version(&self, version: &GroupVersion, entries: &[Entry]) -> Option<Document> {
         let entries = by_version(entries).remove(version)?;
-        Some(self.get_or_make(etag("v3", &entries), JSON, || document(version, &entries).to_string().into()))
+        let make = || document(version, &entries).to_string().into();
+        Some(self.get_or_make(version_path(version), etag("v3", &entries), JSON, make))
     }
 
     /// The document of version 2, which has all group versions in one, as JSON.
     pub fn v2(&self, entries: &[Entry]) -> Document {
         let all: Vec<&Entry> = entries.iter().collect();
-        self.get_or_make(etag("v2", &all), JSON, || v2::document(&all).to_string().into())
+        self.get_or_make("v2".to_owned(), etag("v2", &all), JSON, || v2::document(&all).to_string().into())
     }
 
     /// The document of version 2 in protocol buffers.
     pub fn v2_protobuf(&self, entries: &[Entry]) -> Document {
         let all: Vec<&Entry> = entries.iter().collect();
-        self.get_or_make(etag("v2 protobuf", &all), V2_PROTOBUF, || {
+        self.get_or_make("v2 protobuf".to_owned(), etag("v2 protobuf", &all), V2_PROTOBUF, || {
             gnostic::encode(&v2::document(&all)).into()
         })
     }
 
-    fn get_or_make(&self, etag: String, media_type: &'static str, make: impl FnOnce() -> Bytes) -> Document {
-        if let Some(known) = self.made.lock().get(&etag) {
+    fn get_or_make(
+        &self,
+        of: String,
+        etag: String,
+        media_type: &'static str,
+        make: impl FnOnce() -> Bytes,
+    ) -> Document {
+        if let Some(known) = self.made.lock().get(&of).filter(|known| known.etag == etag) {
             return known.clone();
         }
         // Made outside the lock: two callers at once cost a little work, a held lock would cost both their time.
-        let document = Document::new(make(), media_type, etag.clone());
-        self.made.lock().entry(etag).or_insert(document).clone()
+        let document = Document::new(make(), media_type, etag);
+        self.made.lock().insert(of, document.clone());
+        document
     }
 }
 
@@ -169,7 +203,7 @@ fn document(version: &GroupVersion, entries: &[&Entry]) -> Value {
         "info": {"title": "Kubernetes", "version": "v1.36.0"},
         "paths": paths::of(version, entries),
         "components": {
-            "schemas": components::of(entries, components::Form::V3),
+            "schemas": components::of(entries, Form::V3),
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",
@@ -193,7 +227,8 @@ fn by_version(entries: &[Entry]) -> BTreeMap<GroupVersion, Vec<&Entry>> {
 fn etag(form: &str, entries: &[&Entry]) -> String {
     let mut inputs = format!("{form} {}", env!("CARGO_PKG_VERSION"));
     for entry in entries {
-        let Entry { kind, plural, namespaced, subresources, revision, .. } = entry;
+        let Entry { kind, plural, namespaced, subresources, documented, .. } = entry;
+        let revision = documented.as_ref().map(|documented| documented.revision()).unwrap_or_default();
         inputs.push_str(&format!("\n{kind} {plural} {namespaced} {revision}"));
         for SubresourceEntry { name, kind, verbs, .. } in subresources {
             inputs.push_str(&format!(" {name} {kind:?} {verbs:?}"));

@@ -3,6 +3,8 @@
 //! The binary plugs an implementation in. Whoever is asked may be slow, gone or hostile: the implementation bounds
 //! what it reads, and whoever asks bounds how long it waits.
 
+use std::future::ready;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +12,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, Uri};
 
+use crate::node::Duplex;
+
 /// Makes ways to others.
 pub trait Outside: Send + Sync + 'static {
+    /// Connects to a port of a host by its name or address. Dropping the future ends it.
+    fn dial(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
+
+    /// The authorities of the system, in PEM.
+    fn authorities(&self) -> Vec<u8>;
+
     /// The way to servers that these authorities (PEM) vouch for, or those of the system.
     fn vouched_for(&self, authorities: Option<&[u8]>) -> Result<Arc<dyn Peer>, String>;
 
@@ -56,6 +66,14 @@ pub enum PeerError {
 pub struct Nobody;
 
 impl Outside for Nobody {
+    fn dial(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        Box::pin(ready(Err(io::Error::other("this server has no way to others"))))
+    }
+
+    fn authorities(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn vouched_for(&self, _: Option<&[u8]>) -> Result<Arc<dyn Peer>, String> {
         Err("this server has no way to others".to_owned())
     }

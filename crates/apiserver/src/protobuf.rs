@@ -301,7 +301,10 @@ fn read_value(ty: TypeRef<'_>, wire: Wire<'_>, depth: usize) -> Result<Value, Pr
             }
             Ok(Value::Array(list))
         }
-        (Type::Any | Type::Raw(Raw::Extension | Raw::Fields), Wire::Bytes(bytes)) => {
+        (
+            Type::Any | Type::Deduced | Type::Elsewhere(_) | Type::Raw(Raw::Extension | Raw::Fields),
+            Wire::Bytes(bytes),
+        ) => {
             let text = first(bytes)?;
             if text.is_empty() {
                 return Ok(Value::Null);

@@ -329,7 +329,7 @@ fn unreachable(why: &str) -> Error {
 }
 
 /// Why a connection could not be made, as Kubernetes words it.
-fn words(error: &std::io::Error) -> String {
+pub(crate) fn words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),

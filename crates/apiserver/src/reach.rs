@@ -7,13 +7,15 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
-use model::Status;
+use model::{GroupResource, Object, Status};
 
 use crate::call::Call;
+use crate::callout::{self, AskError, Callee};
 use crate::error::{Error, Result};
 use crate::node::NodeRequest;
 use crate::proxy::{Upstream, connect};
-use crate::state::State;
+use crate::resource::partition;
+use crate::state::{State, object_name};
 
 /// A way to nodes and pods. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +38,39 @@ impl Call {
 }
 
 impl Reach {
+    pub(crate) fn of(state: &Arc<State>) -> Self {
+        Self(state.clone())
+    }
+
+    /// Asks somebody over TLS, by a POST of JSON, and gives what is answered within `patience`. Nobody is followed
+    /// elsewhere.
+    pub async fn ask(&self, callee: &Callee, question: Bytes, patience: Duration) -> Result<Bytes, AskError> {
+        callout::ask(&self.0, callee, question, patience).await
+    }
+
+    /// An object, as it is stored now. The namespace is empty for what is cluster-wide.
+    pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Object> {
+        let partition = self.0.cache.partition(&partition(&resource.group, &resource.resource));
+        partition.get(&object_name(namespace, name)).map(|stored| stored.object())
+    }
+
+    /// All objects of a resource that are in a namespace, in the order of their names.
+    pub fn list(&self, resource: &GroupResource, namespace: &str) -> Vec<Object> {
+        let partition = self.0.cache.partition(&partition(&resource.group, &resource.resource));
+        let (found, _) = partition.snapshot(self.0.cache.revision(), &format!("{namespace}/"));
+        found.iter().map(|stored| stored.object()).collect()
+    }
+
+    /// A new random uid.
+    pub fn new_uid(&self) -> String {
+        self.0.new_uid()
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.0.random.next_u64()
+    }
+
     /// How long the server has run.
     pub fn elapsed(&self) -> Duration {
         self.0.clock.elapsed()

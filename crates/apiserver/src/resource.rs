@@ -24,8 +24,9 @@ use model::default::{Defaults, Fields};
 use model::select::Selectable;
 use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
+use tokio_util::sync::CancellationToken;
 
-use crate::openapi::{Describe, describe};
+use crate::openapi::{Describe, Documented, describe};
 use crate::request::Verb;
 use crate::table::{Column, Columns};
 
@@ -39,7 +40,7 @@ pub use table::Table;
 pub(crate) use conversion::Served;
 pub(crate) use storage::{Storage, partition};
 pub(crate) use strategy::wants_differ;
-pub(crate) use subresource::Does;
+pub(crate) use subresource::{Does, ReplicaPlaces, Replicas};
 pub(crate) use table::Entries;
 
 /// One entry of the table.
@@ -53,6 +54,8 @@ pub struct Resource {
     pub kind: String,
     /// Plural name, as in paths.
     pub plural: String,
+    /// The kind of lists, where it is not the kind with `List` after it.
+    pub list_kind: Option<String>,
     /// Singular name.
     pub singular: String,
     /// Short names, as in `kubectl get po`.
@@ -78,6 +81,16 @@ pub struct Resource {
     pub rules: Arc<dyn Rules>,
     /// What to warn of.
     pub warnings: Option<Warnings>,
+    /// What everybody is told who uses it, since it is to go.
+    pub deprecated: Option<String>,
+    /// What discovery says that can be done, where that is something else than what is done.
+    pub shown_verbs: Option<&'static [&'static str]>,
+    /// Whether a PUT must say which revision it replaces.
+    pub conditional_update: bool,
+    /// What documents say of it, where that does not follow from its schema.
+    pub documented: Option<Arc<dyn Documented>>,
+    /// Who watches has to begin anew when this is cancelled: it means something else now.
+    pub(crate) retired: Option<Arc<CancellationToken>>,
     /// What the objects do not bring about yet though they should, in words that go on where a sentence that
     /// names the kind leaves off.
     pub without_effect: Option<&'static str>,
@@ -142,6 +155,12 @@ impl Resource {
             defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
             warnings: None,
+            deprecated: None,
+            shown_verbs: None,
+            conditional_update: false,
+            documented: None,
+            retired: None,
+            list_kind: None,
             without_effect: None,
             orphans: None,
             made_by_update: false,
@@ -292,8 +311,23 @@ impl Resource {
         Self { any_name: true, ..resource }
     }
 
+    /// Defined by an object, which may change or go: who watches has to begin anew then.
+    #[must_use]
+    pub fn defined(mut self) -> Self {
+        self.retired = Some(Arc::new(CancellationToken::new()));
+        self
+    }
+
+    /// The kind of lists.
+    pub fn list_kind(&self) -> String {
+        self.list_kind.clone().unwrap_or_else(|| format!("{}List", self.kind))
+    }
+
     /// What can be done to the objects, in the order in which discovery shows it.
     pub(crate) fn verbs(&self) -> Vec<&'static str> {
+        if let Some(shown) = self.shown_verbs {
+            return shown.to_vec();
+        }
         match &self.unstored {
             None => VERBS.to_vec(),
             Some(unstored) => unstored.verbs.iter().map(|verb| verb.as_str()).collect(),

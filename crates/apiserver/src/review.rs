@@ -80,13 +80,14 @@ impl Review {
         let kind = GroupVersionKind::new(self.group, self.version, self.kind);
         Entry {
             schema: model::schema::builtin(&kind),
+            list_kind: format!("{}List", self.kind),
             kind,
             plural: self.plural.to_owned(),
             namespaced: self.namespaced,
             verbs: vec!["create"],
             subresources: Vec::new(),
             description: Some(self.description),
-            revision: String::new(),
+            documented: None,
         }
     }
 }

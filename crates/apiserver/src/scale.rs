@@ -1,9 +1,10 @@
 //! The number of replicas, as a small object of its own.
 
 use http::{Response, StatusCode};
+use model::field::quote;
 use model::object::StringMap;
 use model::select::{LabelSelector, SelectorError};
-use model::{GroupVersionKind, Object};
+use model::{GroupVersionKind, Object, Status};
 use serde_json::{Value, json};
 
 use crate::body::Body;
@@ -12,6 +13,7 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::negotiate::View;
 use crate::request::Verb;
+use crate::resource::{Does, ReplicaPlaces, Replicas, Resource};
 use crate::table::{AGE, Column, Columns, ListMetadata, NAME, age, integer, table};
 use crate::verbs::{Part, modify, patched_document};
 
@@ -22,11 +24,16 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
-pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
-    let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+pub(crate) async fn handle(call: &Call, replicas: &Replicas) -> Result<Response<Body>> {
+    let gvk = kind();
+    let places = replicas.places.as_deref();
     if call.target.verb == Verb::Get {
         let object = call.current().await?;
-        return Ok(answer(call, &scale_of(&object, &gvk)));
+        if let Some(places) = places.filter(|places| object.get(&places.wanted()).is_none()) {
+            let why = format!("the spec replicas field {} does not exist", quote(&places.named));
+            return Err(Status::internal(why).into());
+        }
+        return Ok(answer(call, &scale_of(&object, &gvk, places)));
     }
     let options = call.write_options()?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
@@ -35,7 +42,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
         let scale = match &update {
             Some(scale) => scale.clone(),
             None => {
-                let patched = patched_document(call, scale_of(old, &gvk).value(), schema.as_ref())?;
+                let patched = patched_document(call, scale_of(old, &gvk, places).value(), schema.as_ref())?;
                 Object::from_value(patched).map_err(|e| Error::bad_request(e.to_string()))?
             }
         };
@@ -46,14 +53,21 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
                 Error::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas is no number: {value}"))
             })?,
         };
-        new.set(&["spec", "replicas"], replicas);
+        match places {
+            None => new.set(&["spec", "replicas"], replicas),
+            Some(places) if scale.get(&["spec", "replicas"]).is_none() && old.get(&places.wanted()).is_none() => {
+                let why = format!("the spec replicas field {} cannot be empty", quote(&places.named));
+                return Err(Error::bad_request(why));
+            }
+            Some(places) => new.set(&places.wanted(), replicas),
+        }
         // The scale carries the object's revision: an outdated one is a conflict.
         new.set_resource_version(scale.resource_version());
         Ok(new)
     })
     .await?;
     let object = modified.object();
-    Ok(answer(call, &scale_of(&object, &gvk)))
+    Ok(answer(call, &scale_of(&object, &gvk, places)))
 }
 
 /// A scale as the client wants to see it.
@@ -69,12 +83,60 @@ fn answer(call: &Call, scale: &Object) -> Response<Body> {
     json_response(StatusCode::OK, Body::full(table.to_string()))
 }
 
-fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
+/// The kind of it.
+pub(crate) fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v1", "Scale")
+}
+
+/// Where an object of a resource has its numbers of replicas, if that is not the usual place.
+fn places(resource: &Resource) -> Option<&ReplicaPlaces> {
+    let scale = resource.subresources.iter().find_map(|subresource| match &subresource.does {
+        Does::Scale(replicas) => Some(replicas),
+        Does::Part | Does::Own(_) => None,
+    });
+    scale?.places.as_deref()
+}
+
+/// The scale of an object of a resource.
+pub(crate) fn seen(resource: &Resource, object: &Object) -> Object {
+    scale_of(object, &kind(), places(resource))
+}
+
+/// Puts the number of replicas that a scale wants into the object that it is of.
+pub(crate) fn put(resource: &Resource, object: &mut Object, scale: &Object) {
+    let Some(replicas) = scale.get(&["spec", "replicas"]).cloned() else { return };
+    match places(resource) {
+        Some(places) => object.set(&places.wanted(), replicas),
+        None => object.set(&["spec", "replicas"], replicas),
+    }
+}
+
+impl ReplicaPlaces {
+    fn wanted(&self) -> Vec<&str> {
+        self.wanted.iter().map(String::as_str).collect()
+    }
+}
+
+fn scale_of(object: &Object, gvk: &GroupVersionKind, places: Option<&ReplicaPlaces>) -> Object {
     let mut scale = Object::new(gvk, object.name());
     for field in ["namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.get(&["metadata", field]) {
             scale.set(&["metadata", field], value.clone());
         }
+    }
+    if let Some(places) = places {
+        let read = |path: &[String]| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            object.get(&path).cloned()
+        };
+        let number = |path: &[String]| read(path).as_ref().and_then(Value::as_i64).unwrap_or(0);
+        scale.set(&["spec"], json!({"replicas": number(&places.wanted)}));
+        let mut status = json!({"replicas": number(&places.running)});
+        if let Some(Value::String(selector)) = places.selector.as_deref().and_then(read) {
+            status["selector"] = selector.into();
+        }
+        scale.set(&["status"], status);
+        return scale;
     }
     let replicas = object.get_i64(&["spec", "replicas"]).unwrap_or(0);
     scale.set(&["spec"], json!({"replicas": replicas}));

@@ -101,6 +101,9 @@ impl Selection {
         };
         let exact = !name.is_empty() && (!call.resource.namespaced || !namespace.is_empty());
         let only = exact.then(|| crate::state::object_name(namespace, name));
+        if let Some(odd) = undefined(call, &fields) {
+            return Err(Error::bad_request(format!("field label not supported: {odd}")));
+        }
         let fields = fields.among(&call.resource.selectable).map_err(bad)?;
         Ok(Self { prefix, only, labels, fields })
     }
@@ -162,6 +165,18 @@ impl Selection {
     pub(crate) fn only(&self) -> Option<&str> {
         self.only.as_deref()
     }
+}
+
+/// A field that objects of a kind that an object defines cannot be selected by.
+fn undefined<'a>(call: &Call, fields: &'a FieldSelector) -> Option<&'a str> {
+    let resource = &call.resource;
+    let is_known = |field: &str| match field {
+        "metadata.name" => true,
+        "metadata.namespace" => resource.namespaced,
+        field => resource.selectable.iter().any(|known| known.name() == field),
+    };
+    let mut names = fields.conditions().iter().map(|condition| condition.field.as_str());
+    names.find(|field| resource.retired.is_some() && !is_known(field))
 }
 
 impl Search {

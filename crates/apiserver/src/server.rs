@@ -18,6 +18,7 @@ use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::{Config, ServiceAccountTokens};
+use crate::definitions::Defined;
 use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -117,11 +118,13 @@ impl Server {
         let table = Arc::new(Table::new(resources));
         let (cache, watcher) = Cache::load(&*store, table.clone(), config.clock.clone()).await?;
         let cache = Arc::new(cache);
+        let objects = Served { cache: cache.clone(), server: Arc::default() };
         let state = Arc::new(State {
             store,
-            authorizer: (config.authorization)(Arc::new(Served(cache.clone()))),
+            authorizer: (config.authorization)(Arc::new(objects.clone())),
             cache: cache.clone(),
             table,
+            defined: Defined::new((config.definitions)(Arc::new(objects.clone()))),
             admission: config.admission.clone(),
             authority,
             token_keys: Arc::new(token_keys),
@@ -141,11 +144,13 @@ impl Server {
             networks: allocation::Networks::default(),
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
+            outside: config.outside.clone(),
+            callouts: crate::callout::Callouts::default(),
             clock: config.clock.clone(),
             random: config.random.clone(),
             fairness: Fairness::new(
                 config.limits,
-                (config.flow_control)(Arc::new(Served(cache.clone()))),
+                (config.flow_control)(Arc::new(objects.clone())),
                 config.clock.clone(),
             ),
             bodies: crate::payload::Bodies::new(),
@@ -169,6 +174,8 @@ impl Server {
             noting: parking_lot::Mutex::default(),
             turns: crate::turns::Turns::default(),
         });
+        objects.server.set(Arc::downgrade(&state)).expect("it is set here and nowhere else");
+        state.defined.catch_up(&state.table);
         config.metrics.add(Arc::new(numbers(&state)));
         state.hooks.expect(REPAIR);
         state
@@ -266,6 +273,7 @@ impl Server {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
             () = fairness => {}
+            () = crate::definitions::look_after(&self.state) => {}
             () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
         }
@@ -308,6 +316,7 @@ impl Server {
             self.install(now, occasion).await;
             self.state.cache.trim();
             crate::passing::trim(&self.state);
+            self.state.callouts.trim(self.state.clock.elapsed());
             crate::passing::show_others(&self.state).await;
             if let Err(error) = allocation::tidy(&self.state, &mut tidied).await {
                 let error = base::error::chain(&error);

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::audit::Arrived;
 use crate::authorisation::{self, Attributes, ResourceAttributes};
 use crate::body::Body;
-use crate::call::{Call, Takeover};
+use crate::call::{Call, Takeover, with_warnings};
 use crate::connections::Seat;
 use crate::decode::BodyKind;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ use crate::payload::{self, BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
+use crate::{compress, consistency, decode, impersonation, paths, review, scale, verbs};
 
 /// A question about oneself is no longer than this; the longest part of any is a token.
 const QUESTION: usize = 64 << 10;
@@ -155,6 +155,7 @@ fn asked<B>(
 ) -> Asked {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query);
+    state.defined.catch_up(&state.table);
     let found = match &target {
         Some(Target::Resource(target)) => state.table.get(&target.group, &target.version, &target.resource),
         _ => None,
@@ -345,9 +346,15 @@ async fn resource(
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
     }
-    if definitions::is_list(&target) {
-        return Ok(definitions::list(state));
-    }
+    let found = match found {
+        // Another server may have defined it, which is a moment away.
+        None if state.store.is_shared() => {
+            consistency::catch_up_with_store(state).await?;
+            state.defined.catch_up(&state.table);
+            state.table.get(&target.group, &target.version, &target.resource)
+        }
+        found => found,
+    };
     let resource = found.ok_or_else(|| Error::from(Status::no_such_resource()))?;
     check_shape(&resource, &target)?;
     let seat = parts.extensions.remove::<Arc<Seat>>();
@@ -372,6 +379,7 @@ async fn resource(
     if let Some(body) = &body {
         account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;
     }
+    let deprecated = resource.deprecated.clone();
     let call = Call {
         state: state.clone(),
         account,
@@ -395,7 +403,11 @@ async fn resource(
     consistency::catch_up(&call).await?;
     if waits {
         drop(place);
-        return dispatch(call).await;
+        let answer = dispatch(call).await;
+        return match &deprecated {
+            Some(warning) => answer.map(|response| with_warnings(response, std::slice::from_ref(warning))),
+            None => answer,
+        };
     }
     let (light, own) = (is_light(&call), call.identity.is_component());
     let dispatched = Box::pin(dispatch(call));
@@ -409,6 +421,9 @@ async fn resource(
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {
+        if let Some(warning) = &deprecated {
+            response = with_warnings(response, std::slice::from_ref(warning));
+        }
         if let Some(place) = place {
             response.body_mut().hold(place);
         }
@@ -485,7 +500,10 @@ async fn dispatch(call: Call) -> Result<Response<Body>> {
     }
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
         None | Some(Does::Part) => verbs::handle(call).await,
-        Some(Does::Scale) => Box::pin(scale::handle(&call)).await,
+        Some(Does::Scale(replicas)) => {
+            let replicas = replicas.clone();
+            Box::pin(scale::handle(&call, &replicas)).await
+        }
         Some(Does::Own(handler)) => handler.clone().answer(call).await,
     }
 }

@@ -21,13 +21,16 @@ use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
+use crate::callout::Callouts;
 use crate::config::ServiceCidr;
 use crate::consistency::Consistency;
+use crate::definitions::Defined;
 use crate::error::{Error, Result};
 use crate::fairness::Fairness;
 use crate::meters::Meters;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
+use crate::outside::Outside;
 use crate::passing::Passing;
 use crate::paths::{Discovery, Hooks, Readiness};
 use crate::payload::Bodies;
@@ -41,6 +44,8 @@ pub(crate) struct State {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) table: Arc<Table>,
+    /// What objects define.
+    pub(crate) defined: Defined,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,
@@ -61,6 +66,9 @@ pub(crate) struct State {
     pub(crate) networks: Networks,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
+    pub(crate) outside: Arc<dyn Outside>,
+    /// Those who are asked over TLS.
+    pub(crate) callouts: Callouts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) fairness: Fairness,

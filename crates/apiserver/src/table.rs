@@ -52,12 +52,12 @@ pub struct TableForm {
 pub struct Column {
     /// The heading, which clients print in capitals.
     pub name: Cow<'static, str>,
-    /// `string`, `integer` or `boolean`.
+    /// `string`, `integer`, `number`, `boolean` or `date`.
     pub kind: &'static str,
-    /// `name` for the column that names the object, otherwise empty.
+    /// `name` for the column that names the object; the form of values that objects define; otherwise empty.
     pub format: &'static str,
     /// 0 is always shown, 1 where there is room.
-    pub priority: u8,
+    pub priority: i32,
     /// What it tells.
     pub description: Cow<'static, str>,
 }
@@ -123,6 +123,11 @@ impl Columns {
     #[must_use]
     pub fn conditions(self, conditions: fn(&Object) -> Vec<Value>) -> Self {
         Self { conditions, ..self }
+    }
+
+    /// The cells of an object, one for each column.
+    pub fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
+        (self.cells)(object, now)
     }
 
     /// Which columns there are.
@@ -230,6 +235,12 @@ pub const fn integer(name: &'static str, description: &'static str) -> Column {
 pub const fn boolean(name: &'static str, description: &'static str) -> Column {
     let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
     Column { name, kind: "boolean", format: "", priority: 0, description }
+}
+
+/// A column of moments.
+pub const fn date(name: &'static str, description: &'static str) -> Column {
+    let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
+    Column { name, kind: "date", format: "", priority: 0, description }
 }
 
 impl Column {

@@ -24,6 +24,7 @@ pub(crate) use list::{respond_whole as respond, wait_until_visible};
 pub use modify::Modified;
 pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;
+pub(crate) use phases::admit_sent;
 pub(crate) use watch::Room;
 
 /// Does to the resource itself, or to its status or another part, what the request asks.

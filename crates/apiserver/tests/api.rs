@@ -25,6 +25,8 @@ mod cluster;
 mod crowd;
 #[path = "api/defaults.rs"]
 mod defaults;
+#[path = "api/definitions.rs"]
+mod definitions;
 #[path = "api/discovery.rs"]
 mod discovery;
 #[path = "api/durability.rs"]
@@ -87,5 +89,7 @@ mod versions;
 mod warnings;
 #[path = "api/watch.rs"]
 mod watch;
+#[path = "api/webhooks.rs"]
+mod webhooks;
 #[path = "api/websocket.rs"]
 mod websocket;

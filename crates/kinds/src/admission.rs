@@ -29,12 +29,14 @@ mod runtime_class;
 pub(crate) mod service_account;
 mod storage_protection;
 mod taint_nodes;
+mod webhooks;
 
 use std::sync::Arc;
 
 use apiserver::Admission;
 
 pub use plugins::{Plugins, PluginsError, admission_of};
+pub(crate) use webhooks::answer;
 
 /// All that is asked of each write unless others are named, in the order in which it is asked.
 pub fn admission() -> Vec<Arc<dyn Admission>> {

@@ -1,5 +1,5 @@
-//! What admission policies, their bindings and webhooks have in common, be they to change writes or to look at
-//! them: how they are shown, and that none can be made yet.
+//! What admission policies and their bindings have in common, be they to change writes or to look at them: how they
+//! are shown, and that none can be made yet.
 
 use apiserver::Resource;
 use apiserver::table::{AGE, Column, NAME, age, integer, text};
@@ -8,7 +8,7 @@ use model::Object;
 use model::validate::text as text_of;
 use serde_json::Value;
 
-use crate::refused::{POLICIES, Refused, WEBHOOKS};
+use crate::refused::{POLICIES, Refused};
 
 /// How a column of a policy is called that has so many of what stands in the list of that name.
 pub(crate) const fn policy_columns(title: &'static str, what: &'static str) -> [Column; 4] {
@@ -21,7 +21,6 @@ const OF_BINDINGS: &[Column] = &[
     text("ParamRef", "The object that it takes parameters from."),
     AGE,
 ];
-const OF_WEBHOOKS: &[Column] = &[NAME, integer("Webhooks", "How many webhooks it names."), AGE];
 
 /// A kind of policies, with what `list` of its spec has in these columns.
 pub(crate) fn policy(resource: Resource, columns: &'static [Column], list: &'static str) -> Resource {
@@ -54,12 +53,4 @@ pub(crate) fn binding(resource: Resource) -> Resource {
         ]
     }
     resource.category("api-extensions").columns(OF_BINDINGS, cells).strategy(Refused(POLICIES))
-}
-
-/// A kind of lists of webhooks.
-pub(crate) fn webhooks(resource: Resource) -> Resource {
-    fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
-        vec![object.name().into(), object.get_list(&["webhooks"]).len().into(), age(object, now)]
-    }
-    resource.category("api-extensions").columns(OF_WEBHOOKS, cells).strategy(Refused(WEBHOOKS))
 }

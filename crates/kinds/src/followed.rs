@@ -34,6 +34,11 @@ impl Followed {
         self.collection.version() == self.version
     }
 
+    /// How far the index is.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Waits until there is something that the index does not know.
     pub(crate) fn newer(&self) -> BoxFuture<'static, ()> {
         let (collection, version) = (self.collection.clone(), self.version);

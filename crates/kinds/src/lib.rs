@@ -14,11 +14,15 @@ mod autoscaler;
 mod claims;
 mod conditions;
 mod content;
+mod conversation;
+mod custom;
 mod device;
 mod difference;
 mod event;
 mod flow_control;
 mod followed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod job;
 mod measures;
 mod node_selector;
@@ -31,12 +35,14 @@ mod role_rules;
 mod server;
 mod shown;
 mod spec_and_status;
+mod webhook_configuration;
 mod workload;
 
 use apiserver::Resource;
 
 pub use access::{Deciders, authorization, authorization_by, authorization_of};
 pub use admission::{Plugins, PluginsError, admission, admission_of};
+pub use custom::definitions;
 pub use flow_control::flow_control;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

@@ -12,9 +12,6 @@ impl Strategy for Refused {
     }
 }
 
-/// Why no webhook can be registered.
-pub(crate) const WEBHOOKS: &str =
-    "admission webhooks are not called by this server yet: what this one is to look at would pass it by";
 /// Why no policy can be made, nor bound.
 pub(crate) const POLICIES: &str =
     "admission policies are not evaluated by this server yet: what this one is to look at would pass it by";

@@ -28,7 +28,7 @@ pub struct Decoded {
 /// What strict validation objects to, as far as it is told: one document may have a hundred thousand
 /// such fields, each at a path of a megabyte.
 #[derive(Debug, Default)]
-struct Problems {
+pub(crate) struct Problems {
     told: Vec<String>,
     bytes: usize,
 }
@@ -61,6 +61,9 @@ pub fn parse(text: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
 
 /// Decodes a document that was parsed already: YAML, or the outcome of a patch.
 pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
+    if let Some(structural) = schema.structural() {
+        return crate::structural::decode::object(structural, value);
+    }
     let mut walk = Walk { problems: Problems::default(), structure: "", fields: Vec::new() };
     let root = schema.root();
     let Value::Object(fields) = value else {
@@ -70,6 +73,16 @@ pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
     };
     let fields = walk.structure(root, fields, &Path::EMPTY)?;
     Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems.told })
+}
+
+/// The metadata of an object, with what it has that metadata lacks among the problems.
+pub(crate) fn metadata(value: Value, problems: &mut Problems) -> Result<Value, DecodeError> {
+    let definitions = crate::schema::builtin_definitions();
+    let Some(ty) = definitions.type_of(crate::schema::OBJECT_META) else { return Ok(value) };
+    let mut walk = Walk { problems: std::mem::take(problems), structure: "", fields: Vec::new() };
+    let outcome = walk.value(ty, value, &Path::root("metadata"));
+    *problems = walk.problems;
+    outcome
 }
 
 /// The message of a request refused under `fieldValidation=Strict`:
@@ -86,11 +99,27 @@ pub fn cannot_be_handled(kind: &str, version: &str, why: impl std::fmt::Display)
 
 impl Problems {
     fn push(&mut self, what: &str, path: &Path<'_>) {
-        if self.told.len() < PROBLEMS && self.bytes < PROBLEM_BYTES {
-            let problem = format!("{what} {}", quote(&path.to_string()));
+        if self.has_room() {
+            self.push_named(what, &path.to_string());
+        }
+    }
+
+    /// As [`Problems::push`], of a place that is written already.
+    pub(crate) fn push_named(&mut self, what: &str, path: &str) {
+        if self.has_room() {
+            let problem = format!("{what} {}", quote(path));
             self.bytes += problem.len();
             self.told.push(problem);
         }
+    }
+
+    /// What is told.
+    pub(crate) fn into_told(self) -> Vec<String> {
+        self.told
+    }
+
+    fn has_room(&self) -> bool {
+        self.told.len() < PROBLEMS && self.bytes < PROBLEM_BYTES
     }
 }
 
@@ -138,7 +167,7 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, ty: TypeRef<'a>, value: Value, path: &Path<'_>) -> Result<Value, DecodeError> {
         match (ty.get(), value) {
-            (Type::Any, value) => Ok(value),
+            (Type::Any | Type::Deduced | Type::Elsewhere(_), value) => Ok(value),
             (Type::Raw(_), value @ (Value::Object(_) | Value::Null)) => Ok(value),
             (Type::Struct { .. }, Value::Object(fields)) => Ok(self.structure(ty, fields, path)?.into()),
             (Type::Struct { .. }, Value::Null) => Ok(Map::new().into()),
@@ -259,7 +288,7 @@ fn syntax(error: &serde_json::Error) -> String {
     format!("couldn't get version/kind; json parse error: {error}")
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -274,7 +303,7 @@ fn kind_of(value: &Value) -> &'static str {
 fn go_type(ty: TypeRef<'_>) -> String {
     let element = || ty.element().map(go_type).unwrap_or_default();
     match ty.get() {
-        Type::Any | Type::Raw(_) => "map[string]interface {}".to_owned(),
+        Type::Any | Type::Deduced | Type::Elsewhere(_) | Type::Raw(_) => "map[string]interface {}".to_owned(),
         Type::Scalar(scalar) => go_scalar(*scalar).to_owned(),
         Type::Map { .. } => format!("map[string]{}", element()),
         Type::List { .. } => format!("[]{}", element()),

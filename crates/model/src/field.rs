@@ -72,6 +72,11 @@ impl<'a> Path<'a> {
     /// The object itself: prints as nothing.
     pub const EMPTY: Path<'static> = Path { parent: None, step: Step::Root };
 
+    /// Whether it names the object itself.
+    pub fn is_root(&self) -> bool {
+        matches!(self.step, Step::Root)
+    }
+
     /// A path of one field.
     pub fn root(name: &'a str) -> Path<'a> {
         Path { parent: None, step: Step::Name(name) }

@@ -15,6 +15,7 @@ pub mod field;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gvk;
+pub mod json_path;
 pub mod merge;
 pub mod names;
 pub mod object;
@@ -24,6 +25,7 @@ pub mod schema;
 pub mod select;
 pub mod shared;
 pub mod status;
+pub mod structural;
 pub mod time;
 pub mod validate;
 

@@ -16,13 +16,18 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use crate::gvk::GroupVersionKind;
+use crate::structural::Structural;
 
 /// The type of one kind, with all types that it refers to. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Schema {
     definitions: Arc<Definitions>,
     root: TypeId,
+    structural: Option<Arc<Structural>>,
 }
+
+/// The definition of the metadata of all objects.
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A type inside a schema: what tree walks carry along.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,10 @@ pub struct Definitions {
 pub enum Type {
     /// Anything at all, `null` included.
     Any,
+    /// Anything; what it is follows from the value: fields of objects stand for themselves, lists are one value.
+    Deduced,
+    /// A type of the built-in definitions. Nobody who looks for a type finds this one, but the one that is meant.
+    Elsewhere(TypeId),
     /// An object of whatever fields, kept as it is.
     Raw(Raw),
     /// A value without parts.
@@ -193,7 +202,7 @@ pub fn builtin_definitions() -> &'static Arc<Definitions> {
 pub fn builtin(kind: &GroupVersionKind) -> Option<Schema> {
     let definitions = builtin_definitions();
     let id = *definitions.kinds.get(kind)?;
-    Some(Schema { definitions: definitions.clone(), root: definitions.struct_type(id) })
+    Some(Schema { definitions: definitions.clone(), root: definitions.struct_type(id), structural: None })
 }
 
 impl Schema {
@@ -213,6 +222,17 @@ impl Schema {
     /// All types of the schema.
     pub fn definitions(&self) -> &Arc<Definitions> {
         &self.definitions
+    }
+
+    /// What a definition says of a custom kind, beside the types.
+    pub fn structural(&self) -> Option<&Arc<Structural>> {
+        self.structural.as_ref()
+    }
+
+    /// The same types, of a custom kind of which a definition says this.
+    #[must_use]
+    pub fn custom(self, structural: Arc<Structural>) -> Self {
+        Self { structural: Some(structural), ..self }
     }
 
     /// Whether the schema has strategic merge keys: those of built-in kinds have.
@@ -260,7 +280,15 @@ impl<'a> TypeRef<'a> {
 
     /// Another type of the same definitions.
     pub fn of(self, id: TypeId) -> TypeRef<'a> {
-        TypeRef { definitions: self.definitions, id }
+        match self.definitions.types[id.0 as usize] {
+            Type::Elsewhere(id) => TypeRef { definitions: builtin_definitions(), id },
+            _ => TypeRef { definitions: self.definitions, id },
+        }
+    }
+
+    /// Whether it is one of the built-in definitions.
+    pub fn is_builtin(self) -> bool {
+        std::ptr::eq(self.definitions, Arc::as_ptr(builtin_definitions()))
     }
 }
 
@@ -338,6 +366,12 @@ impl Builder {
         TypeId(index)
     }
 
+    /// The type of the metadata of all objects.
+    pub fn object_meta(&mut self) -> TypeId {
+        let id = builtin_definitions().names.get(OBJECT_META).map(|id| TypeId(id.0));
+        self.add(id.map_or(Type::Deduced, Type::Elsewhere))
+    }
+
     /// Adds a type, or finds an equal one.
     pub fn add(&mut self, ty: Type) -> TypeId {
         let types = &mut self.definitions.types;
@@ -372,7 +406,7 @@ impl Builder {
 
     /// A schema whose root is a declared struct.
     pub fn schema(self, root: u32) -> Schema {
-        Schema { definitions: self.finish(), root: TypeId(root) }
+        Schema { definitions: self.finish(), root: TypeId(root), structural: None }
     }
 }
 

@@ -49,7 +49,7 @@ impl Partition {
         objects: Vec<Arc<Stored>>,
     ) -> Result<Vec<Arc<Stored>>> {
         let Some(served) = &resource.storage.served else { return Ok(objects) };
-        if objects.iter().all(|stored| stored.is_of(&served.head)) {
+        if objects.iter().all(|stored| is_current(served, stored)) {
             return Ok(objects);
         }
         let mut all = Vec::with_capacity(objects.len());
@@ -63,7 +63,7 @@ impl Partition {
     /// One object as an object of the resource's version.
     pub(crate) async fn served_one(&self, resource: &Resource, stored: Arc<Stored>) -> Result<Arc<Stored>> {
         let Some(served) = &resource.storage.served else { return Ok(stored) };
-        if stored.is_of(&served.head) {
+        if is_current(served, &stored) {
             return Ok(stored);
         }
         let mut one = Vec::with_capacity(1);
@@ -74,7 +74,7 @@ impl Partition {
     /// Whether an object is known in the resource's version, so that nothing has to be waited for.
     pub(crate) fn is_served(&self, resource: &Resource, stored: &Stored) -> bool {
         let Some(served) = &resource.storage.served else { return true };
-        stored.is_of(&served.head) || stored.forms().is_made(served)
+        is_current(served, stored) || stored.forms().is_made(served)
     }
 
     async fn serve_some(
@@ -85,16 +85,21 @@ impl Partition {
         all: &mut Vec<Arc<Stored>>,
     ) -> Result<()> {
         let (give, take) = futures::channel::oneshot::channel::<(Served, Vec<Encoded>)>();
-        let defaults = resource.defaults.clone();
+        let defaults = resource.defaults.clone().filter(|_| !served.settles());
         let making = async move {
-            let (served, objects) = take.await.expect("it is given before anybody can wait");
-            let objects = objects.iter().map(read).collect::<Result<_>>()?;
+            let (served, stored) = take.await.expect("it is given before anybody can wait");
+            let mut objects = stored.iter().map(read).collect::<Result<Vec<Object>>>()?;
+            for (object, stored) in objects.iter_mut().zip(&stored) {
+                served.settle(object, stored.revision());
+            }
             let converted = served.convert(objects, &served.version).await?;
-            let texts = converted.into_iter().map(|mut object| {
+            let texts = converted.into_iter().zip(&stored).map(|(mut object, stored)| {
                 if let Some(defaults) = &defaults {
                     defaults(object.fields_mut());
                 }
-                Encoded::encode(&object)
+                let text = Encoded::encode(&object);
+                // Where nothing has changed there is one buffer.
+                if text == stored.text() { stored.text().clone() } else { text }
             });
             Ok(texts.collect())
         };
@@ -102,7 +107,7 @@ impl Partition {
         let mut begun: Vec<Encoded> = Vec::new();
         let mut wanted = Vec::with_capacity(objects.len());
         for stored in objects {
-            wanted.push(if stored.is_of(&served.head) {
+            wanted.push(if is_current(served, stored) {
                 Wanted::Known(stored.clone())
             } else {
                 stored.forms().find_or(served, || {
@@ -126,6 +131,11 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// Whether an object is in a version as it is stored.
+fn is_current(served: &Served, stored: &Stored) -> bool {
+    stored.is_of(&served.head) && !served.is_before(stored.revision())
 }
 
 /// What cannot be read cannot be converted.

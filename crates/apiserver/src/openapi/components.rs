@@ -6,17 +6,8 @@ use model::GroupVersionKind;
 use model::schema::{self, Field, ListKind, Raw, Scalar, Struct, Type, TypeRef};
 use serde_json::{Map, Value, json};
 
-use super::Entry;
 use super::descriptions::Descriptions;
-
-/// Which OpenAPI the schemas are written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Swagger 2.0: `#/definitions/…`.
-    V2,
-    /// OpenAPI 3.0: `#/components/schemas/…`.
-    V3,
-}
+use super::{Entry, Form};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
@@ -47,11 +38,20 @@ pub(super) fn of(entries: &[&Entry], form: Form) -> Map<String, Value> {
         }
     }
     for entry in entries {
-        match &entry.schema {
-            Some(schema) => writer.kind(&entry.kind, schema.root()),
-            None => writer.untyped(&entry.kind),
+        match (&entry.documented, &entry.schema) {
+            (Some(documented), _) => {
+                for name in ["ObjectMeta", "OwnerReference", "ManagedFieldsEntry"] {
+                    if let Some(definition) = schema::builtin_definitions().by_name(&format!("{META}.{name}"))
+                    {
+                        writer.builtin(definition);
+                    }
+                }
+                writer.schemas.insert(name_of(&entry.kind), documented.schema(form));
+            }
+            (None, Some(schema)) => writer.kind(&entry.kind, schema.root()),
+            (None, None) => writer.untyped(&entry.kind),
         }
-        writer.list(&entry.kind);
+        writer.list(&entry.kind, &entry.list_kind);
         for kind in entry.subresources.iter().filter_map(|subresource| subresource.kind.as_ref()) {
             if let Some(schema) = schema::builtin(kind) {
                 writer.kind(kind, schema.root());
@@ -108,8 +108,8 @@ impl Writer {
         self.schemas.insert(name_of(kind), schema);
     }
 
-    fn list(&mut self, kind: &GroupVersionKind) {
-        let list = GroupVersionKind::new(&kind.group, &kind.version, format!("{}List", kind.kind));
+    fn list(&mut self, kind: &GroupVersionKind, list_kind: &str) {
+        let list = GroupVersionKind::new(&kind.group, &kind.version, list_kind);
         let text = || json!({"type": "string"});
         let schema = json!({
             "description": format!("{} is a list of {}.", list.kind, kind.kind),
@@ -202,7 +202,7 @@ impl Writer {
 
     fn value(&mut self, ty: TypeRef<'_>) -> Value {
         match ty.get() {
-            Type::Any => json!({}),
+            Type::Any | Type::Deduced | Type::Elsewhere(_) => json!({}),
             Type::Raw(Raw::Extension) => reference(RAW, self.form),
             Type::Raw(Raw::Fields) => reference(FIELDS, self.form),
             Type::Scalar(scalar) => self.scalar(*scalar),

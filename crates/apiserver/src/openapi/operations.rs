@@ -23,6 +23,10 @@ pub(super) struct Operation {
     pub(super) kind: GroupVersionKind,
     /// Whether the answer is a list.
     pub(super) list: bool,
+    /// What kind of list.
+    pub(super) list_kind: String,
+    /// Whether it can be patched by the strategies of its kind.
+    pub(super) strategic: bool,
     pub(super) id: String,
 }
 
@@ -37,6 +41,8 @@ pub(super) fn places(base: &str, entry: &Entry) -> Vec<Place> {
         action,
         kind: entry.kind.clone(),
         list,
+        list_kind: entry.list_kind.clone(),
+        strategic: entry.documented.is_none(),
         id: id(action, entry, "", list),
     };
     let mut places = vec![
@@ -92,7 +98,9 @@ pub(super) fn places(base: &str, entry: &Entry) -> Vec<Place> {
                 _ => return None,
             };
             let id = id(action, entry, &subresource.name, false);
-            Some(Operation { method, action, kind: kind.clone(), list: false, id })
+            let strategic = entry.documented.is_none();
+            let list_kind = String::new();
+            Some(Operation { method, action, kind: kind.clone(), list: false, list_kind, strategic, id })
         });
         places.push(Place {
             path: format!("{base}{scope}/{plural}/{{name}}/{}", subresource.name),

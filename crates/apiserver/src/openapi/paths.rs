@@ -4,18 +4,24 @@ use model::GroupVersionKind;
 use model::gvk::GroupVersion;
 use serde_json::{Map, Value, json};
 
-use super::Entry;
-use super::components::{self, Form};
+use super::components;
 use super::operations::{self, Operation, Place};
+use super::{Entry, Form};
 
 /// What can be patched with.
-pub(super) const PATCH_TYPES: [&str; 5] = [
+const PATCH_TYPES: [&str; 5] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     "application/apply-patch+cbor",
 ];
+
+/// What something can be patched with.
+pub(super) fn patch_types(operation: &Operation) -> impl Iterator<Item = &'static str> + use<> {
+    let strategic = operation.strategic;
+    PATCH_TYPES.into_iter().filter(move |name| strategic || !name.contains("strategic"))
+}
 
 /// All paths of the entries.
 pub(super) fn of(version: &GroupVersion, entries: &[&Entry]) -> Map<String, Value> {
@@ -69,8 +75,9 @@ fn request(operation: &Operation) -> Value {
         }
         "patch" => {
             let schema = components::reference(components::PATCH, Form::V3);
+            let types = patch_types(operation);
             let content: Map<String, Value> =
-                PATCH_TYPES.iter().map(|name| ((*name).to_owned(), json!({"schema": schema}))).collect();
+                types.map(|name| (name.to_owned(), json!({"schema": schema}))).collect();
             request["requestBody"] = json!({"content": content, "required": true});
         }
         _ => {}
@@ -83,8 +90,7 @@ fn answer(operation: &Operation) -> Value {
         "delete" | "deletecollection" => components::STATUS.to_owned(),
         _ if operation.list => {
             let kind = &operation.kind;
-            let list = format!("{}List", kind.kind);
-            components::name_of(&GroupVersionKind::new(&kind.group, &kind.version, list))
+            components::name_of(&GroupVersionKind::new(&kind.group, &kind.version, &operation.list_kind))
         }
         _ => components::name_of(&operation.kind),
     };

@@ -21,13 +21,14 @@ fn entry(group: &str, kind: &str, plural: &str) -> Entry {
     let description = Some(describe::<k8s_openapi::api::core::v1::Pod> as Describe);
     Entry {
         verbs: Vec::new(),
+        list_kind: format!("{}List", kind.kind),
         kind,
         plural: plural.into(),
         namespaced: true,
         subresources,
         description,
         schema,
-        revision: String::new(),
+        documented: None,
     }
 }
 

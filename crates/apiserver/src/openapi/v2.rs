@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Entry;
-use super::components::{self, Form};
+use super::components;
 use super::operations::{self, Operation};
-use super::paths::PATCH_TYPES;
+use super::paths::patch_types;
+use super::{Entry, Form};
 
 /// All group versions in one document.
 pub(super) fn document(entries: &[&Entry]) -> Value {
@@ -54,12 +54,13 @@ fn request(operation: &Operation) -> Value {
     let answer = match operation.action {
         "delete" | "deletecollection" => components::reference(components::STATUS, Form::V2),
         _ if operation.list => {
-            let list = model::GroupVersionKind::new(&kind.group, &kind.version, format!("{}List", kind.kind));
+            let list = model::GroupVersionKind::new(&kind.group, &kind.version, &operation.list_kind);
             components::reference(&components::name_of(&list), Form::V2)
         }
         _ => components::reference(&name, Form::V2),
     };
-    let consumes: &[&str] = if operation.action == "patch" { &PATCH_TYPES } else { &["*/*"] };
+    let consumes: Vec<&str> =
+        if operation.action == "patch" { patch_types(operation).collect() } else { vec!["*/*"] };
     json!({
         "operationId": operation.id,
         "consumes": consumes,

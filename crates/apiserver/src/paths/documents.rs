@@ -82,13 +82,14 @@ fn entry(resource: &Resource) -> Entry {
     });
     Entry {
         kind: resource.gvk(),
+        list_kind: resource.list_kind(),
         plural: resource.plural.clone(),
         namespaced: resource.namespaced,
         verbs: resource.verbs(),
         subresources: subresources.collect(),
         description: resource.description,
         schema: resource.schema.clone(),
-        revision: String::new(),
+        documented: resource.documented.clone(),
     }
 }
 

@@ -195,7 +195,7 @@ fn write_value(ty: TypeRef<'_>, value: &Value, number: u32, out: &mut Message, d
                 }
             });
         }
-        (Type::Any | Type::Raw(Raw::Extension | Raw::Fields), value) => {
+        (Type::Any | Type::Deduced | Type::Elsewhere(_) | Type::Raw(Raw::Extension | Raw::Fields), value) => {
             out.message(number, |inner| inner.bytes(1, value.to_string().as_bytes()));
         }
         _ => {}

@@ -13,10 +13,14 @@ use model::{GroupResource, Object, Status};
 use super::partition;
 use crate::account::Account;
 use crate::allocation::{self, Claim, Refusal};
+use crate::audit::Level;
 use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
 use crate::error::{Error, Result};
+use crate::fairness::Place;
 use crate::identity::Identity;
+use crate::objects::Collection;
+use crate::reach::Reach;
 use crate::request::NAMESPACES;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
@@ -28,8 +32,10 @@ pub struct Context<'a> {
     pub(crate) account: &'a Account,
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
     pub(crate) identity: &'a Identity,
     pub(crate) turn: &'a tokio::sync::OnceCell<Turn>,
+    pub(crate) place: Option<&'a Arc<Place>>,
     pub(crate) now: Timestamp,
 }
 
@@ -60,6 +66,11 @@ impl<'a> Context<'a> {
         self.namespace
     }
 
+    /// The name that the request's path has; empty where it has none.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
     /// Who makes the request.
     pub fn identity(&self) -> &'a Identity {
         self.identity
@@ -81,6 +92,69 @@ impl<'a> Context<'a> {
         if let Some(record) = self.account.record() {
             record.annotate(key, value);
         }
+    }
+
+    /// As [`Context::note`], where the audit log has what was sent as well.
+    pub fn note_sent(&self, key: impl Into<Cow<'static, str>>, value: impl FnOnce() -> String) {
+        if let Some(record) = self.account.record().filter(|record| record.level() >= Level::Request) {
+            record.annotate(key, &value());
+        }
+    }
+
+    /// A way to nodes, pods, and those who are asked over TLS.
+    pub fn reach(&self) -> Reach {
+        Reach::of(self.state)
+    }
+
+    /// Counts how somebody was asked who was registered to be.
+    pub fn count_webhook(&self, asked: &crate::callout::Counted<'_>) {
+        self.state.meters.webhooks.count(asked);
+        if !asked.why.is_empty() {
+            let (name, why, passes) = (asked.name, asked.why, asked.passes);
+            tracing::warn!(name, why, passes, "a webhook could not be asked");
+        }
+    }
+
+    /// Waits for somebody outside. Who takes long keeps nobody else from the place that the request has meanwhile.
+    pub async fn wait_for<T>(&self, somebody: impl Future<Output = T>) -> T {
+        let Some(place) = self.place else { return somebody.await };
+        place.offer();
+        let answer = somebody.await;
+        place.work();
+        answer
+    }
+
+    /// A new random uid.
+    pub fn new_uid(&self) -> String {
+        self.state.new_uid()
+    }
+
+    /// All objects of a resource, for those who keep an index.
+    pub fn collection(&self, resource: &GroupResource) -> Arc<dyn Collection> {
+        self.state.cache.partition(&partition(&resource.group, &resource.resource))
+    }
+
+    /// The other resources whose objects are these, in other versions and perhaps groups, and that have this
+    /// subresource, where it is one.
+    pub fn equivalents(&self, subresource: &str) -> Vec<Arc<Resource>> {
+        if self.resource.storage.served.is_none() {
+            return Vec::new();
+        }
+        let is_one = |entry: &&Arc<Resource>| {
+            entry.storage.partition == self.resource.storage.partition
+                && entry.gvk() != self.resource.gvk()
+                && (subresource.is_empty() || entry.has_subresource(subresource))
+        };
+        self.state.table.entries().values().filter(is_one).cloned().collect()
+    }
+
+    /// An object of this resource, or of one that is equivalent, as one of `to`, which is either.
+    pub async fn convert(&self, object: Object, to: &Resource) -> Result<Object> {
+        let Some(served) = &to.storage.served else { return Ok(object) };
+        let converted = served.convert(vec![object], &to.gvk()).await?;
+        let mut object = converted.into_iter().next().expect("as many come back as were given");
+        to.apply_defaults(&mut object);
+        Ok(object)
     }
 
     /// When the request came.

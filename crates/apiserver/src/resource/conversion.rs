@@ -29,6 +29,11 @@ pub trait Convert: Send + Sync + 'static {
     /// labels and annotations may become others. May be asked again about the same ones: where it failed,
     /// where others were faster to write, where memory has forgotten what it said.
     fn convert(&self, objects: Vec<Object>, to: &GroupVersionKind) -> Converting<'_>;
+
+    /// Brings an object in the version that it says to what is stored of that version today: what it may not have
+    /// goes, what it leaves out is filled in. It is done before something is stored that was converted, and to what
+    /// was stored before [`Conversion::since`]; whoever does something here fills in all there is to fill in.
+    fn settle(&self, _object: &mut Object) {}
 }
 
 /// Objects in another version, at once where nobody has to be asked.
@@ -47,6 +52,7 @@ pub struct ConvertError(pub String);
 pub struct Conversion {
     stored: GroupVersionKind,
     how: Arc<dyn Convert>,
+    since: Option<u64>,
 }
 
 /// The conversion of one entry, as those who read and write need it.
@@ -69,7 +75,13 @@ struct Functions {
 impl Conversion {
     /// Objects are stored as `stored`, and `how` converts them.
     pub fn new(stored: GroupVersionKind, how: impl Convert) -> Self {
-        Self { stored, how: Arc::new(how) }
+        Self { stored, how: Arc::new(how), since: None }
+    }
+
+    /// What is stored up to this version is not as it would be stored today: it is settled when it is read.
+    #[must_use]
+    pub fn since(self, version: u64) -> Self {
+        Self { since: Some(version), ..self }
     }
 
     /// Objects are stored as `stored`; there is one other version, and functions that say what is different.
@@ -86,7 +98,29 @@ impl Served {
     /// The object as it is to be stored.
     pub(crate) async fn to_stored(&self, object: Object) -> Result<Object> {
         let converted = self.convert(vec![object], &self.conversion.stored).await?;
-        Ok(converted.into_iter().next().expect("as many come back as were given"))
+        let mut object = converted.into_iter().next().expect("as many come back as were given");
+        self.conversion.how.settle(&mut object);
+        Ok(object)
+    }
+
+    /// Brings an object as it was stored, at a version, to what is stored today; says whether that may have changed
+    /// it.
+    pub(crate) fn settle(&self, object: &mut Object, version: u64) -> bool {
+        let is_old = self.is_before(version);
+        if is_old {
+            self.conversion.how.settle(object);
+        }
+        is_old
+    }
+
+    /// Whether what was stored at a version may not be as it would be stored today.
+    pub(crate) fn is_before(&self, version: u64) -> bool {
+        self.conversion.since.is_some_and(|since| version <= since)
+    }
+
+    /// Whether all that is to be filled in is filled in before an object is converted.
+    pub(crate) fn settles(&self) -> bool {
+        self.conversion.since.is_some()
     }
 
     /// Whether the version of the entry is the one that is stored.

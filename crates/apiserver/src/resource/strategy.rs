@@ -5,7 +5,6 @@ use std::future::{Ready, ready};
 use futures::future::{BoxFuture, Either};
 use model::field::FieldError;
 use model::{GroupResource, Object};
-use serde_json::Value;
 
 use super::Context;
 use crate::allocation::Claim;
@@ -154,13 +153,14 @@ pub fn status_and_metadata(mut new: Object, old: &Object, kept: &[&[&str]]) -> O
     updated
 }
 
-/// Whether what is wanted differs: everything but metadata and status.
-pub(crate) fn wants_differ(a: &Object, b: &Object) -> bool {
-    fn wanted(object: &Object) -> impl Iterator<Item = (&String, &Value)> {
-        object
-            .fields()
-            .iter()
-            .filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "kind" | "apiVersion"))
-    }
-    wanted(a).count() != wanted(b).count() || wanted(a).any(|(k, v)| b.fields().get(k) != Some(v))
+/// Whether what is wanted differs: everything but metadata and, where it is a part of its own, the status.
+pub(crate) fn wants_differ(a: &Object, b: &Object, has_status: bool) -> bool {
+    let is_wanted = |name: &str| match name {
+        "metadata" | "kind" | "apiVersion" => false,
+        "status" => !has_status,
+        _ => true,
+    };
+    let count = |object: &Object| object.fields().keys().filter(|name| is_wanted(name)).count();
+    let mut all = a.fields().iter().filter(|(name, _)| is_wanted(name));
+    count(a) != count(b) || all.any(|(k, v)| b.fields().get(k) != Some(v))
 }

@@ -36,9 +36,26 @@ pub(crate) enum Does {
     /// Reads the object and changes a part of it, such as its status.
     Part,
     /// Reads and changes the number of replicas.
-    Scale,
+    Scale(Replicas),
     /// What it says itself.
     Own(Arc<dyn Handler>),
+}
+
+/// Where the numbers of replicas stand in an object, and what selects them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replicas {
+    /// Other places than `spec.replicas`, `status.replicas` and `spec.selector`, which is no text.
+    pub(crate) places: Option<Arc<ReplicaPlaces>>,
+}
+
+/// Where an object has them whose definition says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReplicaPlaces {
+    /// As the definition says it.
+    pub(crate) named: String,
+    pub(crate) wanted: Vec<String>,
+    pub(crate) running: Vec<String>,
+    pub(crate) selector: Option<Vec<String>>,
 }
 
 /// Answers requests to a subresource. Functions that take a [`Call`] do.
@@ -118,7 +135,25 @@ impl Resource {
     /// With a number of replicas, which can be read and changed as a `Scale`.
     #[must_use]
     pub fn scale(self) -> Self {
-        let scale = Subresource::of("scale", &PART, Does::Scale);
+        self.scale_of(Replicas::default())
+    }
+
+    /// The same, where the numbers and a selector, a text, stand at other places: paths of names with dots between
+    /// them and before them.
+    #[must_use]
+    pub fn scale_at(self, wanted: &str, running: &str, selector: Option<&str>) -> Self {
+        let split = |path: &str| path.trim_start_matches('.').split('.').map(str::to_owned).collect();
+        let places = ReplicaPlaces {
+            named: wanted.to_owned(),
+            wanted: split(wanted),
+            running: split(running),
+            selector: selector.filter(|path| !path.is_empty()).map(split),
+        };
+        self.scale_of(Replicas { places: Some(Arc::new(places)) })
+    }
+
+    fn scale_of(self, replicas: Replicas) -> Self {
+        let scale = Subresource::of("scale", &PART, Does::Scale(replicas));
         self.subresource(scale.taking::<k8s_openapi::api::autoscaling::v1::Scale>())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{ANY, Resource};
 
@@ -11,10 +11,18 @@ use super::{ANY, Resource};
 #[derive(Debug, Default)]
 pub struct Table {
     entries: RwLock<Arc<Entries>>,
+    /// The entries that objects define, of all.
+    defined: Mutex<BTreeMap<Key, Arc<Resource>>>,
 }
 
 /// By group, version and plural name.
-pub(crate) type Entries = BTreeMap<(String, String, String), Arc<Resource>>;
+pub(crate) type Entries = BTreeMap<Key, Arc<Resource>>;
+
+type Key = (String, String, String);
+
+fn key(resource: &Resource) -> Key {
+    (resource.group.clone(), resource.version.clone(), resource.plural.clone())
+}
 
 impl Table {
     /// A table of `resources`.
@@ -29,8 +37,54 @@ impl Table {
     /// Adds an entry, or replaces the one of the same group, version and plural name.
     pub fn insert(&self, resource: Resource) {
         let mut entries = self.entries.write();
-        let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
-        Arc::make_mut(&mut entries).insert(key, Arc::new(resource));
+        Arc::make_mut(&mut entries).insert(key(&resource), Arc::new(resource));
+    }
+
+    /// Serves these besides what is built in, and nothing else that objects have defined before. What is built in
+    /// keeps its name. Who watches something that is not the same any more is told to begin anew.
+    pub(crate) fn define(&self, resources: Vec<Arc<Resource>>) {
+        let mut defined = self.defined.lock();
+        let mut now: BTreeMap<Key, Arc<Resource>> = BTreeMap::new();
+        for resource in resources {
+            now.insert(key(&resource), resource);
+        }
+        let is_known = |key: &Key, resource: &Arc<Resource>| {
+            defined.get(key).is_some_and(|known| Arc::ptr_eq(known, resource))
+        };
+        let gone: Vec<Key> = defined.keys().filter(|key| !now.contains_key(*key)).cloned().collect();
+        let new: Vec<(Key, Arc<Resource>)> = now
+            .iter()
+            .filter(|(key, entry)| !is_known(key, entry))
+            .map(|(k, e)| (k.clone(), e.clone()))
+            .collect();
+        if gone.is_empty() && new.is_empty() {
+            return;
+        }
+        {
+            let mut entries = self.entries.write();
+            let entries = Arc::make_mut(&mut entries);
+            for key in &gone {
+                if entries.get(key).is_some_and(|entry| entry.retired.is_some()) {
+                    entries.remove(key);
+                }
+            }
+            for (key, entry) in &new {
+                if entries.get(key).is_none_or(|known| known.retired.is_some()) {
+                    entries.insert(key.clone(), entry.clone());
+                }
+            }
+        }
+        for (key, before) in &*defined {
+            let after = now.get(key).and_then(|entry| entry.retired.as_ref());
+            if let Some(retired) = before
+                .retired
+                .as_ref()
+                .filter(|retired| after.is_none_or(|after| !Arc::ptr_eq(retired, after)))
+            {
+                retired.cancel();
+            }
+        }
+        *defined = now;
     }
 
     /// Removes an entry.

@@ -9,7 +9,7 @@ use model::{Object, Status};
 
 use super::modify::{identity, keep_identity};
 use super::{Part, managed, phases};
-use crate::admission::Operation;
+use crate::admission::{Form, Operation, Options};
 use crate::authorisation::{self, Attributes};
 use crate::body::Body;
 use crate::cache::Stored;
@@ -129,7 +129,7 @@ async fn admit_and_store(
     options: &WriteOptions,
     mut object: Object,
 ) -> Result<Result<Created, Raced>> {
-    let write = phases::write(call, Operation::Create, None, options.dry_run);
+    let write = phases::write(call, Operation::Create, Form::Own, None, Options::Write(options));
     let namespace = write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
     object = begun(&call.resource, object);

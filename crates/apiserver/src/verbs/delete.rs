@@ -6,7 +6,7 @@ use model::{Object, Status};
 
 use super::modify::is_free;
 use super::phases;
-use crate::admission::{Along, Operation};
+use crate::admission::{Along, Form, Operation, Options};
 use crate::body::Body;
 use crate::call::{Call, with_warnings};
 use crate::decode;
@@ -22,7 +22,13 @@ const FOREGROUND: &str = "foregroundDeletion";
 const TRIES: usize = 16;
 
 /// What became of an object that was to be deleted.
-pub(crate) enum Deleted {
+pub(crate) struct Deleted {
+    outcome: Outcome,
+    /// What whoever asked for it is told by others.
+    warnings: Vec<String>,
+}
+
+enum Outcome {
     /// It is gone; this is how it was last.
     Gone(Object),
     /// It waits for someone.
@@ -34,13 +40,13 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let deleted = delete_object(call, &options).await?;
     let warning =
         call.resource.orphans.filter(|warning| !warning.is_empty() && options.propagation().is_none());
-    let warnings: Vec<String> = warning.into_iter().map(str::to_owned).collect();
-    Ok(match deleted {
-        Deleted::Gone(object) if call.resource.strategy.answers_deleted_object() => {
+    let warnings: Vec<String> = warning.into_iter().map(str::to_owned).chain(deleted.warnings).collect();
+    Ok(match deleted.outcome {
+        Outcome::Gone(object) if call.resource.strategy.answers_deleted_object() => {
             call.answer_object(StatusCode::OK, &object, &warnings)
         }
-        Deleted::Gone(object) => with_warnings(call.answer_status(&success(call, &object)), &warnings),
-        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &warnings),
+        Outcome::Gone(object) => with_warnings(call.answer_status(&success(call, &object)), &warnings),
+        Outcome::Pending(object) => call.answer_object(StatusCode::OK, &object, &warnings),
     })
 }
 
@@ -59,34 +65,50 @@ pub(crate) async fn delete_along(
     let dry_run = options.is_dry_run();
     // Who was not the fastest waits for the others, which may be many: those who evict share a budget.
     let mut turn = None;
+    // Others are asked once of an object as it is, and nobody waits for them in a turn: they may take their time.
+    let mut asked: Option<(u64, Vec<String>)> = None;
     for attempt in 0..TRIES {
-        if attempt > 0 && turn.is_none() {
-            turn = Some(call.state.turns.take(call.namespace()).await?);
-        }
         let live = call.live()?;
         let old = call.served(live.clone()).await?.object();
         check_preconditions(call, options, &old)?;
-        let write = phases::write(call, Operation::Delete, Some(&old), dry_run);
-        phases::validate_by_others(call, &write, None).await?;
+        // An eviction is asked of before, by what was sent.
+        let form = if call.target.subresource.is_empty() { Form::Own } else { Form::Effect };
+        let write = phases::write(call, Operation::Delete, form, Some(&old), Options::Delete(options));
+        let warnings = match asked.take().filter(|(revision, _)| *revision == live.revision()) {
+            Some((_, warnings)) => warnings,
+            None => {
+                drop(turn.take());
+                phases::validate_by_others(call, &write, None).await?;
+                std::mem::take(&mut *write.warnings.lock())
+            }
+        };
+        asked = Some((live.revision(), warnings.clone()));
+        if attempt > 0 && turn.is_none() {
+            turn = Some(call.state.turns.take(call.namespace()).await?);
+        }
+        let done = |outcome| Deleted { outcome, warnings };
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
         propagate(&call.resource, &mut new, options);
         let along = along(&old, &mut new)?;
         if is_free(&call.resource, &new, graceful) {
             if dry_run {
-                return Ok(Deleted::Gone(old));
+                return Ok(done(Outcome::Gone(old)));
             }
             match storage::delete(&call.state, &call.resource, &live, &old, &along).await? {
-                Ok(_) => return Ok(Deleted::Gone(old)),
+                Ok(_) => return Ok(done(Outcome::Gone(old))),
                 Err(Raced) => continue,
             }
         }
         begin(call, &mut new, graceful);
         if dry_run || new == old {
-            return Ok(Deleted::Pending(new));
+            return Ok(done(Outcome::Pending(new)));
         }
         match storage::replace(&call.state, &call.resource, &new, &old, live.revision(), &along).await? {
-            Ok(stored) => return Ok(Deleted::Pending(call.served(stored).await?.object())),
+            Ok(stored) => {
+                let object = call.served(stored).await?.object();
+                return Ok(done(Outcome::Pending(object)));
+            }
             Err(Raced) => continue,
         }
     }

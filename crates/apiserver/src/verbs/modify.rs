@@ -11,7 +11,7 @@ use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
 use super::{managed, phases};
-use crate::admission::{Along, Operation, Write};
+use crate::admission::{Along, Operation, Options, Write};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -156,7 +156,8 @@ async fn attempt(
     old: &Object,
     live: &Arc<Stored>,
 ) -> Result<Result<Modified, Raced>> {
-    let write = phases::write(call, Operation::Update, Some(old), options.dry_run);
+    let form = phases::form(call, part);
+    let write = phases::write(call, Operation::Update, form, Some(old), Options::Write(options));
     let manager = Manager {
         name: &options.field_manager,
         subresource: &call.target.subresource,
@@ -220,7 +221,7 @@ async fn prepare(
     phases::validate(call, write, part, &new)?;
     // What a subresource does by itself carries out what is wanted: a pod that is bound wants no other thing.
     let counts = part != Part::Own && call.resource.strategy.counts_generations();
-    if counts && wants_differ(&new, old) {
+    if counts && wants_differ(&new, old, call.resource.has_subresource("status")) {
         new.set_generation(old.generation() + 1);
     }
     Ok(new)

@@ -21,12 +21,9 @@ use crate::negotiate::unsupported;
 use crate::request::WriteOptions;
 
 /// The media types of patches.
-const KINDS: [&str; 4] = [
-    JSON_PATCH,
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
+const KINDS: [&str; 4] =
+    [JSON_PATCH, "application/merge-patch+json", STRATEGIC, "application/apply-patch+yaml"];
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
@@ -35,6 +32,9 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
     let kind = call.content_type();
     if kind == APPLY || kind == "application/apply-patch+cbor" {
         return apply_configuration(call, &options, part).await;
+    }
+    if !takes_strategic(call) && kind == STRATEGIC {
+        return Err(unsupported(&[KINDS[0], KINDS[1], KINDS[3]]));
     }
     if call.query.get("force").is_some() {
         let path = Path::root("force");
@@ -51,8 +51,16 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
     Ok(modified.answer(call, &warnings.into_inner()))
 }
 
+/// Whether patches may go by the strategies of the resource's kind: kinds that objects define have none.
+fn takes_strategic(call: &Call) -> bool {
+    call.resource.schema.as_ref().is_some_and(Schema::is_builtin)
+}
+
 /// The document after the patch in the body, of whichever kind but apply.
 pub(crate) fn patched_document(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<Value> {
+    if call.content_type() == STRATEGIC && !takes_strategic(call) {
+        return Err(unsupported(&[KINDS[0], KINDS[1], KINDS[3]]));
+    }
     patched(call, document, schema).map(|(document, _)| document)
 }
 

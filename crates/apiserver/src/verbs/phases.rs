@@ -24,7 +24,7 @@ use model::{Object, Status};
 use parking_lot::Mutex;
 
 use super::Part;
-use crate::admission::{Along, MOST_ALONG, Operation, Write};
+use crate::admission::{Admission, Again, Along, Form, MOST_ALONG, Operation, Options, Write};
 use crate::allocation::TAKEN_AT_ONCE;
 use crate::call::Call;
 use crate::error::{Error, Result};
@@ -35,8 +35,9 @@ use crate::turns::Turn;
 pub(super) fn write<'a>(
     call: &'a Call,
     operation: Operation,
+    form: Form,
     old: Option<&'a Object>,
-    dry_run: bool,
+    options: Options<'a>,
 ) -> Write<'a> {
     Write {
         context: call.context(),
@@ -44,8 +45,29 @@ pub(super) fn write<'a>(
         operation,
         subresource: &call.target.subresource,
         old,
-        dry_run,
+        dry_run: match options {
+            Options::Write(options) => options.dry_run,
+            Options::Delete(options) => options.is_dry_run(),
+            Options::None => false,
+        },
+        form,
         warnings: Mutex::default(),
+        options,
+        again: Again::default(),
+    }
+}
+
+/// What the object of a change of this part is to those who look at what is sent.
+pub(super) fn form(call: &Call, part: Part) -> Form {
+    let takes_another_kind = || {
+        let subresource = call.resource.find_subresource(&call.target.subresource);
+        subresource.is_some_and(|subresource| subresource.kind.is_some())
+    };
+    match part {
+        Part::Scale => Form::Scale,
+        // What is changed though the path names something else is no request of its own either.
+        Part::Own if call.target.subresource.is_empty() || takes_another_kind() => Form::Effect,
+        Part::Whole | Part::Named | Part::Own => Form::Own,
     }
 }
 
@@ -63,15 +85,7 @@ pub(super) async fn mutate(
     object: &mut Object,
     restore: impl Fn(Object) -> Object,
 ) -> Result<()> {
-    let mut keeps_form = true;
-    let mut timing = Timing::begin(call, write, "admit");
-    for other in &call.state.admission {
-        let outcome = other.mutate(write, object).await;
-        timing.one(other.name(), outcome.is_err());
-        outcome?;
-        keeps_form &= other.keeps_form();
-    }
-    timing.end(false);
+    let keeps_form = mutate_by_others(call, write, object, |_| true).await?;
     if !keeps_form {
         *object = restore(object.clone());
         prune(call, object)?;
@@ -86,6 +100,50 @@ pub(super) async fn mutate(
     // An object that begins with an empty status has the zeros of one, too.
     default(call, object);
     Ok(())
+}
+
+/// Lets others change the object, as often as they want it. Whether all of them have kept its form.
+async fn mutate_by_others(
+    call: &Call,
+    write: &Write<'_>,
+    object: &mut Object,
+    who: impl Fn(&dyn Admission) -> bool,
+) -> Result<bool> {
+    let mut keeps_form = true;
+    loop {
+        let mut timing = Timing::begin(call, write, "admit");
+        for other in call.state.admission.iter().filter(|other| who(&***other)) {
+            let outcome = other.mutate(write, object).await;
+            timing.one(other.name(), outcome.is_err());
+            outcome?;
+            keeps_form &= other.keeps_form();
+        }
+        timing.end(false);
+        if !write.again.begin() {
+            return Ok(keeps_form && !write.again.is_reformed());
+        }
+    }
+}
+
+/// Asks others of what is sent to a subresource that takes a kind of its own; gives what they made of it, and what
+/// whoever sent it is told.
+pub(crate) async fn admit_sent(
+    call: &Call,
+    operation: Operation,
+    options: Options<'_>,
+    mut object: Object,
+) -> Result<(Object, Vec<String>)> {
+    let looks = |other: &dyn Admission| other.looks_at_sent();
+    if !call.state.admission.iter().any(|other| looks(&**other)) {
+        return Ok((object, Vec::new()));
+    }
+    let write = write(call, operation, Form::Sent, None, options);
+    mutate_by_others(call, &write, &mut object, looks).await?;
+    for other in call.state.admission.iter().filter(|other| looks(&***other)) {
+        other.validate(&write, Some(&object)).await?;
+    }
+    let warnings = std::mem::take(&mut *write.warnings.lock());
+    Ok((object, warnings))
 }
 
 /// Drops what others put in that the schema lacks.

@@ -2,6 +2,7 @@
 
 use http::Response;
 use model::Status;
+use model::field::{FieldError, Path};
 
 use super::create::make_missing;
 use super::{Part, modify};
@@ -20,6 +21,12 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
             object.name(),
             call.target.name
         )));
+    }
+    if call.resource.conditional_update && object.resource_version().is_empty() {
+        let metadata = Path::root("metadata");
+        let place = metadata.child("resourceVersion");
+        let error = FieldError::invalid(&place, 0, "must be specified for an update");
+        return Err(Status::invalid(&call.resource.group_kind(), object.name(), &[error]).into());
     }
     loop {
         match modify(call, &options, part, |_| Ok(object.clone())).await {

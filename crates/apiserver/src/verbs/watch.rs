@@ -17,6 +17,7 @@ use http::{Response, StatusCode, header};
 use model::shared::Told;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::cache::{Change, Follower, Stored, frame, frame_with};
@@ -64,6 +65,8 @@ struct Watcher {
     deadline: Instant,
     lines: Lines,
     over: bool,
+    /// The resource is not what it was.
+    retired: CancellationToken,
     /// One of those who are told of changes.
     _watching: Watching,
 }
@@ -131,6 +134,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         deadline: now + longest,
         lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default(), meter },
         over: false,
+        retired: call.resource.retired.as_deref().cloned().unwrap_or_default(),
         _watching: watching,
         call,
     };
@@ -169,7 +173,7 @@ impl Watcher {
                 return None;
             }
             // Looked at whatever there is to tell: there may always be more.
-            if self.call.state.stop.is_cancelled() {
+            if self.call.state.stop.is_cancelled() || self.retired.is_cancelled() {
                 return None;
             }
             if Instant::now() >= self.deadline {
@@ -233,10 +237,11 @@ impl Watcher {
             if !self.lines.written.is_empty() {
                 continue;
             }
-            let stop = self.call.state.stop.clone();
+            let (stop, retired) = (self.call.state.stop.clone(), self.retired.clone());
             tokio::select! {
                 goes_on = self.follower.changed() => self.over |= !goes_on,
                 () = stop.cancelled() => self.over = true,
+                () = retired.cancelled() => self.over = true,
                 () = tokio::time::sleep_until(self.deadline) => self.end(),
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK;

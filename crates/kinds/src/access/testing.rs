@@ -53,6 +53,19 @@ impl Collection for Changes {
         self.0.lock().len() as u64
     }
 
+    fn count(&self) -> usize {
+        let mut there = std::collections::BTreeSet::new();
+        for Changed { namespace, name, text } in &*self.0.lock() {
+            let key = (namespace.clone(), name.clone());
+            if text.is_some() {
+                there.insert(key)
+            } else {
+                there.remove(&key)
+            };
+        }
+        there.len()
+    }
+
     fn since(&self, version: u64) -> News {
         let all = self.0.lock();
         let changes = all[usize::try_from(version).expect("it was given")..].to_vec();

@@ -13,7 +13,7 @@ use super::{
     default_classes, default_tolerations, document, extended_resource_toleration, external_ips, limit_ranger,
     node_declared_features, node_restriction, owner_references, pod_anti_affinity, pod_node_selector,
     pod_security, pod_toleration_restriction, pod_topology_labels, priority, resource_quota, runtime_class,
-    service_account, storage_protection, taint_nodes,
+    service_account, storage_protection, taint_nodes, webhooks,
 };
 
 /// Which of it is asked besides what always is, which is not, and how it is configured.
@@ -192,9 +192,9 @@ const PLUGINS: [Plugin; 37] = [
     on("NodeDeclaredFeatureValidator", plain!(node_declared_features::NodeDeclaredFeatureValidator)),
     // Whoever makes what these are asked by is told that it has no effect.
     off("MutatingAdmissionPolicy", Make::Missing(EXPRESSIONS)),
-    off("MutatingAdmissionWebhook", Make::Missing(EXPRESSIONS)),
+    on("MutatingAdmissionWebhook", plain!(webhooks::MutatingAdmissionWebhook::default())),
     off("ValidatingAdmissionPolicy", Make::Missing(EXPRESSIONS)),
-    off("ValidatingAdmissionWebhook", Make::Missing(EXPRESSIONS)),
+    on("ValidatingAdmissionWebhook", plain!(webhooks::ValidatingAdmissionWebhook::default())),
     // Last of all, since it charges.
     on("ResourceQuota", configured!(resource_quota::ResourceQuota)),
     off("AlwaysDeny", plain!(always_deny::AlwaysDeny)),
@@ -331,7 +331,8 @@ mod tests {
             &[],
             Err("the admission plugin ImagePolicyWebhook cannot be enabled: this server does not have it"),
         );
-        check(&[], &["MutatingAdmissionWebhook"], Ok(usual));
+        check(&[], &["MutatingAdmissionWebhook"], Ok(usual - 1));
+        check(&[], &["MutatingAdmissionPolicy"], Ok(usual));
     }
 
     #[test]
@@ -343,6 +344,8 @@ mod tests {
             "PodSecurity",
             "Priority",
             "RuntimeClass",
+            "MutatingAdmissionWebhook",
+            "ValidatingAdmissionWebhook",
             "ResourceQuota",
         ];
         let places: Vec<_> = order.iter().map(|name| place(name)).collect();

@@ -3,8 +3,8 @@
 use apiserver::Resource;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
-use crate::admission_policy::webhooks;
+use crate::webhook_configuration::{self, Sort};
 
 pub(crate) fn resource() -> Resource {
-    webhooks(Resource::of::<MutatingWebhookConfiguration>())
+    webhook_configuration::of(Resource::of::<MutatingWebhookConfiguration>(), Sort::Mutating)
 }

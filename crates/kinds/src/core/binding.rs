@@ -15,5 +15,8 @@ async fn handle(call: Call) -> Result<Response<Body>> {
     if binding.name().is_empty() {
         return Err(Error::bad_request("name is required"));
     }
-    crate::core::pod::bind(call.about("pods", binding.name())?).await
+    let options = call.write_options()?;
+    let (binding, warnings) = call.admit(&options, binding).await?;
+    let pod = call.about("pods", binding.name())?;
+    crate::core::pod::bind(&pod, &options, &binding, &warnings).await
 }

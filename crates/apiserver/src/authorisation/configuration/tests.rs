@@ -19,6 +19,18 @@ impl Peer for Known {
 }
 
 impl Outside for Known {
+    fn dial(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> futures::future::BoxFuture<'static, std::io::Result<Box<dyn crate::node::Duplex>>> {
+        crate::outside::Nobody.dial(host, port)
+    }
+
+    fn authorities(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn vouched_for(&self, _: Option<&[u8]>) -> Result<Arc<dyn Peer>, String> {
         Ok(Arc::new(Self))
     }

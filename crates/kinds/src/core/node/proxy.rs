@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use model::validate::{list, number, text};
 use model::{GroupResource, Object};
 
+use crate::conversation::admit_proxied;
 use crate::proxied::{Wanted, address};
 
 /// Where a node's agent listens that does not say.
@@ -18,6 +19,7 @@ const STREAMS: [&str; 4] = ["input", "output", "error", "tty"];
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let named = call.name().to_owned();
     let wanted = Wanted::parse(&named, "node")?;
+    admit_proxied(&call, "NodeProxyOptions").await?;
     let node = call.named(wanted.name).await?;
     if !wanted.port.is_empty() && wanted.port != agent_port(&node) {
         let upstream = upstream(&node, wanted)?;

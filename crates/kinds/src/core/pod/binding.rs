@@ -1,5 +1,6 @@
 //! Binding a pod to a node: what the scheduler does, once per pod.
 
+use apiserver::request::WriteOptions;
 use apiserver::{Body, Call, Error, Result};
 use http::Response;
 use model::{GroupVersionKind, Object, Status};
@@ -8,13 +9,24 @@ use serde_json::{Value, json};
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
     let options = call.write_options()?;
     let binding = call.decode_as(&GroupVersionKind::new("", "v1", "Binding"))?;
+    let (binding, warnings) = call.admit(&options, binding).await?;
+    carry_out(&call, &options, &binding, &warnings).await
+}
+
+/// Binds the pod that the path names as a binding says that others have let in.
+pub(crate) async fn carry_out(
+    call: &Call,
+    options: &WriteOptions,
+    binding: &Object,
+    warnings: &[String],
+) -> Result<Response<Body>> {
     let node = binding.get_str(&["target", "name"]).unwrap_or_default().to_owned();
     let kind = binding.get_str(&["target", "kind"]).unwrap_or_default();
     if node.is_empty() || !matches!(kind, "" | "Node") {
         return Err(Error::bad_request("target: a node's name is required"));
     }
-    call.modify(&options, |old| bind(&call, &binding, old, &node)).await?;
-    Ok(call.answer_created())
+    call.modify(options, |old| bind(call, binding, old, &node)).await?;
+    Ok(call.answer_created(warnings))
 }
 
 fn bind(call: &Call, binding: &Object, old: &Object, node: &str) -> Result<Object> {

@@ -26,6 +26,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
             eviction.name()
         )));
     }
+    let (eviction, warnings) = call.admit(&call.write_options()?, eviction).await?;
     let mut options = match eviction.get(&["deleteOptions"]) {
         None => DeleteOptions::default(),
         Some(options) => serde_json::from_value(options.clone())
@@ -39,7 +40,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         Ok(along)
     })
     .await?;
-    Ok(call.answer_created())
+    Ok(call.answer_created(&warnings))
 }
 
 /// The budget that the pod is in, with one disruption less; none where it is in none, or it does not matter.

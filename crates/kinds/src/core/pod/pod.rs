@@ -29,7 +29,7 @@ use model::select::Selectable;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
 
-pub(crate) use binding::handle as bind;
+pub(crate) use binding::carry_out as bind;
 pub(crate) use quality::class;
 
 use crate::admission::service_account;

@@ -7,11 +7,13 @@ use http::Response;
 use model::Object;
 use model::validate::{list, number};
 
+use crate::conversation::admit_proxied;
 use crate::proxied::{Wanted, address};
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let named = call.name().to_owned();
     let wanted = Wanted::parse(&named, "pod")?;
+    admit_proxied(&call, "PodProxyOptions").await?;
     let pod = call.named(wanted.name).await?;
     let upstream = upstream(&pod, wanted)?;
     call.proxy(upstream).await

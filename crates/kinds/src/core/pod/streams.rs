@@ -6,9 +6,11 @@ use http::Response;
 use model::Object;
 
 use super::container::{container, target};
+use crate::conversation::{OF_COMMANDS, OF_PORTS, admit};
 
 pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
     call.may_create().await?;
+    admit(&call, "PodExecOptions", &OF_COMMANDS).await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
@@ -22,6 +24,7 @@ pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
 
 pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
     call.may_create().await?;
+    admit(&call, "PodAttachOptions", &OF_COMMANDS[..5]).await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
@@ -32,6 +35,7 @@ pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
 
 pub(super) async fn port_forward(call: Call) -> Result<Response<Body>> {
     call.may_create().await?;
+    admit(&call, "PodPortForwardOptions", &OF_PORTS).await?;
     let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.port_session()?;

@@ -9,11 +9,13 @@ use model::validate::{list, number, text};
 use model::{GroupResource, Object, Status};
 use serde_json::Value;
 
+use crate::conversation::admit_proxied;
 use crate::proxied::{Wanted, address};
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let named = call.name().to_owned();
     let wanted = Wanted::parse(&named, "service")?;
+    admit_proxied(&call, "ServiceProxyOptions").await?;
     let service = call.named(wanted.name).await?;
     let upstream = upstream(&call.context(), &service, wanted)?;
     call.proxy(upstream).await

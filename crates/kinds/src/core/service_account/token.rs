@@ -21,13 +21,14 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let account = call.current().await?;
     let mut request = if call.has_no_body() { Object::new(&gvk, "") } else { call.decode_as(&gvk)? };
+    let (admitted, mut warnings) = call.admit(&call.write_options()?, request).await?;
+    request = admitted;
     may_have_token(&call.context(), &account, &request)?;
     let seconds = match request.get(&["spec", "expirationSeconds"]) {
         None | Some(Value::Null) => DEFAULT,
         Some(value) => value.as_i64().unwrap_or_default(),
     };
     check_lifetime(&call, seconds)?;
-    let mut warnings = Vec::new();
     let longest = call.tokens().longest.map(|longest| longest.as_secs().cast_signed());
     let seconds = match longest.filter(|longest| seconds > *longest) {
         Some(longest) => {

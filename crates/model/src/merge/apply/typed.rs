@@ -211,10 +211,12 @@ fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, implied: bool) -> 
 fn walk_map(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Branch) {
     let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
     let known = |name: &str| old.is_some_and(|old| old.contains_key(name));
+    // Custom kinds have no Go types.
+    let always = ty.is_none_or(TypeRef::is_builtin);
     let added = new.into_iter().flat_map(Map::keys).filter(|name| !known(name));
     for name in old.into_iter().flat_map(Map::keys).chain(added) {
         let (before, after) = (old.and_then(|old| old.get(name)), new.and_then(|new| new.get(name)));
-        let inner = walk(child(ty, name), before, after, ALWAYS_THERE.contains(&name.as_str()));
+        let inner = walk(child(ty, name), before, after, always && ALWAYS_THERE.contains(&name.as_str()));
         out.attach(|| Element::field(name), inner);
     }
 }
@@ -403,7 +405,10 @@ fn shape<'a>(ty: At<'a>, value: &Value) -> Shape<'a> {
     match ty.get() {
         Type::Struct { atomic: false, .. } | Type::Map { atomic: false, .. } => Shape::Map,
         Type::List { kind: kind @ (ListKind::Set | ListKind::Map(_)), .. } => Shape::List(kind),
+        Type::Deduced if value.is_object() => Shape::Map,
         Type::Any
+        | Type::Deduced
+        | Type::Elsewhere(_)
         | Type::Raw(_)
         | Type::Scalar(_)
         | Type::Struct { .. }

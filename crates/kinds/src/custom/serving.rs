@@ -1,0 +1,211 @@
+//! Which definitions there are, and the entries that they make.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use apiserver::definitions::{Definitions, Emptied, Work};
+use apiserver::{Collection, Objects, Resource};
+use base::Timestamp;
+use futures::future::{BoxFuture, FutureExt as _};
+use model::{Encoded, GroupResource, Object};
+use parking_lot::Mutex;
+
+use super::definition::{Names, accepted, group, is_true, wished};
+use super::plan::{self, Ending, Taken};
+use super::{GROUP, PLURAL, entry};
+use crate::followed::{Followed, Step};
+
+/// The definitions of a server.
+pub(super) struct Custom {
+    objects: Arc<dyn Objects>,
+    collection: Arc<dyn Collection>,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    objects: Arc<dyn Objects>,
+    followed: Followed,
+    /// By their names.
+    definitions: BTreeMap<String, Defined>,
+    /// Names of definitions that wait for something, or that are to go: looked at whenever there is news.
+    open: BTreeSet<String>,
+    /// How far the definitions were when it was last said what is to be done.
+    worked: u64,
+    /// Collections that somebody waits to see empty, and how far they were when they were looked at.
+    waits: Vec<(Arc<dyn Collection>, u64)>,
+}
+
+/// A definition, as far as it is kept: its text is the one that the server has anyway.
+struct Defined {
+    text: Encoded,
+    group: String,
+    accepted: Names,
+    /// What it means: another where that is something else.
+    meaning: u64,
+    terminating: bool,
+    entries: Vec<Arc<Resource>>,
+}
+
+impl Custom {
+    pub(super) fn new(objects: Arc<dyn Objects>) -> Self {
+        let known = Known {
+            objects: objects.clone(),
+            followed: Followed::new(&*objects, GROUP, PLURAL),
+            definitions: BTreeMap::new(),
+            open: BTreeSet::new(),
+            worked: 0,
+            waits: Vec::new(),
+        };
+        let collection = objects.collection(&GroupResource::new(GROUP, PLURAL));
+        Self { objects, collection, known: Mutex::new(known) }
+    }
+}
+
+impl Definitions for Custom {
+    fn version(&self) -> u64 {
+        self.collection.version()
+    }
+
+    fn entries(&self) -> (Vec<Arc<Resource>>, u64) {
+        let mut known = self.known.lock();
+        known.catch_up();
+        let entries =
+            known.definitions.values().flat_map(|defined| defined.entries.iter().cloned()).collect();
+        (entries, known.followed.version())
+    }
+
+    fn work(&self, now: Timestamp) -> Work {
+        let mut known = self.known.lock();
+        known.catch_up();
+        known.work(&*self.objects, now)
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        let known = self.known.lock();
+        let definitions = (self.collection.clone(), known.worked);
+        let waits = known.waits.iter().cloned().chain([definitions]);
+        let each =
+            waits.map(|(collection, version)| async move { collection.changed(version).await }.boxed());
+        futures::future::select_all(each).map(drop).boxed()
+    }
+}
+
+impl Known {
+    fn catch_up(&mut self) {
+        let mut steps: Vec<(String, Option<(Encoded, Object)>)> = Vec::new();
+        let mut forgotten = None;
+        let (definitions, objects) = (&mut self.definitions, &self.objects);
+        self.followed.catch_up(|step| match step {
+            Step::Forget => forgotten = Some(std::mem::take(definitions)),
+            Step::Put(changed, object) => {
+                let text = changed.text.clone().expect("what is put has a text");
+                steps.push((changed.name.clone(), Some((text, object))));
+            }
+            Step::Gone(changed) => steps.push((changed.name.clone(), None)),
+        });
+        let since = self.followed.version();
+        let mut before = forgotten.unwrap_or_default();
+        // Of several changes of one definition the last counts.
+        let last: HashMap<String, usize> =
+            steps.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        for (at, (name, step)) in steps.into_iter().enumerate() {
+            if last.get(&name) != Some(&at) {
+                continue;
+            }
+            let known = self.definitions.remove(&name).or_else(|| before.remove(&name));
+            self.open.remove(&name);
+            if let Some((text, object)) = step {
+                let is_open = object.is_being_deleted()
+                    || plan::amended(&object, &Taken::default(), Timestamp::UNIX_EPOCH).is_some();
+                if is_open {
+                    self.open.insert(name.clone());
+                }
+                self.definitions.insert(name, Defined::read(&object, text, since, known, objects));
+            }
+        }
+        let definitions = &self.definitions;
+        self.open.retain(|name| definitions.contains_key(name));
+    }
+
+    fn work(&mut self, objects: &dyn Objects, now: Timestamp) -> Work {
+        let mut work = Work::default();
+        self.worked = self.followed.version();
+        self.waits.clear();
+        // Names that somebody gets in this round.
+        let mut given: HashMap<String, Taken> = HashMap::new();
+        for name in &self.open {
+            let Some(defined) = self.definitions.get(name) else { continue };
+            let Ok(object) = defined.text.object() else { continue };
+            let path = format!("/apis/{GROUP}/v1/{PLURAL}/{name}/status");
+            if object.is_being_deleted() {
+                let plural = accepted(&object).plural;
+                let resource = GroupResource::new(defined.group.as_str(), plural.as_str());
+                let collection = objects.collection(&resource);
+                let version = collection.version();
+                match plan::ending(&object, collection.count(), now) {
+                    Some(Ending::Over(new)) => work.amendments.push((path, new)),
+                    Some(Ending::Empties(meanwhile)) => {
+                        work.amendments.extend(meanwhile.map(|new| (path, new)));
+                        let served = defined.entries.first().map(|entry| entry.version.clone());
+                        let emptied = |version| Emptied { group: resource.group.clone(), version, plural };
+                        work.emptied.extend(served.map(emptied));
+                        self.waits.push((collection, version));
+                    }
+                    None => {}
+                }
+                continue;
+            }
+            let mut others = Taken::default();
+            if defined.accepted != wished(&object) {
+                let all = self.definitions.iter();
+                let of_group = all.filter(|(other, known)| *other != name && known.group == defined.group);
+                of_group.for_each(|(_, known)| others.add(&known.accepted));
+                given.get(&defined.group).into_iter().for_each(|given| others.join(given));
+            }
+            if let Some(new) = plan::amended(&object, &others, now) {
+                given.entry(defined.group.clone()).or_default().add(&accepted(&new));
+                work.amendments.push((path, new));
+            }
+        }
+        work
+    }
+}
+
+impl Defined {
+    fn read(
+        object: &Object,
+        text: Encoded,
+        since: u64,
+        known: Option<Self>,
+        objects: &Arc<dyn Objects>,
+    ) -> Self {
+        let accepted = accepted(object);
+        let terminating = object.is_being_deleted() || is_true(object, "Terminating");
+        let meaning = meaning(object);
+        let group = group(object).to_owned();
+        let known = known.filter(|known| known.meaning == meaning);
+        let entries = match known {
+            Some(known) if known.terminating == terminating => known.entries,
+            Some(known) => known.entries.iter().map(|entry| entry::terminating(entry, terminating)).collect(),
+            None if is_served(object) => entry::of(object, text.clone(), since, terminating, objects),
+            None => Vec::new(),
+        };
+        Self { text, group, accepted, meaning, terminating, entries }
+    }
+}
+
+/// What of a definition its entries are made of, in a number.
+fn meaning(object: &Object) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    for part in [object.get(&["spec"]), object.get(&["status", "acceptedNames"])] {
+        part.map(ToString::to_string).unwrap_or_default().hash(&mut hasher);
+    }
+    (object.uid(), is_served(object)).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a definition has been given names.
+fn is_served(object: &Object) -> bool {
+    is_true(object, "NamesAccepted") || is_true(object, "Established")
+}

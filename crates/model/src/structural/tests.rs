@@ -1,0 +1,623 @@
+use serde_json::json;
+
+use super::*;
+use crate::field::Path;
+use crate::gvk::GroupVersionKind;
+use crate::merge::apply;
+
+fn read(schema: &Value) -> Structural {
+    Structural::parse(schema).unwrap_or_else(|error| panic!("{schema}: {error}"))
+}
+
+/// An object of which `spec` is this.
+fn of_spec(spec: Value) -> Structural {
+    read(&json!({"type": "object", "properties": {"spec": spec}}))
+}
+
+#[track_caller]
+fn structural(schema: Value, expected: &[&str]) {
+    let root = Path::root("s");
+    let found: Vec<String> = rules::structural(&schema, &root).iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{schema}");
+}
+
+#[test]
+fn a_schema_specifies_the_types_of_all_that_it_asks_of() {
+    structural(json!({"type": "object", "properties": {"a": {"type": "string"}}}), &[]);
+    structural(json!({}), &["s.type: Required value: must not be empty at the root"]);
+    structural(
+        json!({"type": "array"}),
+        &[
+            "s.items: Required value: must be specified",
+            "s.type: Invalid value: \"array\": must be object at the root",
+        ],
+    );
+    structural(
+        json!({"type": "object", "properties": {"a": {}, "l": {"type": "array", "items": {}}}}),
+        &[
+            "s.properties[a].type: Required value: must not be empty for specified object fields",
+            "s.properties[l].items.type: Required value: must not be empty for specified array items",
+        ],
+    );
+    structural(
+        json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        &["s.additionalProperties: Forbidden: must not be used at the root"],
+    );
+    structural(
+        json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string", "default": 1}, "b": {"minimum": 1}}}],
+               "properties": {"a": {"type": "string"}}}),
+        &[
+            "s.anyOf[0].properties[a].default: Forbidden: must be undefined to be structural",
+            "s.anyOf[0].properties[a].type: Forbidden: must be empty to be structural",
+            "s.properties[b]: Required value: because it is defined in s.anyOf[0].properties[b]",
+        ],
+    );
+    structural(
+        json!({"type": "object", "not": {"description": "x", "nullable": true, "additionalProperties": true,
+               "x-kubernetes-list-type": "set", "properties": {"metadata": {}}}}),
+        &[
+            "s.not.additionalProperties: Forbidden: must be undefined to be structural",
+            "s.not.description: Forbidden: must be empty to be structural",
+            "s.not.nullable: Forbidden: must be false to be structural",
+            "s.not.properties[metadata]: Forbidden: must not be specified in a nested context",
+            "s.not.x-kubernetes-list-type: Forbidden: must be undefined to be structural",
+            "s.properties[metadata]: Required value: because it is defined in s.not.properties[metadata]",
+        ],
+    );
+    // Of both an integer and a string it may be said.
+    let both = json!([{"type": "integer"}, {"type": "string"}]);
+    structural(
+        json!({"type": "object", "properties": {
+            "a": {"x-kubernetes-int-or-string": true},
+            "b": {"x-kubernetes-int-or-string": true, "anyOf": both},
+            "c": {"x-kubernetes-int-or-string": true, "allOf": [{"anyOf": both}, {"minimum": 1}]},
+        }}),
+        &[],
+    );
+    structural(
+        json!({"type": "object", "properties": {"a": {"x-kubernetes-int-or-string": true,
+               "x-kubernetes-preserve-unknown-fields": true}}}),
+        &["s.properties[a].x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if \
+           x-kubernetes-int-or-string is true"],
+    );
+}
+
+#[test]
+fn what_whole_objects_have_is_not_specified() {
+    structural(
+        json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {"name": {"type": "string",
+               "maxLength": 8}}}, "kind": {"type": "integer"}}}),
+        &["s.properties[kind].type: Invalid value: \"integer\": must be string"],
+    );
+    structural(
+        json!({"type": "object", "properties": {"metadata": {"type": "object", "description": "x"}}}),
+        &[
+            "s.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but \
+           metadata is implicitly specified",
+        ],
+    );
+    structural(
+        json!({"type": "object", "properties": {"a": {"x-kubernetes-embedded-resource": true, "type": "object"}}}),
+        &[
+            "s.properties[a].properties: Required value: must not be empty if x-kubernetes-embedded-resource is true \
+           without x-kubernetes-preserve-unknown-fields",
+        ],
+    );
+    structural(
+        json!({"type": "object", "properties": {"a": {"x-kubernetes-embedded-resource": true,
+               "x-kubernetes-preserve-unknown-fields": true}}}),
+        &["s.properties[a].type: Required value: must be object if x-kubernetes-embedded-resource is true"],
+    );
+}
+
+#[test]
+fn defaults_are_values_of_their_schemas() {
+    #[track_caller]
+    fn check(schema: Value, expected: &[&str]) {
+        let root = Path::root("s");
+        let mut errors = Vec::new();
+        rules::defaults(&schema, true, &root, &mut errors);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{schema}");
+    }
+    check(json!({"type": "object", "properties": {"a": {"type": "integer", "default": 1}}}), &[]);
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
+        &["s.properties[a].default: Invalid value: \"string\":  in body must be of type integer: \"string\""],
+    );
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "object", "default": {"b": 1, "c": 2},
+               "properties": {"b": {"type": "string"}}}}}),
+        &["s.properties[a].default: Invalid value: {\"b\":1,\"c\":2}: must not have unknown fields"],
+    );
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "object", "x-kubernetes-embedded-resource": true,
+               "x-kubernetes-preserve-unknown-fields": true, "default": {"kind": "A"}}}}),
+        &["s.properties[a].default.apiVersion: Required value"],
+    );
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "object", "x-kubernetes-embedded-resource": true,
+               "properties": {"metadata": {"type": "object", "default": {"name": "a/b"}}}}}}),
+        &[
+            "s.properties[a].properties[metadata].default: Invalid value: {\"name\":\"a/b\"}: must result in valid \
+           metadata: metadata.name: Invalid value: \"a/b\": may not contain '/'",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_specified_is_pruned() {
+    #[track_caller]
+    fn check(spec: Value, given: Value, expected: Value, unknown: &[&str]) {
+        let document =
+            json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "a", "odd": 1}, "spec": given});
+        let decoded = decode::object(&of_spec(spec), document).expect("an object");
+        assert_eq!(decoded.object.get(&["spec"]).cloned().unwrap_or_default(), expected);
+        let told: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+        assert_eq!(decoded.problems, told);
+    }
+    let fields = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    check(fields.clone(), json!({"a": "x", "b": 1}), json!({"a": "x"}), &["metadata.odd", "spec.b"]);
+    check(
+        json!({"type": "array", "items": fields}),
+        json!([{"b": 1}, {"a": "y", "c": {}}]),
+        json!([{}, {"a": "y"}]),
+        &["metadata.odd", "spec[0].b", "spec[1].c"],
+    );
+    check(
+        json!({"type": "object", "additionalProperties": {"type": "object", "properties": {"a": {"type": "string"}}}}),
+        json!({"x": {"a": "1", "b": 2}}),
+        json!({"x": {"a": "1"}}),
+        &["metadata.odd", "spec.x.b"],
+    );
+    check(
+        json!({"type": "object", "additionalProperties": true}),
+        json!({"x": 1, "y": {"z": 1}}),
+        json!({"x": 1, "y": {}}),
+        &["metadata.odd", "spec.y.z"],
+    );
+    let keeps = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+        "a": {"type": "object", "properties": {"b": {"type": "string"}}}}});
+    check(
+        keeps,
+        json!({"odd": {"deep": 1}, "a": {"b": "1", "c": 1}}),
+        json!({"odd": {"deep": 1}, "a": {"b": "1"}}),
+        &["metadata.odd", "spec.a.c"],
+    );
+    let embedded = json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"s": {"type": "string"}}});
+    check(
+        embedded,
+        json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "x", "more": 1}, "s": "1", "t": 2}),
+        json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "x"}, "s": "1"}),
+        &["metadata.odd", "spec.t", "spec.metadata.more"],
+    );
+    // What is null and may not be is as good as absent.
+    let nulls = json!({"type": "object", "properties": {
+        "a": {"type": "string"}, "b": {"type": "string", "nullable": true}, "c": {"type": "string", "default": "x"}}});
+    check(nulls, json!({"a": null, "b": null, "c": null}), json!({"b": null, "c": null}), &["metadata.odd"]);
+}
+
+#[test]
+fn metadata_has_the_types_of_metadata() {
+    let schema = of_spec(json!({"type": "object"}));
+    let refused = |metadata: Value| {
+        let document = json!({"apiVersion": "g/v1", "kind": "K", "metadata": metadata});
+        decode::object(&schema, document).expect_err("no metadata").to_string()
+    };
+    assert_eq!(
+        refused(json!({"name": 5})),
+        "json: cannot unmarshal number into Go struct field ObjectMeta.name of type string"
+    );
+    assert_eq!(
+        decode::object(&schema, json!({"kind": 5})).expect_err("no kind").to_string(),
+        ".kind accessor error: 5 is of the type int64, expected string"
+    );
+}
+
+#[test]
+fn defaults_are_filled_in_where_something_is_left_out() {
+    #[track_caller]
+    fn check(spec: Value, given: Value, expected: Value) {
+        let schema = of_spec(spec);
+        let mut fields = json!({"spec": given});
+        for _ in 0..2 {
+            schema.fill_in(fields.as_object_mut().expect("an object"));
+            assert_eq!(fields["spec"], expected);
+        }
+    }
+    let fields = json!({"type": "object", "properties": {
+        "a": {"type": "integer", "default": 1},
+        "n": {"type": "string", "default": "d", "nullable": true},
+        "o": {"type": "object", "default": {}, "properties": {"x": {"type": "boolean", "default": true}}},
+    }});
+    check(fields.clone(), json!({}), json!({"a": 1, "n": "d", "o": {"x": true}}));
+    check(
+        fields.clone(),
+        json!({"a": 0, "n": null, "o": {"x": false}}),
+        json!({"a": 0, "n": null, "o": {"x": false}}),
+    );
+    check(fields.clone(), json!({"a": null}), json!({"a": 1, "n": "d", "o": {"x": true}}));
+    check(
+        json!({"type": "array", "items": fields}),
+        json!([{"a": 2}]),
+        json!([{"a": 2, "n": "d", "o": {"x": true}}]),
+    );
+    check(
+        json!({"type": "object", "additionalProperties": {"type": "string", "default": "v"}}),
+        json!({"k": null, "l": "x"}),
+        json!({"k": "v", "l": "x"}),
+    );
+}
+
+#[track_caller]
+fn values(spec: Value, given: Value, expected: &[&str]) {
+    let schema = of_spec(spec.clone());
+    let mut errors = Vec::new();
+    validate::values(&schema, &json!({"spec": given}), None, None, &mut errors);
+    let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{spec} {given}");
+}
+
+#[test]
+fn types_are_asked_for() {
+    let integer = || json!({"type": "integer"});
+    values(integer(), json!(3), &[]);
+    values(integer(), json!(3.0), &[]);
+    values(
+        integer(),
+        json!("3"),
+        &["spec: Invalid value: \"string\": spec in body must be of type integer: \"string\""],
+    );
+    values(
+        integer(),
+        json!(3.5),
+        &["spec: Invalid value: \"number\": spec in body must be of type integer: \"number\""],
+    );
+    values(
+        integer(),
+        Value::Null,
+        &["spec: Invalid value: \"null\": spec in body must be of type integer: \"null\""],
+    );
+    values(json!({"type": "integer", "nullable": true}), Value::Null, &[]);
+    values(json!({"type": "number"}), json!(3), &[]);
+    values(
+        json!({"type": "string"}),
+        json!(true),
+        &["spec: Invalid value: \"boolean\": spec in body must be of type string: \"boolean\""],
+    );
+    values(json!({"x-kubernetes-int-or-string": true}), json!("25%"), &[]);
+    values(json!({"x-kubernetes-int-or-string": true}), json!(2), &[]);
+    values(
+        json!({"x-kubernetes-int-or-string": true}),
+        json!(true),
+        &["spec: Invalid value: \"boolean\": spec in body must be of type integer,string: \"boolean\""],
+    );
+    values(
+        json!({"type": "array", "items": {"type": "string"}}),
+        json!(["a", 1]),
+        &["spec[1]: Invalid value: \"integer\": spec[1] in body must be of type string: \"integer\""],
+    );
+}
+
+#[test]
+fn bounds_are_kept() {
+    let number = json!({"type": "integer", "minimum": 1, "maximum": 10, "multipleOf": 2});
+    values(number.clone(), json!(4), &[]);
+    values(
+        number.clone(),
+        json!(0),
+        &["spec: Invalid value: 0: spec in body should be greater than or equal to 1"],
+    );
+    values(
+        number.clone(),
+        json!(12),
+        &["spec: Invalid value: 12: spec in body should be less than or equal to 10"],
+    );
+    values(number, json!(5), &["spec: Invalid value: 5: spec in body should be a multiple of 2"]);
+    let float = json!({"type": "number", "minimum": 0.5, "exclusiveMinimum": true, "maximum": 1_000_000.0});
+    values(float.clone(), json!(0.5), &["spec: Invalid value: 0.5: spec in body should be greater than 0.5"]);
+    values(
+        float,
+        json!(1_000_000.5),
+        &["spec: Invalid value: 1000000.5: spec in body should be less than or equal to 1e+06"],
+    );
+    let text = json!({"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"});
+    values(
+        text.clone(),
+        json!("abé"),
+        &["spec: Invalid value: \"abé\": spec in body should match '^[a-z]+$'"],
+    );
+    values(
+        text.clone(),
+        json!("a"),
+        &["spec: Invalid value: \"a\": spec in body should be at least 2 chars long"],
+    );
+    values(text, json!("abcde"), &["spec: Too long: may not be more than 4 bytes"]);
+    let list = json!({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2});
+    values(list.clone(), json!([]), &["spec: Invalid value: 0: spec in body should have at least 1 items"]);
+    values(list, json!([1, 2, 3]), &["spec: Too many: 3: must have at most 2 items"]);
+    let map = json!({"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 1});
+    values(
+        map.clone(),
+        json!({}),
+        &["spec: Invalid value: 0: spec in body should have at least 1 properties"],
+    );
+    values(map, json!({"a": 1, "b": 2}), &["spec: Too many: 2: must have at most 1 item"]);
+    values(
+        json!({"type": "string", "enum": ["a", "b"]}),
+        json!("c"),
+        &["spec: Unsupported value: \"c\": supported values: \"a\", \"b\""],
+    );
+    values(
+        json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string"}}}),
+        json!({"a": "1"}),
+        &["spec.b: Required value"],
+    );
+    let cron = "^(\\d+|\\*)(/\\d+)?(\\s+(\\d+|\\*)(/\\d+)?){4}$";
+    values(
+        json!({"type": "string", "pattern": cron}),
+        json!("* * * *"),
+        &[
+            "spec: Invalid value: \"* * * *\": spec in body should match '^(\\d+|\\*)(/\\d+)?(\\s+(\\d+|\\*)(/\\d+)?){4}$'",
+        ],
+    );
+    values(json!({"type": "string", "pattern": cron}), json!("* * * * */5"), &[]);
+}
+
+#[test]
+fn of_alternatives_the_nearest_is_told() {
+    let fields = || json!({"a": {"type": "string"}, "b": {"type": "integer"}});
+    let one_of = json!({"type": "object", "properties": fields(), "oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
+    values(one_of.clone(), json!({"a": "x"}), &[]);
+    values(
+        one_of.clone(),
+        json!({}),
+        &[
+            "<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found none valid",
+            "spec.a: Required value",
+        ],
+    );
+    values(
+        one_of,
+        json!({"a": "x", "b": 1}),
+        &[
+            "<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+        ],
+    );
+    let any_of = json!({"type": "object", "properties": fields(), "anyOf": [
+        {"required": ["a"], "properties": {"b": {"minimum": 5}}}, {"properties": {"b": {"minimum": 7}}}]});
+    values(any_of.clone(), json!({"b": 8}), &[]);
+    values(
+        any_of,
+        json!({"b": 1, "a": "x"}),
+        &[
+            "<nil>: Invalid value: \"\": \"spec\" must validate at least one schema (anyOf)",
+            "spec.b: Invalid value: 1: spec.b in body should be greater than or equal to 5",
+        ],
+    );
+    values(
+        json!({"type": "object", "properties": fields(), "allOf": [{"required": ["a"]}]}),
+        json!({}),
+        &[
+            "spec.a: Required value",
+            "<nil>: Invalid value: \"\": \"spec\" must validate all the schemas (allOf). None validated",
+        ],
+    );
+    values(
+        json!({"type": "object", "properties": fields(), "not": {"required": ["a"]}}),
+        json!({"a": "x"}),
+        &["<nil>: Invalid value: \"\": \"spec\" must not validate the schema (not)"],
+    );
+}
+
+#[test]
+fn what_was_wrong_before_and_is_as_it_was_is_let_pass() {
+    let schema = of_spec(json!({"type": "object", "properties": {
+        "a": {"type": "string", "maxLength": 2},
+        "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+              "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"},
+                        "v": {"type": "integer", "maximum": 5}}}},
+        "t": {"type": "array", "items": {"type": "integer", "maximum": 5}},
+    }}));
+    let check = |old: Value, new: Value, expected: &[&str]| {
+        let mut errors = Vec::new();
+        validate::values(&schema, &json!({"spec": new}), Some(&json!({"spec": old})), None, &mut errors);
+        let found: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
+        assert_eq!(found, expected, "{new}");
+    };
+    let old = json!({"a": "abc", "l": [{"k": "1", "v": 9}, {"k": "2", "v": 1}], "t": [9, 1]});
+    check(old.clone(), old.clone(), &[]);
+    let mut changed = old.clone();
+    changed["l"] = json!([{"k": "2", "v": 1}, {"k": "1", "v": 9}, {"k": "3", "v": 2}]);
+    check(old.clone(), changed.clone(), &[]);
+    changed["l"][1]["v"] = json!(8);
+    check(old.clone(), changed, &["spec.l[1].v"]);
+    // Of items without keys nobody knows which was which.
+    check(old.clone(), json!({"a": "abc", "t": [9, 2]}), &["spec.t[0]"]);
+    check(old, json!({"a": "abcd"}), &["spec.a"]);
+}
+
+#[test]
+fn sets_and_maps_have_each_item_once() {
+    #[track_caller]
+    fn check(spec: Value, given: Value, expected: &[&str]) {
+        let mut errors = Vec::new();
+        validate::sets_and_maps(&of_spec(spec), &json!({"spec": given}), &mut errors);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{given}");
+    }
+    let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}});
+    check(set.clone(), json!([1, 2]), &[]);
+    check(set, json!([1, 2, 1, 1]), &["spec[2]: Duplicate value: 1"]);
+    let map = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"],
+                     "items": {"type": "object"}});
+    check(map.clone(), json!([{"a": 1, "b": 1}, {"a": 1, "b": 2}]), &[]);
+    check(
+        map.clone(),
+        json!([{"a": 1, "b": 1}, {"b": 1, "a": 1}]),
+        &["spec[1]: Duplicate value: {\"a\":1,\"b\":1}"],
+    );
+    check(
+        map,
+        json!(["x"]),
+        &["spec[0]: Invalid value: \"x\": must be an object for an array of list-type map"],
+    );
+}
+
+#[test]
+fn whole_objects_inside_say_what_they_are() {
+    let schema = of_spec(json!({"type": "object", "x-kubernetes-embedded-resource": true,
+                                "x-kubernetes-preserve-unknown-fields": true}));
+    let check = |spec: Value, expected: &[&str]| {
+        let mut errors = Vec::new();
+        validate::embedded_objects(&schema, &json!({"spec": spec}), &mut errors);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        found.iter().zip(expected).for_each(|(is, begins)| assert!(is.starts_with(begins), "{is}"));
+    };
+    check(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}), &[]);
+    check(json!({}), &["spec.apiVersion: Required value", "spec.kind: Required value"]);
+    check(
+        json!({"apiVersion": "", "kind": "A_b", "metadata": {"name": "a/b"}}),
+        &[
+            "spec.apiVersion: Invalid value: \"\": must not be empty",
+            "spec.kind: Invalid value: \"A_b\": may have mixed case, but s",
+            "spec.metadata.name: Invalid value: \"a/b\": may not contain '/'",
+        ],
+    );
+}
+
+#[test]
+fn formats_are_those_that_kubernetes_lists() {
+    #[track_caller]
+    fn check(format: &str, good: &[&str], bad: &[&str]) {
+        for (texts, expected) in [(good, true), (bad, false)] {
+            for text in texts {
+                assert_eq!(format::matches(format, text), expected, "{format} {text}");
+            }
+        }
+        assert!(is_known_format(format, Kind::String), "{format}");
+    }
+    check("ipv4", &["10.0.0.1", "010.0.0.1"], &["", "::1", "10.0.0", "1.2.3.256"]);
+    check("ipv6", &["::1", "fe80::1"], &["10.0.0.1", "x"]);
+    check("cidr", &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "x/1"]);
+    check(
+        "mac",
+        &["01:23:45:67:89:ab", "01-23-45-67-89-ab", "0123.4567.89ab"],
+        &["01:23", "01:23:45:67:89:zz"],
+    );
+    check("date", &["2026-01-31"], &["2026-02-30", "26-1-1", "2026-01-31T00:00:00Z"]);
+    check(
+        "date-time",
+        &["2026-01-31T10:00:00Z", "2026-01-31t10:00:00.5+01:00"],
+        &["2026-01-31", "2026-01-31T25:00:00Z"],
+    );
+    check("duration", &["1h30m", "22 ns", "3 days", "0", "-1.5s"], &["", "x", "5"]);
+    check("email", &["a@b.c", "A B <a@b.c>"], &["", "a", "@b", "a@"]);
+    check("uri", &["https://a.b/c?d", "/a", "mailto:a@b.c"], &["", "a.b", "http://a b/", "://x"]);
+    check("hostname", &["a.example.com", "a"], &["", "-a.com", "a..com"]);
+    check("uuid", &["123e4567-e89b-12d3-a456-426614174000"], &["123"]);
+    check("uuid4", &["123e4567-e89b-42d3-a456-426614174000"], &["123e4567-e89b-12d3-a456-426614174000"]);
+    check("byte", &["YWJj", "YQ=="], &["YWJ", "%%%%"]);
+    check("isbn", &["0321751043", "978-0321751041"], &["1", "0321751044"]);
+    check("creditcard", &["4111 1111 1111 1111"], &["4111 1111 1111 1112"]);
+    check("ssn", &["111-11-1111"], &["111111111"]);
+    check("hexcolor", &["#FFFFFF", "fff"], &["#ggg"]);
+    check("rgbcolor", &["rgb(255,255,2)"], &["rgb(256,0,0)"]);
+    check("bsonobjectid", &["507f1f77bcf86cd799439011"], &["x"]);
+    check("k8s-short-name", &["a-b"], &["a.b", "A"]);
+    check("k8s-long-name", &["a.b-c"], &["a..b"]);
+    check("password", &["", "x"], &[]);
+    // What is not one counts for nothing, and neither does one of another type.
+    values(json!({"type": "string", "format": "novel"}), json!("x"), &[]);
+    values(json!({"type": "integer", "format": "ipv4"}), json!(1), &[]);
+    values(
+        json!({"type": "string", "format": "ipv4"}),
+        json!("x"),
+        &["spec: Invalid value: \"x\": spec in body must be of type ipv4: \"x\""],
+    );
+    values(
+        json!({"type": "integer", "format": "int32"}),
+        json!(1_i64 << 40),
+        &["<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in spec"],
+    );
+}
+
+#[test]
+fn patterns_mean_what_they_mean_in_go() {
+    #[track_caller]
+    fn check(pattern: &str, good: &[&str], bad: &[&str]) {
+        assert_eq!(pattern_error(pattern), None, "{pattern}");
+        let pattern = Pattern::new(pattern);
+        good.iter().for_each(|text| assert!(pattern.is_match(text), "{pattern:?} {text}"));
+        bad.iter().for_each(|text| assert!(!pattern.is_match(text), "{pattern:?} {text}"));
+    }
+    check(r"^\d+$", &["12"], &["١٢", ""]);
+    check(r"^[\d\-]+$", &["1-2"], &["a"]);
+    check(r"^\w+$", &["a_1"], &["é"]);
+    check(r"^[^\s]+$", &["a", "\u{a0}"], &["a b"]);
+    check(r"^[[]$", &["["], &["]"]);
+    check(r"^[[:alpha:]]+$", &["ab"], &["1"]);
+    check(r"^[]a]+$", &["]a"], &["b"]);
+    check(r"^a{2,3}$", &["aa"], &["a"]);
+    check(r"^a{,3}$", &["a{,3}"], &["aa"]);
+    check(r"^\Qa.b\E$", &["a.b"], &["axb"]);
+    check(r"^[a&&b]$", &["&", "a"], &["c"]);
+    check(r"\bfoo\b", &["a foo b"], &["afoob"]);
+    check(r"^(?i)abc$", &["ABC"], &["abd"]);
+    for (bad, why) in [
+        ("(?!a)", "invalid or unsupported Perl syntax: `(?!`"),
+        ("(?<=a)", "invalid or unsupported Perl syntax: `(?<`"),
+        ("(a", "missing closing ): `(a`"),
+        ("[a", "missing closing ]: `[a`"),
+        ("*a", "missing argument to repetition operator: `*a`"),
+        (r"\8", r"invalid escape sequence: `\8`"),
+    ] {
+        assert_eq!(pattern_error(bad), Some(format!("error parsing regexp: {why}")), "{bad}");
+    }
+    assert!(pattern_error("(((a{1000}){1000}){1000})").is_some(), "it would take all memory");
+}
+
+#[test]
+fn apply_goes_by_the_types() {
+    let kind = GroupVersionKind::new("g", "v1", "K");
+    let structural = std::sync::Arc::new(read(
+        &json!({"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                    "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"},
+                              "v": {"type": "integer"}}}},
+            "list": {"type": "array", "items": {"type": "string"}},
+            "one": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
+            "any": {"x-kubernetes-preserve-unknown-fields": true},
+        }}}}),
+    ));
+    let schema = types::schema(&kind, structural);
+    let object = |spec: Value, manager: &str, live: Option<&crate::Object>| {
+        let applied =
+            crate::Object::from_value(json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "a"},
+                                                       "spec": spec}))
+            .expect("an object");
+        let now = crate::time::parse("2026-01-01T00:00:00Z").expect("a moment");
+        let manager = apply::Manager { name: manager, subresource: "", ignored: &[], now };
+        apply::apply(&schema, live, &applied, manager, false, &apply::Versions::default())
+    };
+    let first = object(
+        json!({"map": [{"name": "a", "v": 1}], "list": ["x"], "one": {"k": "1"}, "any": {"deep": {"x": 1}}}),
+        "one",
+        None,
+    )
+    .expect("new");
+    let second =
+        object(json!({"map": [{"name": "b", "v": 2}], "any": {"deep": {"y": 2}}}), "two", Some(&first));
+    let second = second.expect("no conflict");
+    assert_eq!(second.get(&["spec", "map"]), Some(&json!([{"name": "a", "v": 1}, {"name": "b", "v": 2}])));
+    assert_eq!(second.get(&["spec", "any"]), Some(&json!({"deep": {"x": 1, "y": 2}})));
+    for spec in [json!({"list": ["y"]}), json!({"one": {"l": "2"}}), json!({"map": [{"name": "a", "v": 3}]})]
+    {
+        assert!(matches!(object(spec, "three", Some(&second)), Err(apply::ApplyError::Conflict { .. })));
+    }
+    // What one no longer applies goes.
+    let third = object(json!({"list": ["x"]}), "one", Some(&second)).expect("no conflict");
+    assert_eq!(third.get(&["spec", "map"]), Some(&json!([{"name": "b", "v": 2}])));
+}

@@ -1,0 +1,538 @@
+//! Whether values are what a schema asks, in the words of Kubernetes' server.
+//!
+//! That is the validator of `kube-openapi`, its oddities included: of several alternatives that all fail it
+//! tells what is wrong with the one of which most was right, and what it says of `oneOf` and its like names no
+//! field. What was wrong before and has not changed is let pass.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::{Map, Number, Value};
+
+use super::{Additional, Asked, Kind, ListType, Structural, embedded, format, lists};
+use crate::field::{FieldError, FieldErrorKind, Path};
+use crate::validate::Errors;
+
+/// What is wrong with the values of a document that is to be made, or that is to be in the place of `old`. Errors
+/// are of places below `base`.
+pub fn values(
+    schema: &Structural,
+    value: &Value,
+    old: Option<&Value>,
+    base: Option<&str>,
+    errors: &mut Errors,
+) {
+    let checked = check(schema, value, old, &Path::EMPTY);
+    errors.extend(checked.problems.into_iter().map(|problem| problem.at(base)));
+}
+
+/// What is wrong with whole objects inside a document, besides their values.
+pub fn embedded_objects(schema: &Structural, document: &Value, errors: &mut Errors) {
+    embedded::check(schema, document, false, &Path::EMPTY, errors);
+}
+
+/// What is wrong with lists that are sets or maps.
+pub fn sets_and_maps(schema: &Structural, document: &Value, errors: &mut Errors) {
+    lists::check(schema, document, &Path::EMPTY, errors);
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug)]
+enum Problem {
+    /// With the value at a place.
+    At(FieldError),
+    /// With alternatives, at no place.
+    Composite(String),
+}
+
+impl Problem {
+    fn at(self, base: Option<&str>) -> FieldError {
+        match self {
+            Self::Composite(message) => FieldError {
+                kind: FieldErrorKind::Invalid,
+                field: base.unwrap_or("<nil>").to_owned(),
+                value: Some("".into()),
+                detail: message,
+            },
+            Self::At(error) => {
+                let field = match (base, error.field.as_str()) {
+                    (None, "") => "<nil>".to_owned(),
+                    (None, field) => field.to_owned(),
+                    (Some(base), "") => base.to_owned(),
+                    (Some(base), field) => format!("{base}.{field}"),
+                };
+                FieldError { field, ..error }
+            }
+        }
+    }
+}
+
+/// What came of a check: what is wrong, and how much was right.
+#[derive(Default)]
+struct Checked {
+    problems: Vec<Problem>,
+    matches: usize,
+}
+
+impl Checked {
+    fn merge(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.matches += other.matches;
+    }
+
+    fn wrong(&mut self, error: FieldError) {
+        self.problems.push(Problem::At(error));
+    }
+
+    fn is_valid(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// So many problems are told of one document: each may be a megabyte long.
+const MOST: usize = 256;
+
+fn check(schema: &Structural, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Checked {
+    let mut checked = Checked::default();
+    let asked = schema.asked.as_deref();
+    let has_format = asked.is_some_and(|asked| asked.format.is_some());
+    if schema.kind != Kind::Any || schema.int_or_string || has_format {
+        let wrong = type_problem(schema, asked, value, path);
+        checked.matches += usize::from(wrong.is_none());
+        wrong.into_iter().for_each(|error| checked.wrong(error));
+        if !value.is_null() {
+            checked.matches += 1;
+        }
+    }
+    if value.is_null() {
+        // Nothing else is asked of it, but to be one of those that are allowed.
+        values_allowed(asked, value, path).into_iter().for_each(|error| checked.wrong(error));
+    } else {
+        check_present(schema, asked, value, old, path, &mut checked);
+    }
+    if !checked.is_valid() && old == Some(value) {
+        checked.problems.clear();
+    }
+    checked.problems.truncate(MOST);
+    checked
+}
+
+fn check_present(
+    schema: &Structural,
+    asked: Option<&Asked>,
+    value: &Value,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    checked: &mut Checked,
+) {
+    let mut alternatives = Checked::default();
+    if let Some(asked) = asked {
+        check_alternatives(asked, value, old, path, &mut alternatives);
+    }
+    alternatives.matches += 2;
+    checked.merge(alternatives);
+    match value {
+        Value::String(text) => {
+            if let Some(asked) = asked {
+                check_text(asked, text, path, checked);
+            }
+            checked.matches += 1;
+        }
+        Value::Number(number) => {
+            if let Some(asked) = asked {
+                check_number(asked, number, path, checked);
+            }
+            checked.matches += 2;
+        }
+        Value::Array(items) => {
+            check_list(schema, asked, items, old, path, checked);
+            checked.matches += 2;
+        }
+        _ => {}
+    }
+    values_allowed(asked, value, path).into_iter().for_each(|error| checked.wrong(error));
+    checked.matches += 1;
+    if let Value::Object(fields) = value {
+        check_object(schema, asked, fields, old, path, checked);
+        checked.matches += 1;
+    }
+    checked.matches += 1;
+}
+
+/// The name of a value's type, and its format where it has one.
+fn type_of(value: &Value) -> (&'static str, &'static str) {
+    match value {
+        Value::Null => ("null", ""),
+        Value::Bool(_) => ("boolean", ""),
+        Value::String(_) => ("string", ""),
+        Value::Array(_) => ("array", ""),
+        Value::Object(_) => ("object", ""),
+        Value::Number(number) if number.is_i64() => ("integer", "int64"),
+        Value::Number(_) => ("number", "float64"),
+    }
+}
+
+fn is_whole(value: &Value) -> bool {
+    match value {
+        Value::Number(number) if number.is_i64() => true,
+        Value::Number(number) => {
+            number.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() < 9e15)
+        }
+        _ => false,
+    }
+}
+
+fn type_problem(
+    schema: &Structural,
+    asked: Option<&Asked>,
+    value: &Value,
+    path: &Path<'_>,
+) -> Option<FieldError> {
+    let names = if schema.int_or_string { "integer,string" } else { schema.kind.as_str() };
+    let (is, is_format) = type_of(value);
+    let has = |name: &str| names.split(',').any(|one| one == name);
+    let wrong = |wanted: &str, is: &str| {
+        let place = path.to_string();
+        let message = format!("{place} in body must be of type {wanted}: {}", crate::field::quote(is));
+        Some(FieldError::type_invalid(path, is, message))
+    };
+    if value.is_null() {
+        return if names.is_empty() || schema.nullable { None } else { wrong(names, "null") };
+    }
+    let format = asked.and_then(|asked| asked.format.as_deref()).unwrap_or_default();
+    let whole = is == "number" && is_whole(value) && has("integer");
+    let number = is == "integer" && has("number");
+    let textual = value.is_string() || value.is_array();
+    if !textual && !format.is_empty() && !(has(is) || is_format == format || whole || number) {
+        return wrong(format, is_format);
+    }
+    if !(has("number") || has("integer")) && !format.is_empty() && textual {
+        return None;
+    }
+    if names.is_empty() || has(is) || whole || number { None } else { wrong(names, is) }
+}
+
+fn values_allowed(asked: Option<&Asked>, value: &Value, path: &Path<'_>) -> Option<FieldError> {
+    let values = asked?.values.as_deref()?;
+    let same = |allowed: &Value| match (allowed, value) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Null, _) => false,
+        (allowed, value) => allowed == value,
+    };
+    if values.iter().any(same) {
+        return None;
+    }
+    let shown: Vec<String> =
+        values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect();
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    Some(FieldError::not_supported(path, value.clone(), &shown))
+}
+
+fn check_text(asked: &Asked, text: &str, path: &Path<'_>, checked: &mut Checked) {
+    let mut wrong = |detail: String| {
+        checked.wrong(FieldError::invalid(path, text, format!("{path} in body {detail}")));
+    };
+    let length = || i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+    let too_long = asked.max_length.filter(|most| length() > *most);
+    let too_short = asked.min_length.filter(|least| length() < *least);
+    match (too_long, too_short, &asked.pattern) {
+        (Some(most), _, _) => {
+            checked.wrong(FieldError::too_long(path, usize::try_from(most).unwrap_or_default()));
+        }
+        (_, Some(least), _) => wrong(format!("should be at least {least} chars long")),
+        (_, _, Some(pattern)) if !pattern.is_match(text) => {
+            wrong(format!("should match '{}'", pattern.as_str()));
+        }
+        _ => {}
+    }
+    if let Some(format) = asked.format.as_deref().filter(|format| format::is_of_texts(format)) {
+        checked.matches += 1;
+        if !format::matches(format, text) {
+            let message = format!("{path} in body must be of type {format}: {}", crate::field::quote(text));
+            checked.wrong(FieldError::type_invalid(path, text, message));
+        }
+    }
+}
+
+/// A number as Go prints one.
+struct Shown(f64);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = *self;
+        if number == 0.0 {
+            return f.write_str("0");
+        }
+        let exponent = number.abs().log10().floor();
+        if (-4.0..6.0).contains(&exponent) {
+            return write!(f, "{number}");
+        }
+        let text = format!("{number:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = match exponent.strip_prefix('-') {
+            Some(exponent) => ('-', exponent),
+            None => ('+', exponent),
+        };
+        write!(f, "{digits}e{sign}{exponent:0>2}")
+    }
+}
+
+fn check_number(asked: &Asked, number: &Number, path: &Path<'_>, checked: &mut Checked) {
+    let value = || Value::Number(number.clone());
+    let mut wrong = |detail: String| {
+        checked.wrong(FieldError::invalid(path, value(), format!("{path} in body {detail}")))
+    };
+    // Bounds of whole numbers are whole.
+    let whole = number.as_i64();
+    let shown =
+        |bound: f64| if whole.is_some() { (bound as i64).to_string() } else { Shown(bound).to_string() };
+    let compare = |bound: f64| match whole {
+        Some(whole) => Some(whole.cmp(&(bound as i64))),
+        None => number.as_f64().unwrap_or_default().partial_cmp(&bound),
+    };
+    if let Some(factor) = asked.multiple_of {
+        let multiple = match whole {
+            Some(whole) => (factor as i64 != 0).then(|| whole % (factor as i64) == 0),
+            None => (factor > 0.0).then(|| {
+                let data = number.as_f64().unwrap_or_default();
+                let times = if factor < 1.0 { 1.0 / factor * data } else { data / factor };
+                is_whole(&Value::from(times))
+            }),
+        };
+        match multiple {
+            Some(true) if factor > 0.0 => {}
+            Some(false) if factor > 0.0 => wrong(format!("should be a multiple of {}", shown(factor))),
+            _ => {
+                let detail =
+                    format!("factor MultipleOf declared for {path} must be positive: {}", Shown(factor));
+                checked.wrong(FieldError::invalid(path, factor, detail));
+                return;
+            }
+        }
+    }
+    let mut wrong = |detail: String| {
+        checked.wrong(FieldError::invalid(path, value(), format!("{path} in body {detail}")))
+    };
+    if let Some(least) = asked.minimum {
+        match compare(least) {
+            Some(std::cmp::Ordering::Less) if !asked.exclusive_minimum => {
+                wrong(format!("should be greater than or equal to {}", shown(least)));
+            }
+            Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal) if asked.exclusive_minimum => {
+                wrong(format!("should be greater than {}", shown(least)));
+            }
+            _ => {}
+        }
+    }
+    if let Some(most) = asked.maximum {
+        match compare(most) {
+            Some(std::cmp::Ordering::Greater) if !asked.exclusive_maximum => {
+                wrong(format!("should be less than or equal to {}", shown(most)));
+            }
+            Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal) if asked.exclusive_maximum => {
+                wrong(format!("should be less than {}", shown(most)));
+            }
+            _ => {}
+        }
+    }
+    let (low, high) = match asked.format.as_deref() {
+        Some("int32") => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        Some("float") => (f64::from(f32::MIN), f64::from(f32::MAX)),
+        _ => return,
+    };
+    if !number.as_f64().is_some_and(|number| (low..=high).contains(&number)) {
+        let (kind, format) = match asked.format.as_deref() {
+            Some("int32") => ("integer", "int32"),
+            _ => ("number", "float"),
+        };
+        let message = format!("Checked value must be of type {kind} with format {format} in {path}");
+        checked.problems.push(Problem::Composite(message));
+    }
+}
+
+fn check_list(
+    schema: &Structural,
+    asked: Option<&Asked>,
+    items: &[Value],
+    old: Option<&Value>,
+    path: &Path<'_>,
+    checked: &mut Checked,
+) {
+    let before = Before::of(schema, old);
+    if let Some(inner) = &schema.items {
+        for (index, item) in items.iter().enumerate() {
+            let path = path.index(index);
+            let mut one = check(inner, item, None, &path);
+            if !one.is_valid()
+                && let Some(old) = before.of_item(item)
+            {
+                one = check(inner, item, Some(old), &path);
+            }
+            checked.merge(one);
+            if checked.problems.len() > MOST {
+                return;
+            }
+        }
+    }
+    let size = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    if let Some(least) = asked.and_then(|asked| asked.min_items).filter(|least| size < *least) {
+        let detail = format!("{path} in body should have at least {least} items");
+        checked.wrong(FieldError::invalid(path, size, detail));
+    }
+    if let Some(most) = asked.and_then(|asked| asked.max_items).filter(|most| size > *most) {
+        checked.wrong(FieldError::too_many(path, items.len(), usize::try_from(most).unwrap_or_default()));
+    }
+}
+
+/// The items that were there, where it is known which of them is which: by their keys, once one is asked for.
+struct Before<'a> {
+    keys: &'a [Box<str>],
+    items: &'a [Value],
+    by_key: OnceCell<HashMap<String, &'a Value>>,
+}
+
+impl<'a> Before<'a> {
+    fn of(schema: &'a Structural, old: Option<&'a Value>) -> Self {
+        let (keys, items) = match &schema.list {
+            ListType::Map(keys) => (&**keys, old.and_then(Value::as_array).map_or(&[][..], Vec::as_slice)),
+            _ => (&[][..], &[][..]),
+        };
+        Self { keys, items, by_key: OnceCell::new() }
+    }
+
+    fn of_item(&self, item: &Value) -> Option<&'a Value> {
+        let key = |item: &Value| -> String {
+            self.keys
+                .iter()
+                .map(|key| item.get(&**key).map_or_else(String::new, lists::canonical) + "\0")
+                .collect()
+        };
+        let by_key = self.by_key.get_or_init(|| self.items.iter().map(|item| (key(item), item)).collect());
+        by_key.get(&key(item)).copied()
+    }
+}
+
+fn check_object(
+    schema: &Structural,
+    asked: Option<&Asked>,
+    fields: &Map<String, Value>,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    checked: &mut Checked,
+) {
+    let size = i64::try_from(fields.len()).unwrap_or(i64::MAX);
+    if let Some(least) = asked.and_then(|asked| asked.min_properties).filter(|least| size < *least) {
+        let detail = format!("{path} in body should have at least {least} properties");
+        checked.wrong(FieldError::invalid(path, size, detail));
+    }
+    if let Some(most) = asked.and_then(|asked| asked.max_properties).filter(|most| size > *most) {
+        checked.wrong(FieldError::too_many(path, fields.len(), usize::try_from(most).unwrap_or_default()));
+    }
+    // Of what is one value nothing tells which part was which.
+    let old = old.filter(|_| !schema.atomic).and_then(Value::as_object);
+    let at_root = path.is_root();
+    for (name, value) in fields {
+        let inner = match (schema.property(name), &schema.additional) {
+            (Some(property), _) => property,
+            (None, Additional::Of(additional)) => additional,
+            (None, Additional::Allowed(false)) => {
+                let detail = format!("{path}.{name} in body is a forbidden property");
+                checked.wrong(FieldError::invalid(path, name.as_str(), detail));
+                continue;
+            }
+            (None, _) => continue,
+        };
+        let before = old
+            .filter(|_| !(at_root && matches!(name.as_str(), "kind" | "apiVersion")))
+            .and_then(|old| old.get(name));
+        checked.merge(check(inner, value, before, &path.child(name)));
+        if checked.problems.len() > MOST {
+            return;
+        }
+    }
+    for name in asked.iter().flat_map(|asked| &asked.required) {
+        if !fields.contains_key(name.as_ref()) {
+            checked.wrong(FieldError::required(&path.child(name), ""));
+        }
+    }
+}
+
+fn check_alternatives(
+    asked: &Asked,
+    value: &Value,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    checked: &mut Checked,
+) {
+    let place = || crate::field::quote(&path.to_string());
+    let better = |best: Option<Checked>, one: Checked| match best {
+        Some(best) if best.matches >= one.matches => Some(best),
+        _ => Some(one),
+    };
+    if !asked.any_of.is_empty() {
+        let mut best: Option<Checked> = None;
+        let mut succeeded = None;
+        for schema in &asked.any_of {
+            let one = check(schema, value, old, path);
+            if one.is_valid() {
+                succeeded = Some(one);
+                break;
+            }
+            best = better(best, one);
+        }
+        match succeeded {
+            Some(one) => checked.merge(one),
+            None => {
+                let message = format!("{} must validate at least one schema (anyOf)", place());
+                checked.problems.push(Problem::Composite(message));
+                checked.merge(best.unwrap_or_default());
+            }
+        }
+    }
+    if !asked.one_of.is_empty() {
+        let mut best: Option<Checked> = None;
+        let (mut first, mut valid) = (None, 0);
+        for schema in &asked.one_of {
+            let one = check(schema, value, old, path);
+            if one.is_valid() {
+                valid += 1;
+                best = None;
+                first.get_or_insert(one);
+            } else if valid == 0 {
+                best = better(best, one);
+            }
+        }
+        match (valid, first) {
+            (1, Some(first)) => checked.merge(first),
+            _ => {
+                let more = match valid {
+                    0 => "Found none valid".to_owned(),
+                    valid => format!("Found {valid} valid alternatives"),
+                };
+                let message = format!("{} must validate one and only one schema (oneOf). {more}", place());
+                checked.problems.push(Problem::Composite(message));
+                checked.merge(best.unwrap_or_default());
+            }
+        }
+    }
+    if !asked.all_of.is_empty() {
+        let mut valid = 0;
+        for schema in &asked.all_of {
+            let one = check(schema, value, old, path);
+            valid += usize::from(one.is_valid());
+            checked.merge(one);
+        }
+        if valid != asked.all_of.len() {
+            let more = if valid == 0 { ". None validated" } else { "" };
+            let message = format!("{} must validate all the schemas (allOf){more}", place());
+            checked.problems.push(Problem::Composite(message));
+        }
+    }
+    if let Some(not) = &asked.not
+        && check(not, value, old, path).is_valid()
+    {
+        let message = format!("{} must not validate the schema (not)", place());
+        checked.problems.push(Problem::Composite(message));
+    }
+}
