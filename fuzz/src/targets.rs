@@ -14,6 +14,7 @@ mod netlink;
 mod protobuf;
 mod reference;
 mod registry;
+mod schema;
 mod selector;
 mod shim;
 mod spdy;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Target> {
         protobuf::TARGET,
         reference::TARGET,
         registry::TARGET,
+        schema::TARGET,
         selector::TARGET,
         shim::TARGET,
         spdy::TARGET,
