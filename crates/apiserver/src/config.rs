@@ -15,7 +15,7 @@ use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
-use crate::definitions::{DefinedBy, NoDefinitions};
+use crate::definitions::DefinedBy;
 use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
 use crate::outside::{Nobody, Outside};
@@ -146,7 +146,7 @@ impl Config {
             authorization: Arc::new(|_| Arc::new(Administrators)),
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
-            definitions: Arc::new(|_| Arc::new(NoDefinitions)),
+            definitions: crate::definitions::none(),
             admission: Vec::new(),
             audit: None,
             metrics: metrics::Registry::default(),

@@ -15,6 +15,8 @@ mod classes;
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/definitions.rs"]
+mod definitions;
 #[path = "values/devices.rs"]
 mod devices;
 #[path = "values/flow_control.rs"]
