@@ -12,6 +12,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("llb", &["oci"]),
     ("model", &[]),
+    ("cel", &["model"]),
     ("tls", &[]),
     ("metrics", &[]),
     // Mechanisms.

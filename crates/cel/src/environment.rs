@@ -1,0 +1,151 @@
+//! What an expression may speak of: variables, their types, and which libraries there are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::ast::{Ast, Kind};
+use crate::checker::{self, Reference};
+use crate::cost::{self, CostEstimate};
+use crate::declared::{Declared, ObjectShape};
+use crate::parser;
+use crate::program::{Program, ProgramError};
+use crate::source::Issues;
+use crate::types::Type;
+use crate::validators;
+
+/// The variables of an expression and what is declared about them.
+///
+/// All functions of Kubernetes' environment are there. Variables get their numbers in the order in which they are
+/// declared; a variable whose name has points in it (`variables.replicas`) is meant by that selection.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) by_name: HashMap<Arc<str>, usize>,
+    pub(crate) objects: HashMap<Arc<str>, Arc<ObjectShape>>,
+    pub(crate) mutation: bool,
+}
+
+/// A variable.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub(crate) ty: Type,
+    pub(crate) declared: Option<Arc<Declared>>,
+}
+
+/// An expression that was parsed and whose types are right.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub(crate) ast: Ast,
+    pub(crate) types: Vec<Type>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) locals: usize,
+    environment: Environment,
+}
+
+impl Environment {
+    /// Nothing but the functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With what a mutation makes: objects of any fields (`Object{spec: Object.spec{…}}`) and `JSONPatch`.
+    #[must_use]
+    pub fn with_mutation(mut self) -> Self {
+        self.mutation = true;
+        self
+    }
+
+    /// With a variable of this type. Of two with the same name the second counts.
+    #[must_use]
+    pub fn with_variable(self, name: &str, ty: Type) -> Self {
+        self.add(name, ty, None)
+    }
+
+    /// With a variable about whose data that is declared. Objects in it must have names
+    /// ([`Declared::named`]).
+    #[must_use]
+    pub fn with_declared(self, name: &str, declared: &Arc<Declared>) -> Self {
+        self.with_types(declared).add(name, declared.ty(), Some(declared.clone()))
+    }
+
+    /// With a variable that may be absent.
+    #[must_use]
+    pub fn with_optional(self, name: &str, declared: &Arc<Declared>) -> Self {
+        self.with_types(declared).add(name, Type::optional(declared.ty()), Some(declared.clone()))
+    }
+
+    fn with_types(mut self, declared: &Arc<Declared>) -> Self {
+        declared.objects(&mut |object| {
+            self.objects.insert(object.name.clone(), object.clone());
+        });
+        self
+    }
+
+    fn add(mut self, name: &str, ty: Type, declared: Option<Arc<Declared>>) -> Self {
+        self.by_name.insert(name.into(), self.variables.len());
+        self.variables.push(Variable { ty, declared });
+        self
+    }
+
+    /// The number of a variable.
+    pub fn variable(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The type of a variable.
+    pub fn variable_type(&self, name: &str) -> Option<&Type> {
+        Some(&self.variables[self.variable(name)?].ty)
+    }
+
+    /// Reads an expression and checks its types.
+    pub fn compile(&self, source: &str) -> Result<Checked, Issues> {
+        let ast = parser::parse(source)?;
+        let mut issues = Issues::new(source);
+        let checker::Outcome { ast, types, references, locals } = checker::check(self, ast, &mut issues);
+        if issues.is_empty() {
+            validators::validate(&ast, &types, &references, &mut issues);
+        }
+        issues.into_result(Checked { ast, types, references, locals, environment: self.clone() })
+    }
+}
+
+impl Checked {
+    /// The type of what it comes to.
+    pub fn output(&self) -> &Type {
+        &self.types[self.ast.root as usize]
+    }
+
+    /// Whether it speaks of a variable.
+    pub fn uses(&self, name: &str) -> bool {
+        let Some(variable) = self.environment.variable(name) else { return false };
+        self.references.contains(&Reference::Variable(variable))
+    }
+
+    /// The variables of a composite that it speaks of: `a` and `b` for `variables.a + variables.b`.
+    pub fn variables(&self) -> impl Iterator<Item = usize> + '_ {
+        self.references.iter().filter_map(|reference| match reference {
+            Reference::Variable(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// What it costs at least and at most, by what is declared about sizes.
+    pub fn estimate(&self) -> CostEstimate {
+        cost::estimate(self, &self.environment)
+    }
+
+    /// Makes it ready to be evaluated.
+    pub fn program(&self) -> Result<Program, ProgramError> {
+        Program::new(self)
+    }
+
+    /// How many parts it has.
+    pub fn parts(&self) -> usize {
+        self.ast.nodes.len()
+    }
+
+    /// Whether it is a literal.
+    pub fn is_literal(&self) -> bool {
+        matches!(self.ast.kind(self.ast.root), Kind::Literal(_))
+    }
+}
