@@ -232,7 +232,12 @@ pub(crate) struct Aggregation {
     authorities: fn() -> String,
     peers: Mutex<HashMap<Arc<RemoteServer>, Arc<Peer>>>,
     told: RwLock<Told>,
+    /// How often it was found of a registration that it cannot be asked for any more, and why.
+    lost: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
+
+/// So many registrations are told apart in what is counted.
+const COUNTED: usize = 1000;
 
 /// What others have said of what they serve, by group version.
 #[derive(Default)]
@@ -279,6 +284,32 @@ impl Aggregation {
             authorities,
             peers: Mutex::default(),
             told: RwLock::default(),
+            lost: Mutex::default(),
+        }
+    }
+
+    /// Counts that a registration cannot be asked for any more.
+    fn lose(&self, name: &str, reason: &'static str) {
+        let mut lost = self.lost.lock();
+        let key = (name.to_owned(), reason);
+        if lost.len() < COUNTED || lost.contains_key(&key) {
+            *lost.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Writes which registrations cannot be asked for.
+    pub(crate) fn write_numbers(&self, text: &mut metrics::Text) {
+        let help =
+            "[ALPHA] Gauge of APIServices which are marked as unavailable broken down by APIService name.";
+        let block = text.block("aggregator_unavailable_apiservice", metrics::Kind::Gauge, help);
+        for registration in self.source.registered().all().take(COUNTED) {
+            block.value(&[("name", &registration.name)], u64::from(!registration.available));
+        }
+        let help = "[ALPHA] Counter of APIServices which are marked as unavailable broken down by APIService name and \
+                    reason.";
+        let block = text.block("aggregator_unavailable_apiservice_total", metrics::Kind::Counter, help);
+        for ((name, reason), count) in &*self.lost.lock() {
+            block.value(&[("name", name), ("reason", reason)], *count);
         }
     }
 

@@ -383,6 +383,7 @@ fn numbers(state: &Arc<State>) -> impl Fn(&mut metrics::Text) + Send + Sync + 's
         state.meters.write(text, state.clock.elapsed());
         crate::paths::write_build(text, &state.commit);
         state.cache.write_numbers(text);
+        state.aggregation.write_numbers(text);
         let (levels, flows) = state.fairness.report();
         crate::meters::flow_control::write(text, &levels, &flows);
     }

@@ -45,11 +45,6 @@ impl Followed {
         async move { collection.changed(version).await }.boxed()
     }
 
-    /// How far the index is.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
     /// Waits until there is something after a version.
     pub(crate) fn after(&self, version: u64) -> BoxFuture<'static, ()> {
         let collection = self.collection.clone();

@@ -199,8 +199,15 @@ async fn tell(state: &Arc<State>, name: &str, availability: &Availability) -> bo
     let now = state.clock.now();
     let Some(wanted) = state.aggregation.source.found(name, availability, now) else { return true };
     tracing::debug!(name, ?availability, "whether an API can be asked for is another than before");
+    let registered = state.aggregation.source.registered();
+    let was = registered.all().any(|known| known.name == name && known.available);
     match amend(state, wanted).await {
-        Ok(()) => true,
+        Ok(()) => {
+            if let (true, Availability::Absent(absence)) = (was, availability) {
+                state.aggregation.lose(name, absence.reason);
+            }
+            true
+        }
         Err(why) => {
             tracing::warn!(name, why, "a registered API is not told whether it can be asked for");
             false

@@ -579,6 +579,11 @@ async fn who_is_dead_or_hangs_or_lies_holds_up_nobody() {
     let message = until_condition(&cluster, "v1.wardle.example.com", "False", "FailedDiscoveryCheck").await;
     assert!(message.ends_with("connect: connection refused"), "{message}");
     quick().await;
+    let numbers = cluster.text("/metrics").await.1;
+    let gone = r#"aggregator_unavailable_apiservice{name="v1.wardle.example.com"} 1"#;
+    assert!(numbers.contains(gone) && numbers.contains(r#"aggregator_unavailable_apiservice{name="v1."} 0"#));
+    let lost = r#"aggregator_unavailable_apiservice_total{name="v1.wardle.example.com",reason="FailedDiscoveryCheck"} "#;
+    assert!(numbers.contains(lost), "{numbers}");
     cluster.ok("PATCH", slice, &json!({"endpoints": []})).await;
     let message = until_condition(&cluster, "v1.wardle.example.com", "False", "MissingEndpoints").await;
     assert!(message.ends_with(r#"have no addresses with port name "https""#), "{message}");
@@ -616,6 +621,28 @@ async fn what_is_served_here_is_registered_and_whoever_registers_it_elsewhere_ha
     assert_eq!(told["user"], json!(["admin"]), "{told}");
     cluster.ok("DELETE", &format!("{SERVICES}/v1beta1.metrics.k8s.io"), &json!({})).await;
     assert_eq!(cluster.get("/apis/metrics.k8s.io/v1beta1").await.1["kind"], "APIResourceList");
+    // What an object defines is registered as long as it is served.
+    let defined = json!({
+        "metadata": {"name": "tabs.stable.example.com"},
+        "spec": {
+            "group": "stable.example.com", "scope": "Namespaced", "names": {"plural": "tabs", "kind": "Tab"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    cluster.ok("POST", definitions, &defined).await;
+    until_condition(&cluster, "v1.stable.example.com", "True", "Local").await;
+    let made = cluster.get(&format!("{SERVICES}/v1.stable.example.com")).await.1;
+    assert_eq!(made["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "true");
+    assert_eq!(made["spec"]["groupPriorityMinimum"], 1000);
+    cluster.ok("DELETE", &format!("{definitions}/tabs.stable.example.com"), &json!({})).await;
+    testkit::wait_until_async("it to be registered no more", || async {
+        let (code, found) = cluster.get(&format!("{SERVICES}/v1.stable.example.com")).await;
+        if code == 404 { Ok(()) } else { Err(found) }
+    })
+    .await;
     let wrong = json!({"metadata": {"name": "v2.apps"}, "spec": {"group": "apps", "version": "v1"}});
     let (code, refused) = cluster.send("POST", SERVICES, &wrong).await;
     assert_eq!((code, &refused["reason"]), (422, &json!("Invalid")), "{refused}");

@@ -156,14 +156,14 @@ pub(super) fn register(known: &BTreeMap<String, Known>, served: &BTreeSet<GroupV
     let mut amends = Vec::new();
     let mut wanted = BTreeSet::new();
     for version in served.iter().filter(|version| !is_own(version)) {
-        let object = local(version, OF_DEFINITIONS, ALWAYS);
+        let object = || local(version, OF_DEFINITIONS, ALWAYS);
         let name = format!("{}.{}", version.version, version.group);
         match known.get(&name) {
-            None => amends.push(Amend { method: Method::POST, path: path.clone(), object }),
+            None => amends.push(Amend { method: Method::POST, path: path.clone(), object: object() }),
             Some(known) if known.managed.as_deref() == Some(ALWAYS) => {
                 let Registration { remote, priority, .. } = &*known.registration;
                 if remote.is_some() || (priority.group, priority.version) != OF_DEFINITIONS {
-                    let mut spec = object["spec"].clone();
+                    let mut spec = object()["spec"].take();
                     for field in ["service", "caBundle", "insecureSkipTLSVerify"] {
                         spec[field] = Value::Null;
                     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs as _};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -34,9 +34,38 @@ pub(super) fn mount(path: &Path, nfs: &Nfs) -> io::Result<()> {
     if is_mounted(path)? {
         return Ok(());
     }
-    let address = address(&nfs.server)?;
+    first_that_answers(&addresses(&nfs.server)?, |address| mount_from(address, path, nfs))
+}
+
+/// Tries the addresses of a server, one after the other: not at each of them it need be there for us.
+fn first_that_answers(
+    addresses: &[IpAddr],
+    mut attempt: impl FnMut(IpAddr) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut last = io::Error::other("the server has no address");
+    for address in addresses {
+        let error = match attempt(*address) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(
+                Errno::CONNREFUSED
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::TIMEDOUT
+                | Errno::ACCESS
+                | Errno::PERM,
+            ) => last = error,
+            _ => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn mount_from(address: IpAddr, path: &Path, nfs: &Nfs) -> io::Result<()> {
     let (flags, options) = options(nfs);
-    let source = text(format!("{}:{}", nfs.server, nfs.path))?;
+    let source = text(source(&nfs.server, &nfs.path))?;
     let names_version =
         options.iter().any(|option| option.starts_with("vers=") || option.starts_with("nfsvers="));
     let versions: &[&str] = if names_version { &[""] } else { &VERSIONS };
@@ -59,12 +88,23 @@ pub(super) fn mount(path: &Path, nfs: &Nfs) -> io::Result<()> {
     Err(refused.into())
 }
 
-fn address(server: &str) -> io::Result<IpAddr> {
+/// What is mounted, as the kernel reads it: colons are an address's only in brackets.
+fn source(server: &str, path: &str) -> String {
+    if server.parse::<Ipv6Addr>().is_ok() { format!("[{server}]:{path}") } else { format!("{server}:{path}") }
+}
+
+/// Where a server is, by its name or its address.
+fn addresses(server: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = server.trim_start_matches('[').trim_end_matches(']').parse() {
-        return Ok(address);
+        return Ok(vec![address]);
     }
-    let found = (server, PORT).to_socket_addrs()?.next();
-    found.map(|found| found.ip()).ok_or_else(|| io::Error::other(format!("`{server}` has no address")))
+    let mut found = Vec::new();
+    for address in (server, PORT).to_socket_addrs()? {
+        if !found.contains(&address.ip()) {
+            found.push(address.ip());
+        }
+    }
+    Ok(found)
 }
 
 /// What `mount` would make of the options: flags, and what is left for the file system. The address is worked out
@@ -94,8 +134,37 @@ mod tests {
 
     #[test]
     fn a_server_is_an_address_or_has_one() {
-        assert_eq!(address("192.0.2.7").expect("an address").to_string(), "192.0.2.7");
-        assert_eq!(address("[2001:db8::1]").expect("an address").to_string(), "2001:db8::1");
+        let of =
+            |server| addresses(server).expect("an address").iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(of("192.0.2.7"), ["192.0.2.7"]);
+        assert_eq!(of("[2001:db8::1]"), ["2001:db8::1"]);
+        assert_eq!(source("2001:db8::1", "/a"), "[2001:db8::1]:/a");
+        assert_eq!(source("[2001:db8::1]", "/a"), "[2001:db8::1]:/a");
+        assert_eq!(source("files.example.org", "/a"), "files.example.org:/a");
+    }
+
+    #[test]
+    fn a_server_with_several_addresses_is_asked_at_each_until_it_answers() {
+        let both = ["2001:db8::1", "192.0.2.7"].map(|address| address.parse().expect("an address"));
+        let check = |answers: [Errno; 2], expected: (usize, Option<Errno>)| {
+            let mut asked = 0;
+            let done = first_that_answers(&both, |address| {
+                assert_eq!(address, both[asked]);
+                asked += 1;
+                Err(answers[asked - 1].into())
+            });
+            assert_eq!((asked, Errno::from_io_error(&done.expect_err("nobody answers"))), expected);
+        };
+        check([Errno::CONNREFUSED, Errno::HOSTUNREACH], (2, Some(Errno::HOSTUNREACH)));
+        check([Errno::ACCESS, Errno::NOENT], (2, Some(Errno::NOENT)));
+        check([Errno::NOENT, Errno::ACCESS], (1, Some(Errno::NOENT)));
+        let mut asked = 0;
+        let second = first_that_answers(&both, |_| {
+            asked += 1;
+            if asked == 2 { Ok(()) } else { Err(Errno::TIMEDOUT.into()) }
+        });
+        second.expect("the second answers");
+        first_that_answers(&[], |_| Ok(())).expect_err("there is none");
     }
 
     #[test]
