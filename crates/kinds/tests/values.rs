@@ -17,6 +17,8 @@ mod columns;
 mod defaults;
 #[path = "values/devices.rs"]
 mod devices;
+#[path = "values/expressions.rs"]
+mod expressions;
 #[path = "values/flow_control.rs"]
 mod flow_control;
 #[path = "values/networking.rs"]
