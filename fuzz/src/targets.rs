@@ -15,6 +15,7 @@ mod protobuf;
 mod reference;
 mod registry;
 mod review;
+mod schema;
 mod selector;
 mod shim;
 mod spdy;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Target> {
         reference::TARGET,
         registry::TARGET,
         review::TARGET,
+        schema::TARGET,
         selector::TARGET,
         shim::TARGET,
         spdy::TARGET,

@@ -28,6 +28,8 @@ enum Target {
         api: PathBuf,
         /// Folder of the Go module `k8s.io/apimachinery`
         apimachinery: PathBuf,
+        /// Folder of the Go module `k8s.io/kube-aggregator`
+        kube_aggregator: PathBuf,
     },
     /// The table of built-in Kubernetes types, `crates/model/src/schema/builtin.txt`
     Schema {
@@ -40,7 +42,9 @@ enum Target {
 /// Makes the target anew, or looks whether it is what would be made.
 pub(crate) fn run(Codegen { check, target }: &Codegen) -> anyhow::Result<()> {
     let (file, text) = match target {
-        Target::Protobuf { api, apimachinery } => (protobuf::FILE, protobuf::make(api, apimachinery)?),
+        Target::Protobuf { api, apimachinery, kube_aggregator } => {
+            (protobuf::FILE, protobuf::make(api, apimachinery, kube_aggregator)?)
+        }
         Target::Schema { definitions } => (schema::FILE, schema::make(definitions)?),
     };
     let path = crate::workspace_root()?.join(file);

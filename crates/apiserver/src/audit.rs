@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use crate::authorisation::{Attributes, Decision};
 use crate::identity::Identity;
 use crate::request::ResourceTarget;
-use crate::service::Remote;
+use crate::service::CameFrom;
 
 pub use event::{Event, Stage};
 pub use policy::{Level, Policy, PolicyError};
@@ -84,7 +84,7 @@ impl Audit {
             Attributes::Resource(asked) => (asked.verb, asked.name),
             Attributes::Path { verb, .. } => (verb, ""),
         };
-        let remote = arrived.request.extensions().get::<Remote>().map(|remote| remote.0);
+        let remote = arrived.request.extensions().get::<CameFrom>().map(|remote| remote.0);
         let uri = arrived.request.uri();
         let event = Event {
             level: ruling.level,

@@ -106,6 +106,11 @@ pub(crate) async fn apply(handle: &Handle, path: &str, object: &Value) -> Result
     if code.is_success() { Ok(()) } else { Err((code, answer)) }
 }
 
+/// Changes a part of an object.
+pub(crate) async fn merge(handle: &Handle, path: &str, object: &Value) -> (StatusCode, String) {
+    send(handle, Method::PATCH, path, "application/merge-patch+json", object).await
+}
+
 /// Asks the server itself.
 pub(crate) async fn call(
     handle: &Handle,

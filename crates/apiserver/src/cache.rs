@@ -16,6 +16,7 @@ mod filling;
 mod lanes;
 mod outline;
 mod partition;
+mod recent;
 mod served;
 mod stored;
 #[cfg(test)]

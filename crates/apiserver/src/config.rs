@@ -8,13 +8,14 @@ use std::time::Duration;
 use base::{Clock, Random};
 
 use crate::admission::Admission;
+use crate::aggregation;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
 use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::structured::Structured;
 use crate::authentication::webhook::TokenWebhook;
 use crate::authorisation::{Administrators, Authorization};
-use crate::definitions::{DefinedBy, NoDefinitions};
+use crate::definitions::DefinedBy;
 use crate::fairness::{FlowControls, Limits, OneLevel};
 use crate::node::NodeTransport;
 use crate::outside::{Nobody, Outside};
@@ -57,6 +58,10 @@ pub struct Config {
     pub token_webhook: Option<Arc<TokenWebhook>>,
     /// What stands in front of the server and says who its callers are, if anything.
     pub front_proxy: Option<Arc<FrontProxy>>,
+    /// Makes what reads which group versions others serve; nobody does unless it is said.
+    pub aggregation: aggregation::Source,
+    /// The authorities whom the system trusts, PEM: for those others whose registration names none.
+    pub authorities: fn() -> String,
     /// Makes whoever decides what callers may do; [`Administrators`] unless it is said.
     pub authorization: Authorization,
     /// How much is served at once.
@@ -136,10 +141,12 @@ impl Config {
             structured: Arc::default(),
             token_webhook: None,
             front_proxy: None,
+            aggregation: Arc::new(|_| Arc::new(aggregation::Nobody)),
+            authorities: String::new,
             authorization: Arc::new(|_| Arc::new(Administrators)),
             limits: Limits::default(),
             flow_control: Arc::new(|_| Arc::new(OneLevel)),
-            definitions: Arc::new(|_| Arc::new(NoDefinitions)),
+            definitions: crate::definitions::none(),
             admission: Vec::new(),
             audit: None,
             metrics: metrics::Registry::default(),

@@ -63,6 +63,11 @@ pub struct Emptied {
     pub plural: String,
 }
 
+/// Reads nothing: no kind is defined.
+pub fn none() -> DefinedBy {
+    Arc::new(|_| Arc::new(NoDefinitions))
+}
+
 /// Nothing is defined.
 #[derive(Debug)]
 pub(crate) struct NoDefinitions;

@@ -11,6 +11,7 @@
 
 mod account;
 mod admission;
+pub mod aggregation;
 mod allocation;
 pub mod audit;
 mod authentication;

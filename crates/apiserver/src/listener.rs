@@ -30,7 +30,7 @@ use crate::identity::Identity;
 use crate::paced::Paced;
 use crate::payload::Payload;
 use crate::pki::{PkiError, Serving};
-use crate::service::{self, Remote};
+use crate::service::{self, CameFrom};
 use crate::state::State;
 
 /// How long a client may take for the TLS handshake.
@@ -212,7 +212,7 @@ async fn answer(
 ) -> Response<Body> {
     let busy = seat.work();
     let version = request.version();
-    request.extensions_mut().insert(Remote(remote.ip()));
+    request.extensions_mut().insert(CameFrom(remote.ip()));
     let began = state.clock.elapsed();
     let known = authentication::authenticate(state, shown, request.headers_mut()).await;
     let took = state.clock.elapsed().saturating_sub(began);

@@ -3,6 +3,7 @@
 //! Labels have values that are known: a resource that is not served, a path or a verb that somebody made up
 //! is counted under none. Source: Kubernetes, "Kubernetes Metrics Reference", 1.36.
 
+pub(crate) mod admitting;
 pub(crate) mod flow_control;
 mod webhooks;
 

@@ -8,6 +8,7 @@
 mod components;
 mod descriptions;
 mod gnostic;
+mod merge;
 mod operations;
 mod paths;
 mod v2;
@@ -22,6 +23,8 @@ use model::{GroupVersionKind, Schema};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+pub(crate) use merge::Part;
 
 /// What documents are given as.
 pub const JSON: &str = "application/json";
@@ -120,6 +123,13 @@ impl Document {
         Self { body, media_type, etag, packed: Arc::default() }
     }
 
+    /// A document of somebody else's making.
+    pub(crate) fn of(value: &Value) -> Self {
+        let body = Bytes::from(value.to_string());
+        let etag = hash(&body);
+        Self::new(body, JSON, etag)
+    }
+
     /// Its compressed form, where it is large. Made the first time, which takes a while.
     pub fn packed(&self) -> Option<Bytes> {
         self.packed.get_or_init(|| crate::compress::pack(&self.body)).clone()
@@ -134,12 +144,29 @@ impl Documents {
 
     /// The document at `/openapi/v3`: where the others are.
     pub fn index(&self, entries: &[Entry]) -> Document {
+        self.index_with(entries, [])
+    }
+
+    /// As [`Documents::index`], with documents of group versions that somebody else serves, and their hashes.
+    pub(crate) fn index_with<'a>(
+        &self,
+        entries: &[Entry],
+        others: impl IntoIterator<Item = (&'a GroupVersion, &'a str)>,
+    ) -> Document {
         let mut paths = Map::new();
         for (version, entries) in by_version(entries) {
             let path = version_path(&version);
             let url = format!("/openapi/v3/{path}?hash={}", etag("v3", &entries));
             paths.insert(path, json!({ "serverRelativeURL": url }));
         }
+        for (version, hash) in others {
+            let path = version_path(version);
+            // Without a hash, it is asked for each time.
+            let hash = if hash.is_empty() { String::new() } else { format!("?hash={hash}") };
+            let url = format!("/openapi/v3/{path}{hash}");
+            paths.insert(path, json!({ "serverRelativeURL": url }));
+        }
+        paths.sort_keys();
         let body = json!({ "paths": paths }).to_string();
         let etag = hash(body.as_bytes());
         Document::new(body.into(), JSON, etag)
@@ -148,24 +175,37 @@ impl Documents {
     /// The document of one group version; [`None`] if it has no resources.
     pub fn group_version(&self, version: &GroupVersion, entries: &[Entry]) -> Option<Document> {
         let entries = by_version(entries).remove(version)?;
-        let make = || document(version, &entries).to_string().into();
-        Some(self.get_or_make(version_path(version), etag("v3", &entries), JSON, make))
+        let (of, etag) = (format!("v3 {version}"), etag("v3", &entries));
+        Some(self.get_or_make(of, etag, JSON, || document(version, &entries).to_string().into()))
     }
 
     /// The document of version 2, which has all group versions in one, as JSON.
     pub fn v2(&self, entries: &[Entry]) -> Document {
-        let all: Vec<&Entry> = entries.iter().collect();
-        self.get_or_make("v2".to_owned(), etag("v2", &all), JSON, || v2::document(&all).to_string().into())
+        self.v2_with(entries, &[])
     }
 
     /// The document of version 2 in protocol buffers.
     pub fn v2_protobuf(&self, entries: &[Entry]) -> Document {
+        self.v2_protobuf_with(entries, &[])
+    }
+
+    /// As [`Documents::v2`], with what others say of what they serve.
+    pub(crate) fn v2_with(&self, entries: &[Entry], others: &[Arc<Part>]) -> Document {
         let all: Vec<&Entry> = entries.iter().collect();
-        self.get_or_make("v2 protobuf".to_owned(), etag("v2 protobuf", &all), V2_PROTOBUF, || {
-            gnostic::encode(&v2::document(&all)).into()
+        let etag = etag_with(etag("v2", &all), others);
+        self.get_or_make("v2".to_owned(), etag, JSON, || v2_of(&all, others).to_string().into())
+    }
+
+    /// As [`Documents::v2_protobuf`], with what others say of what they serve.
+    pub(crate) fn v2_protobuf_with(&self, entries: &[Entry], others: &[Arc<Part>]) -> Document {
+        let all: Vec<&Entry> = entries.iter().collect();
+        let etag = etag_with(etag("v2 protobuf", &all), others);
+        self.get_or_make("v2 protobuf".to_owned(), etag, V2_PROTOBUF, || {
+            gnostic::encode(&v2_of(&all, others)).into()
         })
     }
 
+    /// The document that is called `of`, as it is known by `etag`: of each, only the newest is kept.
     fn get_or_make(
         &self,
         of: String,
@@ -178,9 +218,29 @@ impl Documents {
         }
         // Made outside the lock: two callers at once cost a little work, a held lock would cost both their time.
         let document = Document::new(make(), media_type, etag);
-        self.made.lock().insert(of, document.clone());
-        document
+        let mut made = self.made.lock();
+        match made.get(&of).filter(|known| known.etag == document.etag) {
+            Some(known) => known.clone(),
+            None => {
+                made.insert(of, document.clone());
+                document
+            }
+        }
     }
+}
+
+fn v2_of(entries: &[&Entry], others: &[Arc<Part>]) -> Value {
+    let mut document = v2::document(entries);
+    others.iter().for_each(|part| part.merge_into(&mut document));
+    document
+}
+
+fn etag_with(etag: String, others: &[Arc<Part>]) -> String {
+    if others.is_empty() {
+        return etag;
+    }
+    let all = others.iter().fold(etag, |all, part| format!("{all} {}", part.etag));
+    hash(all.as_bytes())
 }
 
 /// The part of a path that names a group version: `api/v1`, `apis/apps/v1`.

@@ -5,6 +5,7 @@
 //! | `ca.crt`, `ca.key` | the installation's own authority, good for twenty years |
 //! | `server.crt`, `server.key` | what the server shows; good for a year, renewed in its last third |
 //! | `admin.crt`, `admin.key` | the administrator's client certificate; likewise |
+//! | `front-proxy/ca.crt`, `front-proxy/ca.key` | the authority by whose certificates servers behind this one know it, and for nothing else |
 //! | `service-account.key` | signs and checks service-account tokens; may have several keys |
 //!
 //! A certificate can be made again from its key, and a key is written before its certificate, so a

@@ -7,7 +7,7 @@
 mod html;
 mod links;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use model::Status;
 use tokio_rustls::TlsConnector;
 
+use crate::account::Account;
 use crate::body::{Body, BrokenOff};
 use crate::call::{Call, Takeover};
 use crate::error::{Error, Result};
@@ -171,33 +172,14 @@ impl Call {
         };
         let uri: Uri = path.parse().map_err(|_| Error::bad_request("the path cannot be passed on"))?;
         let mut headers = self.headers.clone();
-        let wanted = headers.get(header::UPGRADE).cloned().filter(|_| upgrades);
-        clean(&mut headers);
-        for name in CREDENTIALS {
-            headers.remove(name);
-        }
-        let more: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| CREDENTIALS_START.iter().any(|start| name.as_str().starts_with(start)))
-            .cloned()
-            .collect();
-        for name in more {
-            headers.remove(name);
-        }
-        if let Some(wanted) = wanted {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(header::UPGRADE, wanted);
-        }
+        passed_on(&mut headers, upgrades);
         if !headers.contains_key(header::HOST) {
             let host = self.host();
             let host = if host.is_empty() { to.address.to_string() } else { host };
             headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(malformed)?);
         }
         if let Some(remote) = self.remote {
-            let before: Vec<&str> =
-                headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-            let all = [&before[..], &[&remote.to_string()]].concat().join(", ");
-            headers.insert(FORWARDED_FOR, HeaderValue::from_str(&all).map_err(malformed)?);
+            came_from(&mut headers, remote).map_err(malformed)?;
         }
         let whole = format!("{prefix}{rest}");
         headers.insert(FORWARDED_URI, HeaderValue::from_str(&whole).map_err(malformed)?);
@@ -220,31 +202,8 @@ impl Call {
     }
 
     /// Both sides speak another protocol from here on.
-    fn switch(&self, takeover: Takeover, mut answer: Response<Incoming>) -> Response<Body> {
-        let theirs = hyper::upgrade::on(&mut answer);
-        let Takeover { connection, seat } = takeover;
-        if let Some(seat) = &seat {
-            seat.take_over();
-        }
-        let (stop, account) = (self.state.stop.clone(), self.account.clone());
-        self.state.tasks.spawn(async move {
-            // Whose connection it is does not change by what it carries; the request goes on with it.
-            let (_seat, _account) = (seat, account);
-            let piping = async {
-                let (ours, theirs) = tokio::join!(connection, theirs);
-                let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return };
-                let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-                if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
-                    tracing::debug!(%error, "a proxied connection ended");
-                }
-            };
-            tokio::select! {
-                () = piping => {}
-                () = stop.cancelled_owned() => {}
-            }
-        });
-        let (parts, _) = answer.into_parts();
-        Response::from_parts(parts, Body::empty())
+    fn switch(&self, takeover: Takeover, answer: Response<Incoming>) -> Response<Body> {
+        switch(&self.state, &self.account, takeover, answer)
     }
 
     /// The answer as the client gets it, with links that lead through this server.
@@ -328,6 +287,75 @@ fn unreachable(why: &str) -> Error {
     Status::unavailable(format!("error trying to reach service: {why}")).into()
 }
 
+/// Takes from what a client says what is not for whoever the request is passed on to: what is said between neighbours
+/// only, and by what the client shows who it is.
+pub(crate) fn passed_on(headers: &mut HeaderMap, upgrades: bool) {
+    let wanted = headers.get(header::UPGRADE).cloned().filter(|_| upgrades);
+    clean(headers);
+    for name in CREDENTIALS {
+        headers.remove(name);
+    }
+    let more: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| CREDENTIALS_START.iter().any(|start| name.as_str().starts_with(start)))
+        .cloned()
+        .collect();
+    for name in more {
+        headers.remove(name);
+    }
+    if let Some(wanted) = wanted {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, wanted);
+    }
+}
+
+/// Says from where a request came, behind what was said of that before.
+pub(crate) fn came_from(headers: &mut HeaderMap, remote: IpAddr) -> Result<(), header::InvalidHeaderValue> {
+    let before: Vec<&str> =
+        headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let all = [&before[..], &[&remote.to_string()]].concat().join(", ");
+    headers.insert(FORWARDED_FOR, HeaderValue::from_str(&all)?);
+    Ok(())
+}
+
+/// Takes from an answer what was said between neighbours only.
+pub(crate) fn passed_back(headers: &mut HeaderMap) {
+    clean(headers);
+}
+
+/// Makes a pipe of two connections on which another protocol is spoken from here on.
+pub(crate) fn switch(
+    state: &Arc<State>,
+    account: &Arc<Account>,
+    takeover: Takeover,
+    mut answer: Response<Incoming>,
+) -> Response<Body> {
+    let theirs = hyper::upgrade::on(&mut answer);
+    let Takeover { connection, seat } = takeover;
+    if let Some(seat) = &seat {
+        seat.take_over();
+    }
+    let (stop, account) = (state.stop.clone(), account.clone());
+    state.tasks.spawn(async move {
+        // Whose connection it is does not change by what it carries; the request goes on with it.
+        let (_seat, _account) = (seat, account);
+        let piping = async {
+            let (ours, theirs) = tokio::join!(connection, theirs);
+            let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return };
+            let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
+            if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
+                tracing::debug!(%error, "a proxied connection ended");
+            }
+        };
+        tokio::select! {
+            () = piping => {}
+            () = stop.cancelled_owned() => {}
+        }
+    });
+    let (parts, _) = answer.into_parts();
+    Response::from_parts(parts, Body::empty())
+}
+
 /// Why a connection could not be made, as Kubernetes words it.
 pub(crate) fn words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
@@ -340,7 +368,7 @@ pub(crate) fn words(error: &std::io::Error) -> String {
 }
 
 /// Whether the client asks for another protocol on its connection.
-fn asks_to_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn asks_to_upgrade(headers: &HeaderMap) -> bool {
     let mut options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     headers.contains_key(header::UPGRADE)
         && options.any(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade")))

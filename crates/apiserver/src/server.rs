@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use offload::in_place;
 
+use crate::aggregation::{self, Aggregation, FrontProxyClient};
 use crate::allocation;
 use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
@@ -23,6 +24,7 @@ use crate::fairness::{Amendment, Fairness};
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::meters::Meters;
+use crate::meters::admitting::Admitting;
 use crate::objects::Served;
 use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKeys, kubeconfig};
 use crate::resource::{Installation, Resource, Table};
@@ -94,7 +96,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let directory = &config.pki_directory;
         let names = Names::new(&config.cluster_domain, config.service_cidr.api(), &config.extra_names);
-        let (authority, token_keys, serving) = in_place(|| -> Result<_, StartError> {
+        let (authority, token_keys, serving, to_others) = in_place(|| -> Result<_, StartError> {
             let authority =
                 Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
             let ServiceAccountTokens { keys, signing_key, .. } = &config.tokens;
@@ -104,7 +106,8 @@ impl Server {
                 TokenKeys::given(keys, signing_key.as_ref())?
             };
             let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
-            Ok((authority, token_keys, Arc::new(serving)))
+            let to_others = FrontProxyClient::open(directory, config.clock.clone(), config.random.clone())?;
+            Ok((authority, token_keys, Arc::new(serving), to_others))
         })?;
         let issuers = match config.tokens.issuers.as_slice() {
             [] => vec![format!("https://kubernetes.default.svc.{}", config.cluster_domain)],
@@ -126,6 +129,7 @@ impl Server {
             table,
             defined: Defined::new((config.definitions)(Arc::new(objects.clone()))),
             admission: config.admission.clone(),
+            admitting: Admitting::new(config.admission.len()),
             authority,
             token_keys: Arc::new(token_keys),
             fixed_tokens: config.fixed_tokens.clone(),
@@ -133,6 +137,11 @@ impl Server {
             structured: config.structured.clone(),
             token_webhook: config.token_webhook.clone(),
             front_proxy: config.front_proxy.clone(),
+            aggregation: Aggregation::new(
+                (config.aggregation)(Arc::new(objects.clone())),
+                to_others,
+                config.authorities,
+            ),
             audiences: if config.tokens.audiences.is_empty() {
                 issuers.clone()
             } else {
@@ -217,7 +226,9 @@ impl Server {
             service_address: self.state.service_cidr.api(),
             service_network: self.state.service_cidr,
             certificate: self.state.authority.certificate_pem().to_owned(),
-            front_proxy: self.state.front_proxy.clone(),
+            front_proxy: Arc::new(
+                self.state.aggregation.front_proxy().announced(self.state.front_proxy.as_deref()),
+            ),
             today: model::time::format(self.state.clock.now())
                 .split('T')
                 .next()
@@ -273,6 +284,7 @@ impl Server {
             () = self.listener.accept(&self.state.tasks) => {}
             () = upkeep => {}
             () = fairness => {}
+            () = look_after_others(&self.state) => {}
             () = crate::definitions::look_after(&self.state) => {}
             () = allocation::keep(&self.state, &handle) => {}
             () = shutdown.cancelled() => {}
@@ -322,6 +334,9 @@ impl Server {
                 let error = base::error::chain(&error);
                 tracing::warn!(%error, "what objects that are gone have held is not let go of yet");
             }
+            if let Err(error) = in_place(|| self.state.aggregation.renew()) {
+                tracing::error!(error = %base::error::chain(&error), "cannot renew the certificate for servers behind this one");
+            }
             let renewed = in_place(|| base::panics::catch(|| self.serving.renew())).unwrap_or_else(|panic| {
                 tracing::error!(%panic, "looking at the certificates panicked");
                 Ok(false)
@@ -368,6 +383,7 @@ fn numbers(state: &Arc<State>) -> impl Fn(&mut metrics::Text) + Send + Sync + 's
         state.meters.write(text, state.clock.elapsed());
         crate::paths::write_build(text, &state.commit);
         state.cache.write_numbers(text);
+        state.aggregation.write_numbers(text);
         let (levels, flows) = state.fairness.report();
         crate::meters::flow_control::write(text, &levels, &flows);
     }
@@ -402,6 +418,19 @@ async fn look_after_fairness(state: &Arc<State>) {
         let amend = move |amendment: Amendment| amend(handle.clone(), amendment).boxed();
         let Err(panic) = base::panics::catch_async(state.fairness.look_after(amend)).await else { return };
         tracing::error!(%panic, "looking after priority and fairness panicked; beginning anew");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Looks after those who serve what this server does not, and registers what it serves itself. A panic may have left
+/// something undone: all is looked at anew.
+async fn look_after_others(state: &Arc<State>) {
+    loop {
+        let looking = async {
+            tokio::join!(aggregation::run(state), aggregation::register(state));
+        };
+        let Err(panic) = base::panics::catch_async(looking).await else { return };
+        tracing::error!(%panic, "looking after those who serve other APIs panicked; beginning anew");
         tokio::time::sleep(PAUSE).await;
     }
 }

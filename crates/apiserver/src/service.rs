@@ -11,6 +11,7 @@ use model::shared::Share;
 use tracing::Instrument;
 
 use crate::account::Account;
+use crate::aggregation::{Remote, forward};
 use crate::audit::Arrived;
 use crate::authorisation::{self, Attributes, ResourceAttributes};
 use crate::body::Body;
@@ -38,7 +39,7 @@ const AUDIT_ID: &str = "audit-id";
 
 /// The address that a request came from, where it came by a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Remote(pub(crate) IpAddr);
+pub(crate) struct CameFrom(pub(crate) IpAddr);
 
 /// What a request asks for, and what is kept of it.
 struct Asked {
@@ -47,8 +48,10 @@ struct Asked {
     target: Option<Target>,
     /// What it asks of several objects.
     selectors: (FieldSelector, LabelSelector),
-    /// The resource that it names, if it is served.
+    /// The resource that it names, if it is served here.
     found: Option<Arc<Resource>>,
+    /// Who else answers it, if somebody does.
+    remote: Option<Remote>,
     account: Arc<Account>,
 }
 
@@ -68,7 +71,7 @@ pub(crate) async fn answer(
     );
     let started = state.clock.elapsed();
     // Within the host, compressing costs more than it saves.
-    let far = request.extensions().get::<Remote>().is_some_and(|r| !r.0.is_loopback());
+    let far = request.extensions().get::<CameFrom>().is_some_and(|r| !r.0.is_loopback());
     let gzip = far && compress::is_accepted(request.headers());
     let head = request.method() == Method::HEAD;
     let caller = identity.as_ref();
@@ -156,8 +159,15 @@ fn asked<B>(
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query);
     state.defined.catch_up(&state.table);
+    let remote = match &target {
+        Some(Target::Resource(target)) => state.aggregation.remote(&target.group, &target.version),
+        Some(Target::Path(path)) => state.aggregation.remote_of_path(path),
+        None => None,
+    };
     let found = match &target {
-        Some(Target::Resource(target)) => state.table.get(&target.group, &target.version, &target.resource),
+        Some(Target::Resource(target)) if remote.is_none() => {
+            state.table.get(&target.group, &target.version, &target.resource)
+        }
         _ => None,
     };
     let selectors = match &target {
@@ -181,7 +191,7 @@ fn asked<B>(
     });
     let own = identity.is_some_and(Identity::is_component);
     let account = Account::open(state, started, under_way, labels.long_running, own, record);
-    Asked { query, target, selectors, found, account }
+    Asked { query, target, selectors, found, remote, account }
 }
 
 /// What must be noted cannot be.
@@ -209,7 +219,7 @@ async fn route(
     gzip: bool,
     asked: Asked,
 ) -> Result<Response<Body>> {
-    let Asked { query, target, selectors, found, account } = asked;
+    let Asked { query, target, selectors, found, remote, account } = asked;
     let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
@@ -229,9 +239,16 @@ async fn route(
             let (mut admitted, let_in) = state.fairness.admit_path(&identity, attributes).await;
             let asked =
                 paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
-            let outcome = match let_in {
-                Ok(()) => paths::handle(state, &path, asked).await,
-                Err(error) => Err(error),
+            let (asked_of, place) = match remote {
+                Some(remote) => (Some(remote), admitted.place.take()),
+                None => (None, None),
+            };
+            let outcome = match (let_in, asked_of) {
+                (Ok(()), None) => paths::handle(state, &path, asked).await,
+                (Ok(()), Some(remote)) => {
+                    Box::pin(forward(state, request, &identity, &remote, false, &account, place)).await
+                }
+                (Err(error), _) => Err(error),
             };
             let mut response = outcome.unwrap_or_else(|error| {
                 account.refuses(&error);
@@ -246,10 +263,12 @@ async fn route(
         Target::Resource(target) => {
             let attributes = Attributes::Resource(attributes(&target, &selectors));
             let identity = authorize(state, &account, caller, request.headers(), attributes).await?;
+            let lasts = remote.is_some() && Remote::lasts(&target);
             let is_stream = found
                 .as_ref()
                 .and_then(|resource| resource.find_subresource(&target.subresource))
-                .is_some_and(|subresource| subresource.is_stream);
+                .is_some_and(|subresource| subresource.is_stream)
+                || (lasts && target.verb != Verb::Watch);
             // Streams wait instead of working: they take no place. Watches have one until they wait.
             let (mut admitted, let_in) = if is_stream {
                 (Admitted::free(), Ok(()))
@@ -265,11 +284,14 @@ async fn route(
             let protobuf = names_protobuf(request.headers())
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
                 && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
-            let outcome = match let_in {
-                Ok(()) => {
+            let outcome = match (let_in, &remote) {
+                (Ok(()), Some(remote)) => {
+                    Box::pin(forward(state, request, &identity, remote, lasts, &account, place)).await
+                }
+                (Ok(()), None) => {
                     resource(state, request, identity, target, found, query, account.clone(), place).await
                 }
-                Err(error) => Err(error),
+                (Err(error), _) => Err(error),
             };
             let mut response = outcome.unwrap_or_else(|error| {
                 account.refuses(&error);
@@ -389,7 +411,7 @@ async fn resource(
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
-        remote: parts.extensions.get::<Remote>().map(|remote| remote.0),
+        remote: parts.extensions.get::<CameFrom>().map(|remote| remote.0),
         payload,
         body: body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default(),
         view,

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::Noting;
 use crate::admission::Admission;
+use crate::aggregation::Aggregation;
 use crate::allocation::Networks;
 use crate::audit::Audit;
 use crate::authentication::fixed::FixedTokens;
@@ -28,6 +29,7 @@ use crate::definitions::Defined;
 use crate::error::{Error, Result};
 use crate::fairness::Fairness;
 use crate::meters::Meters;
+use crate::meters::admitting::Admitting;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
 use crate::outside::Outside;
@@ -48,6 +50,7 @@ pub(crate) struct State {
     pub(crate) defined: Defined,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) admitting: Admitting,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_keys: Arc<TokenKeys>,
     pub(crate) fixed_tokens: FixedTokens,
@@ -56,6 +59,8 @@ pub(crate) struct State {
     pub(crate) structured: Arc<Structured>,
     pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
     pub(crate) front_proxy: Option<Arc<FrontProxy>>,
+    /// Who else serves something, and what.
+    pub(crate) aggregation: Aggregation,
     /// Who issues service-account tokens: the first those of today.
     pub(crate) issuers: Vec<String>,
     /// Whom they are for unless asked otherwise.

@@ -11,6 +11,8 @@ mod access;
 mod admission;
 #[path = "api/admission_of_others.rs"]
 mod admission_of_others;
+#[path = "api/aggregation.rs"]
+mod aggregation;
 #[path = "api/apply.rs"]
 mod apply;
 #[path = "api/audit.rs"]

@@ -35,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) content_type: &'static str,
+    pub(crate) accept: &'static str,
     pub(crate) body: Bytes,
     /// Objects are taken instead of text.
     pub(crate) share: bool,
@@ -83,6 +84,11 @@ impl Client {
         self.call(Call::new(Method::GET, path.to_owned())).await
     }
 
+    /// As [`Client::get`], in another form than plain JSON, which is JSON too.
+    pub async fn get_as<T: DeserializeOwned>(&self, path: &str, accept: &'static str) -> Result<T, Error> {
+        self.call(Call { accept, ..Call::new(Method::GET, path.to_owned()) }).await
+    }
+
     /// Sends a request and reads the whole answer as text, such as a container's log.
     pub async fn get_text(&self, path: &str) -> Result<String, Error> {
         let (_, bytes) = self.call_bytes(Call::new(Method::GET, path.to_owned())).await?;
@@ -115,7 +121,7 @@ impl Client {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(call.uri())
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, call.accept)
             .header(USER_AGENT, self.user_agent.clone());
         if call.share {
             request = request.extension(Share);
@@ -149,6 +155,7 @@ impl Call {
             path,
             query: Vec::new(),
             content_type: "application/json",
+            accept: "application/json",
             body: Bytes::new(),
             share: false,
         }

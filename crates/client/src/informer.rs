@@ -102,12 +102,15 @@ impl<K: Resource> Informer<K> {
     }
 
     /// Keeps the copy true until `shutdown` is cancelled. Never fails: what goes wrong is tried
-    /// again, later and later up to half a minute. One run at a time.
+    /// again, later and later up to half a minute. One run at a time. After it no handler is told of anything
+    /// any more, and all are let go of: what they hold may hold this informer, and none of it would ever go.
     pub async fn run(&self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = reflector::reflect(&self.shared) => {}
         }
+        let handlers = std::mem::take(&mut *self.shared.handlers.lock());
+        drop(handlers);
     }
 }
 

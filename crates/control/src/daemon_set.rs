@@ -19,7 +19,7 @@ use tracing::debug;
 use crate::history::{self, History, Kept, Surplus};
 use crate::pods::{OutlinedPod, PodOutline};
 use crate::ready::{Available, ReadyAges, seconds};
-use crate::{Context, ownership, selecting, selector};
+use crate::{Context, making, ownership, selecting, selector};
 
 mod failed;
 mod nodes;
@@ -262,21 +262,11 @@ impl Reconciler {
     }
 
     async fn create(&self, key: &ObjectKey, set: &DaemonSet, hash: &str, node: &str) -> Result<(), Error> {
-        match self.pods_of(key).create(&pod::make(set, hash, node)).await {
-            Ok(pod) => {
-                self.fresh.created(key, &pod);
-                let message = format!("Created pod: {}", pod.name());
-                self.recorder.event(set, EventType::Normal, "SuccessfulCreate", message);
-                Ok(())
-            }
-            // The namespace is going away, and the set with it.
-            Err(Error::Forbidden(status)) if status.is_namespace_terminating() => Ok(()),
-            Err(error) => {
-                let message = format!("Error creating: {error}");
-                self.recorder.event(set, EventType::Warning, "FailedCreate", message);
-                Err(error)
-            }
+        let pod = pod::make(set, hash, node);
+        if let Some(pod) = making::create(&self.pods_of(key), &self.recorder, set, &pod).await? {
+            self.fresh.created(key, &pod);
         }
+        Ok(())
     }
 
     async fn delete(&self, key: &ObjectKey, set: &DaemonSet, deletion: &Deletion) -> Result<(), Error> {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{Context, ownership, selecting};
+use crate::{Context, making, ownership, selecting};
 
 mod backoff;
 mod indexes;
@@ -398,21 +398,12 @@ impl Reconciler {
     }
 
     async fn create(&self, key: &ObjectKey, job: &Job, creation: &Creation) -> Result<bool, Error> {
-        match self.api(key).create(&template::pod(job, creation)).await {
-            Ok(pod) => {
-                self.fresh.created(key, &pod);
-                let message = format!("Created pod: {}", pod.name());
-                self.recorder.event(job, EventType::Normal, "SuccessfulCreate", message);
-                Ok(true)
-            }
-            // The namespace is going away, and the job with it.
-            Err(Error::Forbidden(status)) if status.is_namespace_terminating() => Ok(false),
-            Err(error) => {
-                let message = format!("Error creating: {error}");
-                self.recorder.event(job, EventType::Warning, "FailedCreate", message);
-                Err(error)
-            }
+        let pod = template::pod(job, creation);
+        let created = making::create(&self.api(key), &self.recorder, job, &pod).await?;
+        if let Some(pod) = &created {
+            self.fresh.created(key, pod);
         }
+        Ok(created.is_some())
     }
 
     /// Deletes pods, and takes the finalizers from those that are not to be counted.

@@ -1,7 +1,12 @@
 //! Which kinds of objects the API has, asked of the API itself: for controllers that look at all.
 
+use std::collections::HashSet;
+
 use client::{Client, Error, ResourceKind};
 use serde::Deserialize;
+
+/// The form in which all kinds are told at once, so that none of those who serve some of them is asked meanwhile.
+const FORM: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// A kind and what can be done with it.
 #[derive(Clone, Debug)]
@@ -9,6 +14,17 @@ pub(crate) struct Kind {
     /// Where the API serves it.
     pub(crate) resource: ResourceKind,
     verbs: Vec<String>,
+    /// Whether whoever serves it, who is not the API server itself, is gone.
+    pub(crate) stale: bool,
+}
+
+/// The kinds that there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kinds {
+    /// Each in its preferred version.
+    pub(crate) all: Vec<Kind>,
+    /// Groups and versions of which nobody says now what they have: a server that is gone, or not there yet.
+    silent: HashSet<(String, String)>,
 }
 
 impl Kind {
@@ -18,60 +34,119 @@ impl Kind {
     }
 }
 
-#[derive(Deserialize)]
-struct Groups {
-    groups: Vec<Group>,
+impl Kinds {
+    /// Whether it is not known if there still is such a kind.
+    pub(crate) fn are_silent_of(&self, kind: &ResourceKind) -> bool {
+        self.silent.contains(&(kind.group.to_string(), kind.version.to_string()))
+    }
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+struct Groups {
+    items: Vec<Group>,
+}
+
+#[derive(Deserialize)]
 struct Group {
+    metadata: Metadata,
+    versions: Vec<Version>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
     name: String,
-    preferred_version: Version,
 }
 
 #[derive(Deserialize)]
 struct Version {
     version: String,
-}
-
-#[derive(Deserialize)]
-struct Resources {
+    #[serde(default)]
     resources: Vec<Entry>,
+    #[serde(default)]
+    freshness: String,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Entry {
-    name: String,
-    kind: String,
-    namespaced: bool,
+    resource: String,
+    response_kind: ResponseKind,
+    scope: String,
     verbs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ResponseKind {
+    kind: String,
 }
 
 /// Every kind in its preferred version. Events are left out: two groups show the same ones, they
 /// own nothing, and they go by themselves.
-pub(crate) async fn all(client: &Client) -> Result<Vec<Kind>, Error> {
-    let mut kinds = of_version(client, "/api/v1", "", "v1").await?;
-    let groups: Groups = client.get("/apis").await?;
-    for Group { name, preferred_version: Version { version } } in groups.groups {
-        kinds.extend(of_version(client, &format!("/apis/{name}/{version}"), &name, &version).await?);
-    }
-    Ok(kinds)
+pub(crate) async fn all(client: &Client) -> Result<Kinds, Error> {
+    let core: Groups = client.get_as("/api", FORM).await?;
+    let others: Groups = client.get_as("/apis", FORM).await?;
+    Ok(read(core.items.into_iter().chain(others.items)))
 }
 
-async fn of_version(client: &Client, path: &str, group: &str, version: &str) -> Result<Vec<Kind>, Error> {
-    let listed: Resources = client.get(path).await?;
-    let whole =
-        listed.resources.into_iter().filter(|entry| !entry.name.contains('/') && entry.kind != "Event");
-    let kind = |entry: Entry| Kind {
-        resource: ResourceKind {
-            group: group.to_owned().into(),
-            version: version.to_owned().into(),
-            kind: entry.kind.into(),
-            plural: entry.name.into(),
-            namespaced: entry.namespaced,
-        },
-        verbs: entry.verbs,
-    };
-    Ok(whole.map(kind).collect())
+fn read(groups: impl Iterator<Item = Group>) -> Kinds {
+    let mut kinds = Kinds::default();
+    for Group { metadata: Metadata { name: group }, versions } in groups {
+        let mut seen = HashSet::new();
+        for Version { version, resources, freshness } in versions {
+            if resources.is_empty() && freshness == "Stale" {
+                kinds.silent.insert((group.clone(), version.clone()));
+            }
+            for entry in resources {
+                let kind = entry.response_kind.kind;
+                let is_event = kind == "Event" && ["", "events.k8s.io"].contains(&group.as_str());
+                if is_event || kind.is_empty() || !seen.insert(entry.resource.clone()) {
+                    continue;
+                }
+                let resource = ResourceKind {
+                    group: group.clone().into(),
+                    version: version.clone().into(),
+                    kind: kind.into(),
+                    plural: entry.resource.into(),
+                    namespaced: entry.scope == "Namespaced",
+                };
+                kinds.all.push(Kind { resource, verbs: entry.verbs, stale: freshness == "Stale" });
+            }
+        }
+    }
+    kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_kind_is_known_in_the_first_version_that_has_it() {
+        let entry = |resource: &str, kind: &str| {
+            json!({"resource": resource, "responseKind": {"group": "", "version": "", "kind": kind},
+                   "scope": "Namespaced", "verbs": ["list"]})
+        };
+        let groups = json!({"items": [
+            {"metadata": {}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
+                entry("pods", "Pod"), entry("events", "Event"),
+            ]}]},
+            {"metadata": {"name": "w.example.com"}, "versions": [
+                {"version": "v2", "freshness": "Current", "resources": [entry("as", "A")]},
+                {"version": "v1", "freshness": "Current", "resources": [entry("as", "A"), entry("bs", "Event")]},
+            ]},
+            {"metadata": {"name": "dead.example.com"}, "versions": [{"version": "v1", "freshness": "Stale"}]},
+        ]});
+        let groups: Groups = serde_json::from_value(groups).expect("groups");
+        let kinds = read(groups.items.into_iter());
+        let shown: Vec<String> = kinds
+            .all
+            .iter()
+            .map(|kind| format!("{}.{}.{}", kind.resource.plural, kind.resource.version, kind.resource.group))
+            .collect();
+        assert_eq!(shown, ["pods.v1.", "as.v2.w.example.com", "bs.v1.w.example.com"]);
+        let of = |group: &str| ResourceKind::dynamic(group, "v1", "A", "as", true);
+        assert!(kinds.are_silent_of(&of("dead.example.com")) && !kinds.are_silent_of(&of("w.example.com")));
+    }
 }

@@ -30,6 +30,7 @@ mod garbage;
 mod history;
 mod job;
 mod kinds;
+mod making;
 mod namespace;
 mod node_lifecycle;
 mod objects;

@@ -101,10 +101,11 @@ impl Reconciler {
             return Ok(Action::Done);
         }
         let mut inside = self.objects.each(|store| store.list_namespace(name));
+        let mut failures = Vec::new();
         if inside.is_empty() {
-            inside = self.list(name).await?;
+            (inside, failures) = self.list(name).await?;
         }
-        if inside.is_empty() {
+        if inside.is_empty() && failures.is_empty() {
             return self.let_go(namespace, &finalizers).await;
         }
         // Pods go first: what they use and what they are kept from is there for as long as they run. Their copy
@@ -117,13 +118,12 @@ impl Reconciler {
         }
         let (going, left): (Vec<Inside>, Vec<Inside>) =
             inside.into_iter().partition(|(_, object)| object.is_being_deleted());
-        let mut failures = Vec::new();
         for (kind, object) in &left {
             if let Err(error) = self.delete(kind, object).await {
-                failures.push((kind, error));
+                failures.push((kind.clone(), error));
             }
         }
-        let remains = Remains::new(&going, failures.iter().map(|(kind, error)| (*kind, error.to_string())));
+        let remains = Remains::new(&going, failures.iter().map(|(kind, error)| (kind, error.to_string())));
         let delay = self.wait(key, remains.clone());
         // What is gone as soon as it is asked to is not worth a word.
         if !remains.is_empty() {
@@ -148,16 +148,30 @@ impl Reconciler {
         held.again.next_delay()
     }
 
-    /// What the API has in a namespace. Events are not counted: they go at the end, whatever comes
-    /// of them meanwhile.
-    async fn list(&self, namespace: &str) -> Result<Vec<Inside>, Error> {
-        let mut inside = Vec::new();
-        for kind in kinds::all(&self.client).await? {
+    /// What the API has in a namespace, and of which kinds it does not say so. Events are not counted: they go at
+    /// the end, whatever comes of them meanwhile.
+    async fn list(&self, namespace: &str) -> Result<(Vec<Inside>, Vec<(ResourceKind, Error)>), Error> {
+        let (mut inside, mut failures) = (Vec::new(), Vec::new());
+        for kind in kinds::all(&self.client).await?.all {
             if kind.resource.namespaced && kind.can("list") && kind.can("delete") {
-                inside.extend(self.list_kind(&kind.resource, namespace).await?);
+                match self.list_kind(&kind.resource, namespace).await {
+                    Ok(found) => inside.extend(found),
+                    // It went while this was asked.
+                    Err(Error::NotFound(_)) => {}
+                    // Whoever serves the kind is gone. As long as he was there, nothing of it was in the namespace,
+                    // and since then nobody could make anything.
+                    Err(_) if kind.stale && self.had_nothing(&kind.resource, namespace) => {}
+                    Err(error) => failures.push((kind.resource, error)),
+                }
             }
         }
-        Ok(inside)
+        Ok((inside, failures))
+    }
+
+    /// Whether a copy that was whole shows nothing of a kind in a namespace.
+    fn had_nothing(&self, kind: &ResourceKind, namespace: &str) -> bool {
+        let copy = self.objects.of(kind);
+        copy.is_some_and(|copy| copy.is_synced() && copy.list_namespace(namespace).is_empty())
     }
 
     async fn list_kind(

@@ -102,6 +102,9 @@ impl Objects {
             while running.try_join_next().is_some() {}
         }
         while running.join_next().await.is_some() {}
+        // What they hold may hold this.
+        let handlers = std::mem::take(&mut *self.shared.handlers.lock());
+        drop(handlers);
     }
 
     /// A handler may ask for kinds: nobody calls one with them locked.
@@ -123,9 +126,11 @@ impl Objects {
                 return;
             }
         };
-        let followed =
-            kinds.into_iter().filter(|kind| kind.can("list") && kind.can("watch") && kind.can("delete"));
         let mut gone = self.kinds();
+        // Of whom nobody says that they are gone, they are followed on: their server may be back.
+        gone.retain(|known| !kinds.are_silent_of(known));
+        let followed =
+            kinds.all.into_iter().filter(|kind| kind.can("list") && kind.can("watch") && kind.can("delete"));
         for kind in followed {
             gone.retain(|known| *known != kind.resource);
             if self.of(&kind.resource).is_some() {

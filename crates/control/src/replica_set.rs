@@ -11,12 +11,12 @@ use client::{
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tracing::debug;
 
 use crate::pods::{OutlinedPod, PodOutline};
 use crate::ready::ReadyAges;
-use crate::{Context, ownership, pods, selecting};
+use crate::{Context, making, ownership, pods, selecting};
 
 mod plan;
 mod set;
@@ -169,37 +169,12 @@ impl<S: Set> Reconciler<S> {
     }
 
     async fn create(&self, key: &ObjectKey, set: &S) -> Result<(), Error> {
-        let template = set.template().cloned().unwrap_or_default();
-        let labels = template.metadata.clone().unwrap_or_default();
-        let pod = Pod {
-            metadata: ObjectMeta {
-                generate_name: Some(format!("{}-", set.name())),
-                namespace: Some(key.namespace.clone()),
-                labels: labels.labels,
-                annotations: labels.annotations,
-                finalizers: labels.finalizers,
-                owner_references: ownership::owned_by(set),
-                ..ObjectMeta::default()
-            },
-            spec: template.spec,
-            status: None,
-        };
         let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
-        match api.create(&pod).await {
-            Ok(pod) => {
-                self.fresh.created(key, &pod);
-                let message = format!("Created pod: {}", pod.name());
-                self.recorder.event(set, EventType::Normal, "SuccessfulCreate", message);
-                Ok(())
-            }
-            // The namespace is going away, and the set with it.
-            Err(Error::Forbidden(status)) if status.is_namespace_terminating() => Ok(()),
-            Err(error) => {
-                let message = format!("Error creating: {error}");
-                self.recorder.event(set, EventType::Warning, "FailedCreate", message);
-                Err(error)
-            }
+        let pod = making::pod(set, set.template().cloned().unwrap_or_default());
+        if let Some(pod) = making::create(&api, &self.recorder, set, &pod).await? {
+            self.fresh.created(key, &pod);
         }
+        Ok(())
     }
 
     async fn delete(&self, key: &ObjectKey, set: &S, pod: &Pod) -> Result<(), Error> {

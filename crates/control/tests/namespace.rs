@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use client::api::{Patch, PatchOptions};
-use client::{Api, DeleteOptions, Resource as _};
+use client::{Api, DeleteOptions, Resource as _, ResourceKind};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use serde_json::json;
 use support::{Cluster, object};
@@ -88,4 +88,28 @@ async fn pods_go_before_everything_else() {
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     pods.patch("last", &free, &PatchOptions::default()).await.expect("let it go");
     until_gone(&namespaces, "ordered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_holds_no_namespace_that_has_nothing_of_it() {
+    let cluster = Cluster::start().await;
+    let kind = ResourceKind::dynamic("apiregistration.k8s.io", "v1", "APIService", "apiservices", false);
+    let services = Api::dynamic(&cluster.steady, &kind, None);
+    let service = model::Object::from_value(json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.dead.example.com"},
+        "spec": {
+            "group": "dead.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+            "service": {"namespace": "default", "name": "nowhere"},
+        },
+    }));
+    services.create(&service.expect("an object")).await.expect("create");
+    let namespaces = Api::<Namespace>::all(&cluster.steady);
+    let namespace: Namespace = object(json!({"metadata": {"name": "free"}}));
+    namespaces.create(&namespace).await.expect("create");
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "free");
+    let map: ConfigMap = object(json!({"metadata": {"name": "inside"}}));
+    maps.create(&map).await.expect("create");
+    namespaces.delete("free", &DeleteOptions::default()).await.expect("delete");
+    until_gone(&namespaces, "free").await;
 }

@@ -65,6 +65,7 @@ impl Cluster {
         config.address = "127.0.0.1:0".parse().expect("an address");
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
+        config.aggregation = kinds::aggregation();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let (signs, token_keys) = (server.authority(), server.token_keys());

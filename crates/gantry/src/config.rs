@@ -316,6 +316,7 @@ impl Config {
             reserves: node::Reserves {
                 system: read.told("system-reserved")?,
                 kube: read.told("kube-reserved")?,
+                thresholds: read.told("eviction-hard")?,
             },
             allowed_sysctls: read.told("allowed-unsafe-sysctls")?,
             scheduler: match read.raw("scheduler-config").0.as_str() {

@@ -8,5 +8,5 @@ mod signer;
 
 pub(crate) use api::InProcess;
 pub(crate) use nodes::LocalNode;
-pub(crate) use outside::OverHttps;
+pub(crate) use outside::{OverHttps, authorities_of_system};
 pub(crate) use signer::Signer;

@@ -19,7 +19,7 @@ use crate::audit_log;
 use crate::config::Config;
 use crate::docker_listeners::DockerListeners;
 use crate::init_system;
-use crate::plugs::{InProcess, LocalNode, Signer};
+use crate::plugs::{InProcess, LocalNode, Signer, authorities_of_system};
 use crate::services::Services;
 
 /// The commit that the program was built from, where whoever built it said so.
@@ -334,6 +334,8 @@ fn api_config(
         structured: access.structured.clone(),
         token_webhook: access.token_webhook.clone(),
         front_proxy: access.front_proxy.clone(),
+        aggregation: kinds::aggregation(),
+        authorities: authorities_of_system,
         authorization: kinds::authorization_of(access.deciders.clone()),
         admission: crate::admission::of(&config.admission)?,
         outside: Arc::new(crate::plugs::OverHttps),

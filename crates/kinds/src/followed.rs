@@ -45,8 +45,28 @@ impl Followed {
         async move { collection.changed(version).await }.boxed()
     }
 
+    /// Waits until there is something after a version.
+    pub(crate) fn after(&self, version: u64) -> BoxFuture<'static, ()> {
+        let collection = self.collection.clone();
+        async move { collection.changed(version).await }.boxed()
+    }
+
+    /// Knows nothing any more.
+    pub(crate) fn begin_anew(&mut self) {
+        self.version = 0;
+    }
+
     /// Tells `index` what it does not know yet.
-    pub(crate) fn catch_up(&mut self, mut index: impl FnMut(Step<'_>)) {
+    pub(crate) fn catch_up(&mut self, index: impl FnMut(Step<'_>)) {
+        self.catch_up_with(|_| true, index);
+    }
+
+    /// As [`Followed::catch_up`], of those objects that `wants` takes: no others are read.
+    pub(crate) fn catch_up_with(
+        &mut self,
+        wants: impl Fn(&Changed) -> bool,
+        mut index: impl FnMut(Step<'_>),
+    ) {
         if self.is_current() {
             return;
         }
@@ -54,7 +74,7 @@ impl Followed {
         if news.everything {
             index(Step::Forget);
         }
-        for changed in &news.changes {
+        for changed in news.changes.iter().filter(|changed| wants(changed)) {
             // What cannot be read says nothing: nobody gets a right by it.
             match changed.text.as_ref().and_then(|text| text.object().ok()) {
                 Some(object) => index(Step::Put(changed, object)),

@@ -9,6 +9,7 @@
 mod access;
 mod admission;
 mod admission_policy;
+mod aggregation;
 mod amounts;
 mod autoscaler;
 mod claims;
@@ -42,6 +43,7 @@ use apiserver::Resource;
 
 pub use access::{Deciders, authorization, authorization_by, authorization_of};
 pub use admission::{Plugins, PluginsError, admission, admission_of};
+pub use aggregation::aggregation;
 pub use custom::definitions;
 pub use flow_control::flow_control;
 

@@ -15,6 +15,8 @@ mod classes;
 mod columns;
 #[path = "values/defaults.rs"]
 mod defaults;
+#[path = "values/definitions.rs"]
+mod definitions;
 #[path = "values/devices.rs"]
 mod devices;
 #[path = "values/expressions.rs"]
@@ -27,6 +29,8 @@ mod networking;
 mod others;
 #[path = "values/pods.rs"]
 mod pods;
+#[path = "values/registration.rs"]
+mod registration;
 #[path = "values/roles.rs"]
 mod roles;
 #[path = "values/rules.rs"]

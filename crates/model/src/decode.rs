@@ -66,23 +66,23 @@ pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
     }
     let mut walk = Walk { problems: Problems::default(), structure: "", fields: Vec::new() };
     let root = schema.root();
-    let Value::Object(fields) = value else {
+    let Value::Object(mut fields) = value else {
         let message =
             format!("json: cannot unmarshal {} into Go value of type {}", kind_of(&value), go_type(root));
         return Err(DecodeError(message));
     };
-    let fields = walk.structure(root, fields, &Path::EMPTY)?;
+    walk.structure(root, &mut fields, &Path::EMPTY)?;
     Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems.told })
 }
 
 /// The metadata of an object, with what it has that metadata lacks among the problems.
-pub(crate) fn metadata(value: Value, problems: &mut Problems) -> Result<Value, DecodeError> {
+pub(crate) fn metadata(mut value: Value, problems: &mut Problems) -> Result<Value, DecodeError> {
     let definitions = crate::schema::builtin_definitions();
     let Some(ty) = definitions.type_of(crate::schema::OBJECT_META) else { return Ok(value) };
     let mut walk = Walk { problems: std::mem::take(problems), structure: "", fields: Vec::new() };
-    let outcome = walk.value(ty, value, &Path::root("metadata"));
+    let outcome = walk.value(ty, &mut value, &Path::root("metadata"));
     *problems = walk.problems;
-    outcome
+    outcome.map(|()| value)
 }
 
 /// The message of a request refused under `fieldValidation=Strict`:
@@ -132,115 +132,112 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Decodes fields where they are: nothing is moved, and most of what is sent is as it is to be.
     fn structure(
         &mut self,
         ty: TypeRef<'a>,
-        fields: Map<String, Value>,
+        fields: &mut Map<String, Value>,
         path: &Path<'_>,
-    ) -> Result<Map<String, Value>, DecodeError> {
-        let Some(structure) = ty.structure() else { return Ok(fields) };
+    ) -> Result<(), DecodeError> {
+        let Some(structure) = ty.structure() else { return Ok(()) };
         let outer = std::mem::replace(&mut self.structure, last_part(&structure.name));
-        let mut kept = Map::with_capacity(fields.len());
-        for (name, value) in fields {
-            let Some(field) = structure.field(&name) else {
-                if structure.preserve_unknown {
-                    kept.insert(name, value);
-                } else {
-                    self.problems.push("unknown field", &path.child(&name));
+        let mut drops = false;
+        for (name, value) in fields.iter_mut() {
+            let Some(field) = structure.field(name) else {
+                if !structure.preserve_unknown {
+                    self.problems.push("unknown field", &path.child(name));
+                    drops = true;
                 }
                 continue;
             };
             if value.is_null() {
-                if field.nullable {
-                    kept.insert(name, value);
-                }
+                drops |= !field.nullable;
                 continue;
             }
             self.fields.push(&field.name);
-            let value = self.value(ty.of(field.ty), value, &path.child(&name))?;
+            self.value(ty.of(field.ty), value, &path.child(name))?;
             self.fields.pop();
-            kept.insert(name, value);
+        }
+        if drops {
+            fields.retain(|name, value| match structure.field(name) {
+                Some(field) => !value.is_null() || field.nullable,
+                None => structure.preserve_unknown,
+            });
         }
         self.structure = outer;
-        Ok(kept)
+        Ok(())
     }
 
-    fn value(&mut self, ty: TypeRef<'a>, value: Value, path: &Path<'_>) -> Result<Value, DecodeError> {
-        match (ty.get(), value) {
-            (Type::Any | Type::Deduced | Type::Elsewhere(_), value) => Ok(value),
-            (Type::Raw(_), value @ (Value::Object(_) | Value::Null)) => Ok(value),
-            (Type::Struct { .. }, Value::Object(fields)) => Ok(self.structure(ty, fields, path)?.into()),
-            (Type::Struct { .. }, Value::Null) => Ok(Map::new().into()),
+    fn value(&mut self, ty: TypeRef<'a>, value: &mut Value, path: &Path<'_>) -> Result<(), DecodeError> {
+        match (ty.get(), &mut *value) {
+            (Type::Any | Type::Deduced | Type::Elsewhere(_), _)
+            | (Type::Raw(_), Value::Object(_) | Value::Null) => Ok(()),
+            (Type::Struct { .. }, Value::Object(fields)) => self.structure(ty, fields, path),
             (Type::Map { .. }, Value::Object(fields)) => {
                 let element = ty.element().expect("a map has values");
-                let mut entries = Map::with_capacity(fields.len());
-                for (key, value) in fields {
-                    let value = self.value(element, value, &path.child(&key))?;
-                    entries.insert(key, value);
-                }
-                Ok(entries.into())
+                let mut fields = fields.iter_mut();
+                fields.try_for_each(|(key, value)| self.value(element, value, &path.child(key)))
             }
             (Type::List { .. }, Value::Array(items)) => {
                 let element = ty.element().expect("a list has items");
-                let items = items.into_iter().enumerate();
-                items
-                    .map(|(at, item)| self.value(element, item, &path.index(at)))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map(Value::Array)
+                let mut items = items.iter_mut().enumerate();
+                items.try_for_each(|(at, item)| self.value(element, item, &path.index(at)))
             }
-            (Type::Map { .. }, Value::Null) => Ok(Map::new().into()),
-            (Type::List { .. }, Value::Null) => Ok(Value::Array(Vec::new())),
-            (Type::Scalar(scalar), value) => self.scalar(*scalar, value),
-            (_, value) => Err(self.mismatch(&value, &go_type(ty))),
+            (Type::Struct { .. } | Type::Map { .. }, Value::Null) => {
+                *value = Map::new().into();
+                Ok(())
+            }
+            (Type::List { .. }, Value::Null) => {
+                *value = Value::Array(Vec::new());
+                Ok(())
+            }
+            (Type::Scalar(scalar), _) => self.scalar(*scalar, value),
+            (_, value) => Err(self.mismatch(value, &go_type(ty))),
         }
     }
 
-    fn scalar(&self, scalar: Scalar, value: Value) -> Result<Value, DecodeError> {
-        match (scalar, value) {
-            (Scalar::String, value @ Value::String(_)) | (Scalar::Boolean, value @ Value::Bool(_)) => {
-                Ok(value)
-            }
-            (Scalar::Int32, Value::Number(number)) => match number.as_i64() {
-                Some(whole) if i32::try_from(whole).is_ok() => Ok(Value::Number(number)),
-                _ => Err(self.out_of_range(&number, "int32")),
-            },
-            (Scalar::Int64, Value::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
-            (Scalar::Int64, Value::Number(number)) => Err(self.out_of_range(&number, "int64")),
-            (Scalar::Number, value @ Value::Number(_)) => Ok(value),
-            (Scalar::IntOrString, value @ Value::String(_)) => Ok(value),
-            (Scalar::IntOrString, Value::Number(number)) => match number.as_i64() {
-                Some(whole) if i32::try_from(whole).is_ok() => Ok(Value::Number(number)),
-                _ => Err(DecodeError(format!(
+    fn scalar(&self, scalar: Scalar, value: &mut Value) -> Result<(), DecodeError> {
+        let is_int32 = |number: &Number| number.as_i64().is_some_and(|whole| i32::try_from(whole).is_ok());
+        let canonical: Value = match (scalar, &*value) {
+            (Scalar::String | Scalar::IntOrString, Value::String(_))
+            | (Scalar::Boolean, Value::Bool(_))
+            | (Scalar::Number, Value::Number(_)) => return Ok(()),
+            (Scalar::Int32 | Scalar::IntOrString, Value::Number(number)) if is_int32(number) => return Ok(()),
+            (Scalar::Int64, Value::Number(number)) if number.is_i64() => return Ok(()),
+            (Scalar::Int32, Value::Number(number)) => return Err(self.out_of_range(number, "int32")),
+            (Scalar::Int64, Value::Number(number)) => return Err(self.out_of_range(number, "int64")),
+            (Scalar::IntOrString, Value::Number(number)) => {
+                return Err(DecodeError(format!(
                     "json: cannot unmarshal number {number} into Go value of type int32"
-                ))),
-            },
-            (Scalar::IntOrString, value) => Err(DecodeError(format!(
-                "json: cannot unmarshal {} into Go value of type int32",
-                kind_of(&value)
-            ))),
-            (Scalar::Quantity, value @ (Value::String(_) | Value::Number(_))) => {
-                let text = match &value {
-                    Value::String(text) => text.trim().to_owned(),
-                    other => other.to_string(),
-                };
-                let quantity = text.parse::<Quantity>().map_err(|error| DecodeError(error.to_string()))?;
-                Ok(quantity.to_string().into())
+                )));
             }
-            (Scalar::Quantity, Value::Null) => Ok("0".into()),
-            (Scalar::Quantity, _) => Err(DecodeError(QuantityError::Format.to_string())),
-            (Scalar::Bytes, Value::String(text)) => bytes(text),
-            (Scalar::Time, Value::String(text)) => moment(&text, time::format),
-            (Scalar::MicroTime, Value::String(text)) => moment(&text, time::format_micro),
-            (Scalar::Time | Scalar::MicroTime, value) => Err(DecodeError(format!(
-                "json: cannot unmarshal {} into Go value of type string",
-                kind_of(&value)
-            ))),
+            (Scalar::IntOrString, value) => {
+                return Err(DecodeError(format!(
+                    "json: cannot unmarshal {} into Go value of type int32",
+                    kind_of(value)
+                )));
+            }
+            (Scalar::Quantity, Value::String(text)) => quantity(text)?,
+            (Scalar::Quantity, Value::Number(number)) => quantity(&number.to_string())?,
+            (Scalar::Quantity, Value::Null) => "0".into(),
+            (Scalar::Quantity, _) => return Err(DecodeError(QuantityError::Format.to_string())),
+            (Scalar::Bytes, Value::String(text)) => bytes(text)?,
+            (Scalar::Time, Value::String(text)) => moment(text, time::format)?,
+            (Scalar::MicroTime, Value::String(text)) => moment(text, time::format_micro)?,
+            (Scalar::Time | Scalar::MicroTime, value) => {
+                return Err(DecodeError(format!(
+                    "json: cannot unmarshal {} into Go value of type string",
+                    kind_of(value)
+                )));
+            }
             // As an item of a list or a map, null is the zero value.
-            (Scalar::String | Scalar::Bytes, Value::Null) => Ok("".into()),
-            (Scalar::Int32 | Scalar::Int64 | Scalar::Number, Value::Null) => Ok(0.into()),
-            (Scalar::Boolean, Value::Null) => Ok(false.into()),
-            (scalar, value) => Err(self.mismatch(&value, go_scalar(scalar))),
-        }
+            (Scalar::String | Scalar::Bytes, Value::Null) => "".into(),
+            (Scalar::Int32 | Scalar::Int64 | Scalar::Number, Value::Null) => 0.into(),
+            (Scalar::Boolean, Value::Null) => false.into(),
+            (scalar, value) => return Err(self.mismatch(value, go_scalar(scalar))),
+        };
+        *value = canonical;
+        Ok(())
     }
 
     fn out_of_range(&self, number: &Number, go: &str) -> DecodeError {
@@ -256,7 +253,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn bytes(text: String) -> Result<Value, DecodeError> {
+fn quantity(text: &str) -> Result<Value, DecodeError> {
+    let quantity = text.trim().parse::<Quantity>().map_err(|error| DecodeError(error.to_string()))?;
+    Ok(quantity.to_string().into())
+}
+
+fn bytes(text: &str) -> Result<Value, DecodeError> {
     use base64::DecodeError as Base64;
     // Line breaks are allowed inside, as Go's decoder has it.
     let clean: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();

@@ -1,5 +1,9 @@
 //! Objects as text that is shared: one buffer for all who hold an object.
 
+mod scan;
+
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -146,6 +150,28 @@ impl Encoded {
         serde_json::from_slice(&self.to_bytes())
     }
 
+    /// As [`Encoded::read`], of the object without `metadata.managedFields`, which may be the larger part of it, where
+    /// the text is as it is stored.
+    pub fn read_unmanaged<K: DeserializeOwned>(&self) -> Result<K, serde_json::Error> {
+        let Some(managers) = self.managers() else { return self.read() };
+        let mut text = Vec::with_capacity(self.text.len() - managers.len());
+        text.extend_from_slice(&self.text[..managers.start]);
+        text.extend_from_slice(&self.text[managers.end..]);
+        let rest = Self { text: Bytes::from(text), ..*self };
+        rest.read()
+    }
+
+    /// Where in the text `managedFields` is, with the comma that parts it from another field.
+    fn managers(&self) -> Option<Range<usize>> {
+        let begin = Some(self.place as usize).filter(|begin| *begin > 0)?;
+        let found = scan::field(&self.text, begin, b"managedFields")?;
+        if self.text.get(found.end) == Some(&b',') {
+            return Some(found.start..found.end + 1);
+        }
+        let after_comma = found.start > begin && self.text[found.start - 1] == b',';
+        Some(found.start - usize::from(after_comma)..found.end)
+    }
+
     fn has_more_metadata(&self) -> bool {
         self.text.get(self.place as usize).is_some_and(|byte| *byte != b'}')
     }
@@ -195,6 +221,42 @@ mod tests {
                     r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"resourceVersion":"{revision}"}}}}"#
                 ),
             );
+        }
+    }
+
+    #[test]
+    fn managers_are_left_out_of_what_is_read_and_nothing_else_is() {
+        let managers = json!([{"manager": "a\"]}", "fieldsV1": {"f:spec": {"k:{\"n\":\"]\"}": {}}}}]);
+        let spec = json!({"managedFields": [1], "metadata": {"managedFields": [2]}, "text": "\"managedFields\":[3]"});
+        for metadata in [
+            json!({"managedFields": managers}),
+            json!({"name": "a", "managedFields": managers}),
+            json!({"managedFields": managers, "name": "a"}),
+            json!({"labels": {"managedFields": "x", "\\": "{"}, "n": -1.5e3, "managedFields": managers, "b": [true, null]}),
+            json!({"name": "a"}),
+            json!({}),
+        ] {
+            let object = json!({"kind": "A", "apiVersion": "b", "metadata": metadata, "spec": spec});
+            let text = Encoded::encode(&Object::from_value(object).expect("an object"));
+            let encoded = Encoded::stored(text, 7);
+            let mut expected: Value = encoded.read().expect("it is read");
+            expected["metadata"].as_object_mut().expect("metadata").shift_remove("managedFields");
+            assert_eq!(encoded.read_unmanaged::<Value>().expect("it is read"), expected, "{metadata}");
+            // What a server sent is read as it is.
+            let sent = Encoded::sent(encoded.to_bytes(), 7);
+            assert_eq!(
+                sent.read_unmanaged::<Value>().expect("it is read"),
+                sent.read::<Value>().expect("it is read")
+            );
+        }
+        for broken in [
+            "{\"kind\":\"A\",\"metadata\":{\"a",
+            "{\"metadata\":{\"managedFields\":[",
+            "{\"metadata\":{\"a\":1",
+            "{\"metadata\":{x",
+        ] {
+            let encoded = Encoded::stored(Bytes::from_static(broken.as_bytes()), 7);
+            assert!(encoded.read_unmanaged::<Value>().is_err(), "{broken}");
         }
     }
 

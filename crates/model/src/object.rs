@@ -164,6 +164,12 @@ impl Object {
         }
     }
 
+    /// Takes the object out, so that it need not be copied to be changed, and leaves an empty one.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::from_fields(Map::new()))
+    }
+
     /// The top-level fields.
     pub fn fields(&self) -> &Map<String, Value> {
         as_map(&self.0.value)

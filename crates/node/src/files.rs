@@ -18,6 +18,8 @@ const REMOVALS: usize = 2;
 const LONG_REMOVALS: usize = 16;
 /// Mounts of servers at a time: for one pod, and for all.
 const SERVERS: (usize, usize) = (2, 64);
+/// Devices that are formatted and mounted at a time: for one pod, and for all.
+const DEVICES: (usize, usize) = (2, 16);
 /// Walks through volumes at a time: for one pod, and for all.
 const WALKS: (usize, usize) = (1, 4);
 /// How long is waited for such work, which goes on then.
@@ -30,6 +32,8 @@ const LONG: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 15_000 
 pub(crate) enum Slow {
     /// A server that others chose.
     Server,
+    /// A device, which is formatted before it is mounted, or whose log is read.
+    Device,
     /// All that is in a volume.
     Walk,
 }
@@ -40,6 +44,7 @@ pub(crate) struct FileWork {
     measuring: Threads,
     removals: Removals,
     servers: SharedThreads,
+    devices: SharedThreads,
     walks: SharedThreads,
 }
 
@@ -50,6 +55,7 @@ impl FileWork {
             measuring: Threads::new(MEASURING),
             removals: Removals::new(REMOVALS, LONG_REMOVALS, LONG),
             servers: SharedThreads::new(SERVERS.0, SERVERS.1),
+            devices: SharedThreads::new(DEVICES.0, DEVICES.1),
             walks: SharedThreads::new(WALKS.0, WALKS.1),
         }
     }
@@ -74,6 +80,7 @@ impl FileWork {
     ) -> impl Future<Output = Result<T, Busy>> + Send + use<T, W> {
         let threads = match kind {
             Slow::Server => self.servers.clone(),
+            Slow::Device => self.devices.clone(),
             Slow::Walk => self.walks.clone(),
         };
         async move { Ok(threads.acquire([pod], SLOW_TIME).await?.run(work).await) }

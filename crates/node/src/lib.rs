@@ -23,6 +23,7 @@ pub mod runtime;
 pub mod services;
 mod state;
 pub mod streams;
+pub mod thresholds;
 mod words;
 
 pub use agent::Agent;
@@ -30,3 +31,4 @@ pub use config::Config;
 pub use pod::sysctls::AllowedSysctls;
 pub use reserves::Reserves;
 pub use runtime::Machine;
+pub use thresholds::Thresholds;

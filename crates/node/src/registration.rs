@@ -20,6 +20,8 @@ use tracing::{info, warn};
 
 use crate::agent::Shared;
 
+mod advertised;
+
 /// How often the lease is renewed.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// For how long a renewal holds.
@@ -27,8 +29,6 @@ const LEASE_SECONDS: i32 = 40;
 /// How often the status is looked at; it is written when it changed, or after five minutes.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
-/// Less free disk than this share makes the node say `DiskPressure`.
-const DISK_PRESSURE: f64 = 0.05;
 
 /// What not every node can do, by the names that Kubernetes has for it: `NodeDeclaredFeatureValidator` asks.
 const FEATURES: [&str; 3] = [
@@ -144,7 +144,11 @@ impl Registration {
     async fn write_status(&self, current: &Node) -> Result<NodeStatus, Error> {
         let api: Api<Node> = Api::all(&self.shared.client);
         let status = self.status(current.status.as_ref()).await;
-        let patch = json!({ "status": status });
+        let mut patch = json!({ "status": status });
+        let own = status.capacity.clone().unwrap_or_default();
+        for name in advertised::advertised(current.status.as_ref(), &own).1 {
+            patch["status"]["allocatable"][name] = serde_json::Value::Null;
+        }
         api.patch_status(&self.shared.config.name, &Patch::Merge(patch), &PatchOptions::default()).await?;
         Ok(status)
     }
@@ -155,8 +159,6 @@ impl Registration {
         let (version, features) = (self.shared.runtime().version(), self.shared.runtime().features());
         let images = self.images().await;
         let amounts = self.shared.amounts();
-        let disk = offload::in_place(|| rustix::fs::statvfs(&self.shared.config.root)).ok();
-        let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
         let capacity = BTreeMap::from([
             ("cpu".to_owned(), Quantity(facts.cpus.to_string())),
             ("memory".to_owned(), Quantity(format!("{}Ki", facts.memory / 1024))),
@@ -169,6 +171,8 @@ impl Registration {
             .insert("cpu".to_owned(), Quantity(model::quantity::Quantity::from_millis(left.cpu).to_string()));
         allocatable.insert("memory".to_owned(), Quantity(format!("{}Ki", left.memory / 1024)));
         allocatable.insert("ephemeral-storage".to_owned(), Quantity(left.storage.to_string()));
+        // What others advertise stays in the capacity as they have it.
+        allocatable.extend(advertised::advertised(old, &capacity).0);
         let now = self.shared.clock.now();
         let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
             let status = if holds { "True" } else { "False" };
@@ -184,11 +188,37 @@ impl Registration {
                 last_transition_time: since.or_else(|| Some(seconds(now))),
             }
         };
-        let full = free < DISK_PRESSURE;
-        let disk_condition = if full {
+        let short =
+            self.shared.config.reserves.thresholds.pressure(&crate::answers::supplies(&self.shared).await);
+        let memory = if short.memory {
+            condition(
+                "MemoryPressure",
+                true,
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            )
+        } else {
+            condition(
+                "MemoryPressure",
+                false,
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            )
+        };
+        let disk = if short.disk {
             condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure")
         } else {
             condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+        };
+        let processes = if short.pids {
+            condition(
+                "PIDPressure",
+                true,
+                "KubeletHasInsufficientPID",
+                "kubelet has insufficient PID available",
+            )
+        } else {
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
         };
         NodeStatus {
             addresses: Some(vec![
@@ -198,19 +228,9 @@ impl Registration {
             allocatable: Some(allocatable),
             capacity: Some(capacity),
             conditions: Some(vec![
-                condition(
-                    "MemoryPressure",
-                    false,
-                    "KubeletHasSufficientMemory",
-                    "kubelet has sufficient memory available",
-                ),
-                disk_condition,
-                condition(
-                    "PIDPressure",
-                    false,
-                    "KubeletHasSufficientPID",
-                    "kubelet has sufficient PID available",
-                ),
+                memory,
+                disk,
+                processes,
                 condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
             ]),
             daemon_endpoints: Some(NodeDaemonEndpoints::default()),

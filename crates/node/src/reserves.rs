@@ -14,11 +14,7 @@ use model::quantity::{Quantity, QuantityError};
 
 use crate::pod::resources::shares;
 use crate::runtime::Resources;
-
-/// Memory and the share of the disk at which the kubelet evicts, `memory.available<100Mi` and
-/// `nodefs.available<10%`.
-const MEMORY_THRESHOLD: i64 = 100 << 20;
-const DISK_THRESHOLD: f64 = 0.1;
+use crate::thresholds::Thresholds;
 
 /// Amounts of what can be reserved on a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,12 +117,14 @@ impl Amounts {
 }
 
 /// What is reserved on a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reserves {
     /// For the system's own services.
     pub system: Amounts,
     /// For the daemon itself, and what else makes the cluster.
     pub kube: Amounts,
+    /// What must be free.
+    pub thresholds: Thresholds,
 }
 
 /// Why what is reserved cannot be.
@@ -175,9 +173,7 @@ impl Reserves {
 
     /// All that is kept, the thresholds of eviction included.
     fn all(&self, capacity: Amounts) -> Amounts {
-        let storage = (capacity.storage as f64 * DISK_THRESHOLD) as i64;
-        let thresholds = Amounts { memory: MEMORY_THRESHOLD, storage, ..Amounts::default() };
-        self.system.plus(self.kube).plus(thresholds)
+        self.system.plus(self.kube).plus(self.thresholds.kept(capacity))
     }
 }
 
@@ -206,6 +202,10 @@ mod tests {
     use super::*;
 
     const CAPACITY: Amounts = Amounts { cpu: 4000, memory: 8 << 30, storage: 100 << 30, pids: 32_768 };
+
+    fn thresholds() -> Thresholds {
+        "memory.available<100Mi,nodefs.available<10%".parse().expect("thresholds")
+    }
 
     #[track_caller]
     fn check(text: &str, expected: Result<Amounts, &str>) {
@@ -238,6 +238,7 @@ mod tests {
         let reserves = Reserves {
             system: "cpu=500m,memory=1Gi,ephemeral-storage=5Gi,pid=1000".parse().expect("amounts"),
             kube: "cpu=1,memory=1Gi".parse().expect("amounts"),
+            thresholds: thresholds(),
         };
         let pods = reserves.for_pods(CAPACITY);
         assert_eq!(pods, Amounts { cpu: 2500, memory: 6 << 30, storage: 95 << 30, pids: 31_768 });
@@ -246,7 +247,7 @@ mod tests {
         let group = limits(pods);
         assert_eq!((group.cpu_shares, group.memory, group.pids), (Some(2560), Some(6 << 30), Some(31_768)));
         reserves.check(CAPACITY).expect("there is enough");
-        let none = Reserves::default();
+        let none = Reserves { thresholds: thresholds(), ..Reserves::default() };
         assert_eq!(none.for_pods(CAPACITY), CAPACITY);
         assert_eq!(none.allocatable(CAPACITY).memory, (8 << 30) - (100 << 20));
     }
@@ -254,7 +255,9 @@ mod tests {
     #[test]
     fn no_more_is_reserved_than_there_is() {
         let kube = "cpu=5,memory=8Gi,pid=40k".parse().expect("amounts");
-        let error = Reserves { kube, ..Reserves::default() }.check(CAPACITY).expect_err("too much");
+        let error = Reserves { kube, thresholds: thresholds(), ..Reserves::default() }
+            .check(CAPACITY)
+            .expect_err("too much");
         assert_eq!(
             error.to_string(),
             "invalid Node Allocatable configuration. \

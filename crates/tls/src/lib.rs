@@ -34,8 +34,13 @@ pub fn server() -> ConfigBuilder<ServerConfig, WantsVerifier> {
 /// A client that takes whatever certificate the other side shows, and shows none: what is sent is hidden from
 /// those who listen, not from one in between. For where the operator says so, and where nothing secret is sent.
 pub fn client_of_anyone() -> ClientConfig {
-    let verifier = AnyCertificate(provider().signature_verification_algorithms);
-    client().dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+    client().dangerous().with_custom_certificate_verifier(any_certificate()).with_no_client_auth()
+}
+
+/// Takes whatever certificate the other side shows, for a client that shows one itself: as [`client_of_anyone`], only
+/// where the operator says so.
+pub fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyCertificate(provider().signature_verification_algorithms))
 }
 
 /// Takes every certificate; that the other side has its key is checked all the same.

@@ -161,6 +161,8 @@ impl Daemon {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
             command.env_remove(name);
         }
+        // Pods run however full the disk of this machine is.
+        command.env("GANTRY_EVICTION_HARD", "memory.available<100Mi,nodefs.available<64Mi");
         command
     }
 

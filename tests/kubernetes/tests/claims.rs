@@ -200,3 +200,83 @@ spec:
     let condition = "{.status.conditions[?(@.type==\"DisruptionTarget\")].reason}";
     assert_eq!(space.field("pod/full", condition), "TerminationByKubelet");
 }
+
+/// A file that stands for a disk of the node.
+struct Disk(String);
+
+impl Disk {
+    fn new(path: &std::path::Path) -> Self {
+        std::fs::File::create(path).and_then(|disk| disk.set_len(16 << 20)).expect("make a disk");
+        let attach = std::process::Command::new("losetup").args(["--find", "--show"]).arg(path).output();
+        let attach = attach.expect("run losetup");
+        assert!(attach.status.success(), "{attach:?}");
+        Self(String::from_utf8_lossy(&attach.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_file_system_on_a_device_of_the_node_is_made_once_and_outlives_pods() {
+    let cluster = Cluster::shared();
+    let (space, node) = (cluster.namespace("on-device"), cluster.node());
+    let disk = Disk::new(&cluster.daemon.scratch("devices").join("disk"));
+    for (name, kind) in [("wrong", "none-such"), ("right", "ext4")] {
+        space.apply(&format!(
+            r#"
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: on-device-{name}}}
+spec:
+  capacity: {{storage: 16Mi}}
+  accessModes: [ReadWriteOnce]
+  storageClassName: ""
+  mountOptions: [noatime]
+  claimRef: {{namespace: on-device, name: {name}}}
+  local: {{path: {}, fsType: {kind}}}
+  nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [
+    {{key: kubernetes.io/hostname, operator: In, values: ["{node}"]}}]}}]}}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}}}
+spec: {{accessModes: [ReadWriteOnce], storageClassName: "", resources: {{requests: {{storage: 16Mi}}}}}}
+"#,
+            disk.0
+        ));
+    }
+    pod(&space, "waits", MOUNTED, &of_claim("wrong"));
+    let device = &disk.0;
+    until_told(
+        &space,
+        &format!(
+            "MountVolume.MountDevice failed for volume \"on-device-wrong\" : local: failed to mount device {device}"
+        ),
+    );
+    until_told(&space, "the device is empty, and this node has no program mkfs.none-such to format it");
+    space.ok(&["delete", "pod", "waits"]);
+    let group = format!("securityContext: {{fsGroup: 4711}}\n  {}", of_claim("right"));
+    pod(&space, "box", MOUNTED, &group);
+    space.wait("condition=Ready", &["pod/box"]);
+    space.exec("box", &["sh", "-c", "echo kept > /v/file"]);
+    assert_eq!(space.exec("box", &["stat", "-c", "%g", "/v", "/v/file"]), "4711\n4711");
+    let line = space.exec("box", &["grep", " /v ", "/proc/mounts"]);
+    assert!(line.starts_with(&format!("{device} /v ext4 rw,noatime")), "{line}");
+    space.ok(&["delete", "pod", "box"]);
+    testkit::wait_until("nothing of it to be mounted any more", || {
+        let mounts = cluster.daemon.in_namespaces(&["cat", "/proc/self/mountinfo"]).output().expect("run it");
+        let mounts = String::from_utf8_lossy(&mounts.stdout).into_owned();
+        if mounts.contains(device.as_str()) { Err(mounts) } else { Ok(()) }
+    });
+    pod(&space, "box", "volumeMounts: [{name: v, mountPath: /v, readOnly: true}]", &of_claim("right"));
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["cat", "/v/file"]), "kept");
+    assert_eq!(space.exec("box", &["sh", "-c", "touch /v/x 2>/dev/null || echo refused"]), "refused");
+    space.ok(&["delete", "pod", "box"]);
+    space.ok(&["delete", "pvc", "wrong", "right"]);
+    space.ok(&["delete", "pv", "on-device-wrong", "on-device-right"]);
+}

@@ -425,6 +425,20 @@ fn a_pod_that_fits_nowhere_says_why_and_is_placed_when_it_does() {
     }
     cluster.ok(&["label", "node", &cluster.node(), "place=unfit"]);
     space.wait("condition=Ready", &["pod/picky"]);
+    // What somebody says that the node has may be asked for, and is given once.
+    let advertise = |amount: &str| {
+        let patch = format!(r#"{{"status": {{"capacity": {{"example.com/foo": {amount}}}}}}}"#);
+        cluster.ok(&["patch", "node", &cluster.node(), "--subresource=status", "--type=merge", "-p", &patch]);
+    };
+    let asks = r#"command: [sleep, "1000"], resources: {limits: {example.com/foo: 2}}"#;
+    pod(&space, "first", asks, "");
+    advertise("\"3\"");
+    space.wait("condition=Ready", &["pod/first"]);
+    pod(&space, "second", asks, "");
+    space.wait("condition=PodScheduled=false", &["pod/second"]);
+    let said = space.field("pod/second", r#"{.status.conditions[?(@.type=="PodScheduled")].message}"#);
+    assert!(said.contains("Insufficient example.com/foo"), "{said}");
+    advertise("null");
 }
 
 #[track_caller]

@@ -195,6 +195,8 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
         "cpu=150m,memory=256Mi",
         "--allowed-unsafe-sysctls",
         "net.core.*",
+        "--eviction-hard",
+        "memory.available<100Mi,nodefs.available<1%",
     ]);
     cluster.wait_ready();
     let number = |name: &str| -> u64 {
@@ -205,14 +207,14 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
     let memory = number("capacity.memory");
     testkit::wait_until("the node to offer less", || {
         let kept = memory - number("allocatable.memory");
-        // The two, and what the kubelet would evict for.
+        // The two, and what must be free.
         if kept == (1280 + 100) << 20 { Ok(()) } else { Err(kept) }
     });
     let cpu = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"]);
     assert_eq!(cpu, format!("{}m", number("capacity.cpu") * 1000 - 250));
     let disk = number("capacity.ephemeral-storage");
     let kept = disk - number("allocatable.ephemeral-storage");
-    assert!((disk / 10 + (1 << 30)).abs_diff(kept) <= 4096, "{kept} of {disk}");
+    assert!((disk / 100 + (1 << 30)).abs_diff(kept) <= 4096, "{kept} of {disk}");
 
     let space = cluster.namespace("reserves");
     pod(
@@ -247,6 +249,22 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
         text.trim().parse().expect("a number")
     };
     assert_eq!(read(&most), kernel("pid_max").min(kernel("threads-max")) - 1000);
+
+    cluster.daemon.stop();
+    cluster
+        .daemon
+        .launch_with(&["--eviction-hard", "memory.available<99%,nodefs.available<99%,pid.available<1%"]);
+    let under = r#"jsonpath={.items[0].status.conditions[?(@.status=="True")].type}"#;
+    testkit::wait_until("the node to be under pressure", || {
+        let conditions = cluster.ok(&["get", "nodes", "-o", under]);
+        if conditions == "MemoryPressure DiskPressure Ready" { Ok(()) } else { Err(conditions) }
+    });
+    let taints = "jsonpath={.items[0].spec.taints[*].key}";
+    testkit::wait_until("pods to be held off", || {
+        let taints = cluster.ok(&["get", "nodes", "-o", taints]);
+        let held = ["node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure"];
+        if held.iter().all(|taint| taints.contains(taint)) { Ok(()) } else { Err(taints) }
+    });
 
     cluster.daemon.stop();
     let refused =

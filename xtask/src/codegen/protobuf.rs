@@ -25,12 +25,18 @@ struct Field {
 
 pub(super) const FILE: &str = "crates/apiserver/src/protobuf/fields.txt";
 
-/// Reads the `types.go` files below `api` (k8s.io/api) and `meta` (k8s.io/apimachinery).
-pub(super) fn make(api: &Path, meta: &Path) -> anyhow::Result<String> {
+/// Reads the `types.go` files below `api` (k8s.io/api), `meta` (k8s.io/apimachinery) and `aggregator`
+/// (k8s.io/kube-aggregator).
+pub(super) fn make(api: &Path, meta: &Path, aggregator: &Path) -> anyhow::Result<String> {
     let root = crate::workspace_root()?;
     let known = known_types(&root.join("crates/model/src/schema/builtin.txt"))?;
     let mut structs: BTreeMap<String, Vec<Field>> = BTreeMap::new();
-    for (folder, prefix) in [(api, ""), (&*meta.join("pkg/apis"), "~")] {
+    let folders = [
+        (api, ""),
+        (&*meta.join("pkg/apis"), "~"),
+        (&*aggregator.join("pkg/apis"), "io.k8s.kube-aggregator.pkg.apis."),
+    ];
+    for (folder, prefix) in folders {
         for file in go_files(folder)? {
             let relative = file.parent().and_then(|p| p.strip_prefix(folder).ok()).context("inside")?;
             let package = format!("{prefix}{}", relative.to_string_lossy().replace('/', "."));

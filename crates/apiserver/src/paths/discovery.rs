@@ -1,15 +1,18 @@
 //! What is served: the documents by which clients find resources, in the old and the new form.
 //! Source: Kubernetes documentation, "The Kubernetes API", section "Discovery API".
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use model::gvk::GroupVersion;
 use model::{GroupVersionKind, Status};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::aggregation::{Offered, Priority, View};
 use crate::body::Body;
 use crate::call::json_response;
 use crate::error::{Error, Result};
@@ -36,8 +39,24 @@ struct Sub {
     verbs: Vec<&'static str>,
 }
 
-/// Versions of a group with their resources, most preferred first.
-type Versions = Vec<(String, Vec<Entry>)>;
+/// What a version of a group has.
+enum Offer {
+    /// What is served here.
+    Own(Vec<Entry>),
+    /// What somebody else serves, as far as he has told.
+    Others(Arc<Offered>),
+}
+
+/// Versions of a group with what they have, most preferred first.
+type Versions = Vec<(String, Offer)>;
+
+/// The groups, most preferred first.
+type Groups = Vec<(String, Versions)>;
+
+/// How much a group version is preferred of which nobody says it.
+const UNSAID: Priority = Priority { group: 1000, version: 100 };
+/// The group of the registrations themselves comes before all that they are of.
+const REGISTRATIONS: &str = "apiregistration.k8s.io";
 
 /// The documents that have been asked for, as long as the resources are what they were.
 #[derive(Default)]
@@ -49,6 +68,7 @@ pub(crate) struct Discovery {
 struct Made {
     /// What they tell of.
     entries: Arc<Entries>,
+    others: [u64; 2],
     /// By path and form. Of what does not exist there is none.
     documents: HashMap<(String, Option<&'static str>), Bytes>,
 }
@@ -59,21 +79,23 @@ pub(super) fn answer(state: &State, headers: &HeaderMap, segments: &[&str]) -> R
         ["api"] | ["apis"] => aggregated(headers),
         _ => None,
     };
-    let entries = state.table.entries();
+    let (entries, others) = (state.table.entries(), state.aggregation.generation());
     let key = (segments.join("/"), form);
+    let is_of = |made: &Made, others: [u64; 2]| Arc::ptr_eq(&made.entries, &entries) && made.others == others;
     let known = {
         let mut made = state.discovery.made.lock();
-        if !Arc::ptr_eq(&made.entries, &entries) {
-            *made = Made { entries: entries.clone(), documents: HashMap::new() };
+        if !is_of(&made, others) {
+            *made = Made { entries: entries.clone(), others, documents: HashMap::new() };
         }
         made.documents.get(&key).cloned()
     };
     let text = match known {
         Some(text) => text,
         None => {
-            let text = Bytes::from(make(&groups(&entries), segments, form)?.to_string());
+            let view = state.aggregation.view();
+            let text = Bytes::from(make(&groups(&entries, &view), segments, form)?.to_string());
             let mut made = state.discovery.made.lock();
-            if Arc::ptr_eq(&made.entries, &entries) {
+            if is_of(&made, view.generation) {
                 made.documents.insert(key, text.clone());
             }
             text
@@ -92,7 +114,7 @@ pub(super) fn answer(state: &State, headers: &HeaderMap, segments: &[&str]) -> R
     Ok(response)
 }
 
-fn make(groups: &BTreeMap<String, Versions>, segments: &[&str], form: Option<&'static str>) -> Result<Value> {
+fn make(groups: &Groups, segments: &[&str], form: Option<&'static str>) -> Result<Value> {
     match (segments, form) {
         (["api"], Some(form)) => Ok(aggregate(groups, |group| group.is_empty(), form)),
         (["apis"], Some(form)) => Ok(aggregate(groups, |group| !group.is_empty(), form)),
@@ -108,7 +130,7 @@ fn make(groups: &BTreeMap<String, Versions>, segments: &[&str], form: Option<&'s
         }
         (["api", version], _) => resources(groups, "", version),
         (["apis", group], _) => {
-            let versions = groups.get(*group).ok_or_else(missing)?;
+            let versions = versions_of(groups, group)?;
             let mut found = group_document(group, versions);
             found["kind"] = json!("APIGroup");
             found["apiVersion"] = json!("v1");
@@ -117,6 +139,10 @@ fn make(groups: &BTreeMap<String, Versions>, segments: &[&str], form: Option<&'s
         (["apis", group, version], _) => resources(groups, group, version),
         _ => Err(missing()),
     }
+}
+
+fn versions_of<'a>(groups: &'a Groups, group: &str) -> Result<&'a Versions> {
+    groups.iter().find(|(name, _)| name == group).map(|(_, versions)| versions).ok_or_else(missing)
 }
 
 fn missing() -> Error {
@@ -141,9 +167,10 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
     })?
 }
 
-fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
+fn groups(entries: &Entries, view: &View) -> Groups {
     let mut groups: BTreeMap<String, BTreeMap<String, Vec<Entry>>> = BTreeMap::new();
-    for resource in entries.values() {
+    let is_own = |group: &str, version: &str| view.offered(group, version).is_none();
+    for resource in entries.values().filter(|resource| is_own(&resource.group, &resource.version)) {
         let versions = groups.entry(resource.group.clone()).or_default();
         let listed = versions.entry(resource.version.clone()).or_default();
         if resource.any_name {
@@ -167,7 +194,7 @@ fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
         };
         listed.push(entry);
     }
-    for review in &REVIEWS {
+    for review in REVIEWS.iter().filter(|review| is_own(review.group, review.version)) {
         let entry = Entry {
             plural: review.plural.to_owned(),
             singular: review.kind.to_lowercase(),
@@ -181,14 +208,39 @@ fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
         let versions = groups.entry(review.group.to_owned()).or_default();
         versions.entry(review.version.to_owned()).or_default().push(entry);
     }
-    groups.into_iter().map(|(group, versions)| (group, preferred_first(versions))).collect()
+    let mut offers: BTreeMap<String, Versions> = BTreeMap::new();
+    for (group, versions) in groups {
+        let own = versions.into_iter().map(|(version, entries)| (version, Offer::Own(entries)));
+        offers.insert(group, own.collect());
+    }
+    for (version, offered) in view.all_offered() {
+        let versions = offers.entry(version.group.clone()).or_default();
+        versions.push((version.version.clone(), Offer::Others(offered.clone())));
+    }
+    preferred_first(offers, |group, version| {
+        let registration = view.registered.get(&GroupVersion::new(group, version));
+        registration.map_or(UNSAID, |registration| registration.priority)
+    })
 }
 
-/// Stable before beta before alpha, higher before lower.
-fn preferred_first(versions: BTreeMap<String, Vec<Entry>>) -> Versions {
-    let mut versions: Versions = versions.into_iter().collect();
-    versions.sort_by_key(|(version, _)| std::cmp::Reverse(rank(version)));
-    versions
+/// Groups as it is said of them, the one that says it first; where of two the same is said, by the first name of
+/// those of whom it is. The same of versions, where then stable ones come before beta before alpha, higher ones
+/// before lower.
+fn preferred_first<T>(
+    groups: BTreeMap<String, Vec<(String, T)>>,
+    priority: impl Fn(&str, &str) -> Priority,
+) -> Vec<(String, Vec<(String, T)>)> {
+    let mut all = Vec::new();
+    for (group, mut versions) in groups {
+        versions.sort_by(|(a, _), (b, _)| a.cmp(b));
+        versions.sort_by_key(|(version, _)| Reverse((priority(&group, version).version, rank(version))));
+        let of_group =
+            |version: &str| (Reverse(priority(&group, version).group), format!("{version}.{group}"));
+        let first = versions.iter().map(|(version, _)| of_group(version)).min();
+        all.push(((group != REGISTRATIONS, first), (group, versions)));
+    }
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    all.into_iter().map(|(_, group)| group).collect()
 }
 
 /// `v2` is 2, stable, 0; `v1beta3` is 1, beta, 3; anything else comes last.
@@ -211,9 +263,12 @@ fn group_document(name: &str, versions: &Versions) -> Value {
     json!({"name": name, "versions": all, "preferredVersion": all.first().cloned().unwrap_or_default()})
 }
 
-fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) -> Result<Value> {
-    let versions = groups.get(group).ok_or_else(missing)?;
-    let entries = &versions.iter().find(|(v, _)| v == version).ok_or_else(missing)?.1;
+fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value> {
+    let versions = versions_of(groups, group)?;
+    // What others have they are asked for themselves.
+    let Some((_, Offer::Own(entries))) = versions.iter().find(|(v, _)| v == version) else {
+        return Err(missing());
+    };
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let mut list = Vec::new();
     for entry in entries {
@@ -254,20 +309,20 @@ fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) ->
     }))
 }
 
-fn aggregate(
-    groups: &BTreeMap<String, Versions>,
-    wanted: impl Fn(&str) -> bool,
-    form: &'static str,
-) -> Value {
+fn aggregate(groups: &Groups, wanted: impl Fn(&str) -> bool, form: &'static str) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .filter(|(name, _)| wanted(name))
         .map(|(name, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
-                .map(|(version, entries)| {
-                    let resources: Vec<Value> = entries.iter().map(aggregate_entry).collect();
-                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                .map(|(version, offer)| {
+                    let (resources, fresh): (Vec<Value>, bool) = match offer {
+                        Offer::Own(entries) => (entries.iter().map(aggregate_entry).collect(), true),
+                        Offer::Others(offered) => (offered.resources.clone(), offered.fresh),
+                    };
+                    let freshness = if fresh { "Current" } else { "Stale" };
+                    json!({"version": version, "resources": resources, "freshness": freshness})
                 })
                 .collect();
             let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
@@ -312,6 +367,51 @@ fn aggregate_entry(entry: &Entry) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_and_versions_come_in_the_order_that_is_said_of_them() {
+        let mut groups = BTreeMap::new();
+        for (group, versions) in [
+            ("", &["v1"][..]),
+            ("apps", &["v1"]),
+            ("autoscaling", &["v1", "v2"]),
+            ("apiregistration.k8s.io", &["v1"]),
+            ("a.example.com", &["v1", "v2alpha1"]),
+            ("b.example.com", &["v1", "v1beta1", "v2"]),
+            ("c.example.com", &["v1"]),
+        ] {
+            groups.insert(group.to_owned(), versions.iter().map(|v| ((*v).to_owned(), ())).collect());
+        }
+        let priority = |group: &str, version: &str| match (group, version) {
+            ("", _) => Priority { group: 18_000, version: 1 },
+            ("apps", _) => Priority { group: 17_800, version: 15 },
+            ("autoscaling", "v2") => Priority { group: 17_500, version: 30 },
+            ("autoscaling", _) => Priority { group: 17_500, version: 15 },
+            // The highest that is said of one of its versions counts for all of them.
+            ("a.example.com", "v2alpha1") => Priority { group: 2000, version: 15 },
+            ("a.example.com", _) => Priority { group: 100, version: 10 },
+            _ => UNSAID,
+        };
+        let shown: Vec<String> = preferred_first(groups, priority)
+            .into_iter()
+            .map(|(group, versions)| {
+                let versions: Vec<String> = versions.into_iter().map(|(version, ())| version).collect();
+                format!("{group}: {}", versions.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "apiregistration.k8s.io: v1",
+                ": v1",
+                "apps: v1",
+                "autoscaling: v2 v1",
+                "a.example.com: v2alpha1 v1",
+                "b.example.com: v2 v1 v1beta1",
+                "c.example.com: v1",
+            ]
+        );
+    }
 
     #[test]
     fn stable_versions_are_preferred_and_then_higher_ones() {

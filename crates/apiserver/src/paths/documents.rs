@@ -59,16 +59,26 @@ fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
 }
 
 fn document(state: &State, path: &str, form: &str) -> Option<Document> {
+    let described = state.aggregation.described();
+    let is_own = |entry: &Entry| described.is_empty() || !described.contains_key(&entry.kind.group_version());
     let named = state.table.all().into_iter().filter(|resource| !resource.any_name);
     let stored = named.map(|resource| entry(&resource));
-    let entries: Vec<Entry> = stored.chain(REVIEWS.iter().map(Review::entry)).collect();
+    let entries: Vec<Entry> = stored.chain(REVIEWS.iter().map(Review::entry)).filter(is_own).collect();
+    let others = described.iter().filter_map(|(version, described)| Some((version, described.as_deref()?)));
+    let parts = || others.clone().filter_map(|(_, described)| described.v2.clone()).collect::<Vec<_>>();
     match path {
-        V2 if form == openapi::V2_PROTOBUF => Some(state.documents.v2_protobuf(&entries)),
-        V2 => Some(state.documents.v2(&entries)),
-        "openapi/v3" => Some(state.documents.index(&entries)),
+        V2 if form == openapi::V2_PROTOBUF => Some(state.documents.v2_protobuf_with(&entries, &parts())),
+        V2 => Some(state.documents.v2_with(&entries, &parts())),
+        "openapi/v3" => {
+            let others = others.clone().filter_map(|(version, described)| Some((version, described.hash()?)));
+            Some(state.documents.index_with(&entries, others))
+        }
         _ => {
             let version = parse_version_path(path.strip_prefix("openapi/v3/")?)?;
-            state.documents.group_version(&version, &entries)
+            match described.get(&version) {
+                Some(other) => other.as_ref()?.v3.clone(),
+                None => state.documents.group_version(&version, &entries),
+            }
         }
     }
 }

@@ -76,13 +76,23 @@ pub struct Issued {
 impl Authority {
     /// Opens the authority in `directory`, made there if there is none.
     pub fn open(directory: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, PkiError> {
+        Self::open_named("gantry-ca", directory, clock, random)
+    }
+
+    /// As [`Authority::open`], for an authority that is called so.
+    pub(crate) fn open_named(
+        name: &str,
+        directory: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, PkiError> {
         files::make_directory(directory)?;
         let (key_path, certificate_path) = (directory.join("ca.key"), directory.join("ca.crt"));
         let key = match files::read(&key_path)? {
             Some(text) => KeyPair::from_pem(&text)
                 .map_err(|e| PkiError::Damaged { path: key_path.clone(), what: e.to_string() })?,
             None => {
-                let key = new_key("gantry-ca")?;
+                let key = new_key(name)?;
                 files::write(&key_path, &key.serialize_pem())?;
                 key
             }
@@ -90,7 +100,7 @@ impl Authority {
         let certificate_pem = match files::read(&certificate_path)? {
             Some(text) => text,
             None => {
-                let text = self_signed(&key, clock.now(), &*random)?;
+                let text = self_signed(name, &key, clock.now(), &*random)?;
                 files::write(&certificate_path, &text)?;
                 text
             }
@@ -197,9 +207,9 @@ pub(super) fn new_serial(random: &dyn Random) -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-fn self_signed(key: &KeyPair, now: Timestamp, random: &dyn Random) -> Result<String, PkiError> {
+fn self_signed(name: &str, key: &KeyPair, now: Timestamp, random: &dyn Random) -> Result<String, PkiError> {
     // The time in the name tells the authorities of two installations apart in error messages.
-    let name = format!("gantry-ca@{}", now.as_second());
+    let name = format!("{name}@{}", now.as_second());
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name.as_str());

@@ -180,7 +180,7 @@ impl<'a> Context<'a> {
     /// Another object, as it is stored now. The namespace is empty for what is cluster-wide.
     pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Object> {
         let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
-        partition.get(&object_name(namespace, name)).map(|stored| stored.object())
+        partition.object(&object_name(namespace, name))
     }
 
     /// The cluster-wide objects of another resource in whose JSON text these words stand, as they are stored

@@ -22,8 +22,9 @@ pub struct Installation {
     pub service_network: ServiceCidr,
     /// The certificate of the installation's authority, in PEM.
     pub certificate: String,
-    /// What stands in front of the server and says who its callers are, if anything.
-    pub front_proxy: Option<Arc<FrontProxy>>,
+    /// By what servers behind this one know those who say in headers who their callers are: this server, and what
+    /// stands in front of it.
+    pub front_proxy: Arc<FrontProxy>,
     /// The day, as `2026-01-31`.
     pub today: String,
 }

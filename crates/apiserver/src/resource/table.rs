@@ -1,9 +1,11 @@
 //! The table itself: entries by group, version and name, replaced as a whole when one is added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::gvk::GroupVersion;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::{ANY, Resource};
 
@@ -11,6 +13,7 @@ use super::{ANY, Resource};
 #[derive(Debug, Default)]
 pub struct Table {
     entries: RwLock<Arc<Entries>>,
+    changes: watch::Sender<()>,
     /// The entries that objects define, of all.
     defined: Mutex<BTreeMap<Key, Arc<Resource>>>,
 }
@@ -38,6 +41,8 @@ impl Table {
     pub fn insert(&self, resource: Resource) {
         let mut entries = self.entries.write();
         Arc::make_mut(&mut entries).insert(key(&resource), Arc::new(resource));
+        drop(entries);
+        self.changes.send_replace(());
     }
 
     /// Serves these besides what is built in, and nothing else that objects have defined before. What is built in
@@ -85,12 +90,15 @@ impl Table {
             }
         }
         *defined = now;
+        drop(defined);
+        self.changes.send_replace(());
     }
 
     /// Removes an entry.
     pub fn remove(&self, group: &str, version: &str, plural: &str) {
         let key = (group.to_owned(), version.to_owned(), plural.to_owned());
         Arc::make_mut(&mut *self.entries.write()).remove(&key);
+        self.changes.send_replace(());
     }
 
     /// The entry of that group, version and plural name, or the one of any name.
@@ -113,6 +121,20 @@ impl Table {
     /// ([`Arc::ptr_eq`]).
     pub(crate) fn entries(&self) -> Arc<Entries> {
         self.entries.read().clone()
+    }
+
+    /// Tells when an entry was added, replaced or removed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The group versions that there are entries of.
+    pub(crate) fn versions(&self) -> BTreeSet<GroupVersion> {
+        let entries = self.entries.read();
+        entries
+            .keys()
+            .map(|(group, version, _)| GroupVersion::new(group.as_str(), version.as_str()))
+            .collect()
     }
 
     /// All entries, in the order of group, version and plural name.

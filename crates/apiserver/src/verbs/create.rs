@@ -55,7 +55,8 @@ impl Created {
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = call.write_options()?;
     let (object, warnings) = decode::object(call, options.field_validation)?;
-    Ok(create_object(call, &options, object).await?.answer(call, &warnings))
+    let again = || Ok(decode::object(call, options.field_validation)?.0);
+    Ok(create_object(call, &options, object, again).await?.answer(call, &warnings))
 }
 
 /// Makes the object that a request to change it names, though it is not there. Who may change may not
@@ -69,39 +70,47 @@ pub(super) async fn make_missing(
     let attributes = Attributes::Resource(target.attributes());
     let decision = call.state.authorizer.decide(&call.identity, attributes).await;
     authorisation::check(&call.identity, attributes, &decision)?;
-    match create_object(call, options, object).await {
+    let again = || Ok(object.clone());
+    match create_object(call, options, again()?, again).await {
         Ok(created) => Ok(Some(created)),
         Err(error) if error.status().is_already_exists() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Makes `object`, which has been decoded and nothing else.
-pub(crate) async fn create_object(call: &Call, options: &WriteOptions, object: Object) -> Result<Created> {
-    if !object.name().is_empty() || object.generate_name().is_empty() {
-        return try_create(call, options, object).await;
-    }
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match try_create(call, options, object.clone()).await {
-            Err(error) if error.status().is_already_exists() => {
-                if tries == NAME_TRIES {
-                    let resource = call.group_resource();
-                    return Err(Status::generate_name_conflict(&resource, object.generate_name(), 1).into());
-                }
-            }
+/// Makes `object`, which has been decoded and nothing else. Where it has to be tried again, which is seldom, `again`
+/// gives the same once more: a copy of all would cost more than what is done with it.
+pub(crate) async fn create_object(
+    call: &Call,
+    options: &WriteOptions,
+    object: Object,
+    again: impl Fn() -> Result<Object>,
+) -> Result<Created> {
+    let has_name = !object.name().is_empty() || object.generate_name().is_empty();
+    let mut object = Some(object);
+    for _ in 0..NAME_TRIES {
+        match try_create(call, options, &mut object, &again).await {
+            Err(error) if !has_name && error.status().is_already_exists() => {}
             outcome => return outcome,
         }
     }
+    let resource = call.group_resource();
+    Err(Status::generate_name_conflict(&resource, again()?.generate_name(), 1).into())
 }
 
-async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
-    check_identity(call, &object)?;
-    begin_metadata(call, &mut object);
-    phases::default(call, &mut object);
+/// Tries with one name, which is made up where the object has none.
+async fn try_create(
+    call: &Call,
+    options: &WriteOptions,
+    object: &mut Option<Object>,
+    again: &impl Fn() -> Result<Object>,
+) -> Result<Created> {
     for _ in 0..TRIES {
-        if let Ok(created) = admit_and_store(call, options, object.clone()).await? {
+        let mut object = object.take().map_or_else(again, Ok)?;
+        check_identity(call, &object)?;
+        begin_metadata(call, &mut object);
+        phases::default(call, &mut object);
+        if let Ok(created) = admit_and_store(call, options, object).await? {
             return Ok(created);
         }
     }

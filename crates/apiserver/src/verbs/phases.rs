@@ -87,8 +87,7 @@ pub(super) async fn mutate(
 ) -> Result<()> {
     let keeps_form = mutate_by_others(call, write, object, |_| true).await?;
     if !keeps_form {
-        *object = restore(object.clone());
-        prune(call, object)?;
+        *object = prune(call, restore(object.take()))?;
         default(call, object);
     }
     let strategy = &*call.resource.strategy;
@@ -111,10 +110,10 @@ async fn mutate_by_others(
 ) -> Result<bool> {
     let mut keeps_form = true;
     loop {
-        let mut timing = Timing::begin(call, write, "admit");
-        for other in call.state.admission.iter().filter(|other| who(&***other)) {
+        let mut timing = Timing::begin(call, write, false);
+        for (place, other) in call.state.admission.iter().enumerate().filter(|(_, other)| who(&***other)) {
             let outcome = other.mutate(write, object).await;
-            timing.one(other.name(), outcome.is_err());
+            timing.one(place, other.name(), outcome.is_err());
             outcome?;
             keeps_form &= other.keeps_form();
         }
@@ -146,12 +145,11 @@ pub(crate) async fn admit_sent(
     Ok((object, warnings))
 }
 
-/// Drops what others put in that the schema lacks.
-fn prune(call: &Call, object: &mut Object) -> Result<()> {
-    let Some(schema) = &call.resource.schema else { return Ok(()) };
-    let decoded = model::decode::value(schema, object.value().clone());
-    *object = decoded.map_err(|error| Error::bad_request(error.0))?.object;
-    Ok(())
+/// Without what others put in that the schema lacks.
+fn prune(call: &Call, object: Object) -> Result<Object> {
+    let Some(schema) = &call.resource.schema else { return Ok(object) };
+    let decoded = model::decode::value(schema, object.into_value());
+    Ok(decoded.map_err(|error| Error::bad_request(error.0))?.object)
 }
 
 /// The rules of the resource must hold.
@@ -200,10 +198,10 @@ pub(super) async fn validate_by_others(
     write: &Write<'_>,
     object: Option<&Object>,
 ) -> Result<()> {
-    let mut timing = Timing::begin(call, write, "validate");
-    for other in &call.state.admission {
+    let mut timing = Timing::begin(call, write, true);
+    for (place, other) in call.state.admission.iter().enumerate() {
         let outcome = other.validate(write, object).await;
-        timing.one(other.name(), outcome.is_err());
+        timing.one(place, other.name(), outcome.is_err());
         outcome?;
     }
     timing.end(false);
@@ -213,32 +211,42 @@ pub(super) async fn validate_by_others(
 /// Counts how long those take who are asked of a write.
 struct Timing<'a> {
     state: &'a State,
-    operation: &'static str,
-    kind: &'static str,
+    operation: Operation,
+    validates: bool,
     began: Duration,
     last: Duration,
 }
 
 impl<'a> Timing<'a> {
-    fn begin(call: &'a Call, write: &Write<'_>, kind: &'static str) -> Self {
+    fn begin(call: &'a Call, write: &Write<'_>, validates: bool) -> Self {
         let began = call.state.clock.elapsed();
-        Self { state: &call.state, operation: write.operation.as_str(), kind, began, last: began }
+        Self { state: &call.state, operation: write.operation, validates, began, last: began }
     }
 
     /// One of them has answered.
-    fn one(&mut self, name: &'static str, rejected: bool) {
+    fn one(&mut self, place: usize, name: &'static str, rejected: bool) {
         let (now, last) = (self.state.clock.elapsed(), self.last);
         self.last = now;
-        let labels = [name, self.operation, flag(rejected), self.kind];
-        self.state.meters.admission.with(labels).observe(now.saturating_sub(last));
+        let took = now.saturating_sub(last);
+        let find = || {
+            let labels = [name, self.operation.as_str(), flag(rejected), self.kind()];
+            self.state.meters.admission.with(labels)
+        };
         if rejected {
+            find().observe(took);
             self.end(true);
+        } else {
+            self.state.admitting.of(place, self.operation, self.validates, find).observe(took);
         }
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.validates { "validate" } else { "admit" }
     }
 
     /// All of them have, or one has refused.
     fn end(&self, rejected: bool) {
-        let labels = [self.operation, flag(rejected), self.kind];
+        let labels = [self.operation.as_str(), flag(rejected), self.kind()];
         self.state.meters.admission_steps.with(labels).observe(self.last.saturating_sub(self.began));
     }
 }

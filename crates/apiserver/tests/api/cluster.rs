@@ -167,6 +167,7 @@ impl Cluster {
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
         config.flow_control = kinds::flow_control();
+        config.aggregation = kinds::aggregation();
         config.definitions = kinds::definitions();
         change(&mut config);
         let kubeconfig = root.path().join("kubeconfig");

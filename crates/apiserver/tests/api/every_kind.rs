@@ -224,9 +224,11 @@ async fn told(watch: &mut Watch) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_does_what_all_do() {
-    // Nobody else writes what is made here: flow schemas would be told whether there is their level.
+    // Nobody else writes what is made here: flow schemas would be told whether there is their level, and
+    // definitions that they are served.
     let cluster = Cluster::configured(|config| {
         config.flow_control = std::sync::Arc::new(|_| std::sync::Arc::new(apiserver::fairness::OneLevel));
+        config.definitions = apiserver::definitions::none();
     })
     .await;
     for resource in kinds::all().into_iter().filter(|kind| kind.unstored.is_none()) {

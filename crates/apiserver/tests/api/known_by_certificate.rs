@@ -153,8 +153,10 @@ async fn a_proxy_in_front_says_who_its_callers_are_and_nobody_else_does() {
     let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
     let (_, told) = cluster.get(path).await;
     assert_eq!(told["data"]["client-ca-file"], cluster.authority.certificate_pem());
-    assert_eq!(told["data"]["requestheader-client-ca-file"], theirs.certificate_pem());
-    assert_eq!(told["data"]["requestheader-allowed-names"], r#"["front"]"#);
+    let known = told["data"]["requestheader-client-ca-file"].as_str().expect("authorities");
+    assert!(known.starts_with(theirs.certificate_pem()), "{known}");
+    assert_eq!(known.matches("BEGIN CERTIFICATE").count(), 2, "its own for itself, too");
+    assert_eq!(told["data"]["requestheader-allowed-names"], r#"["front","front-proxy-client"]"#);
     assert_eq!(told["data"]["requestheader-extra-headers-prefix"], r#"["X-Remote-Extra-"]"#);
     // It is nobody itself, has to have one of the names, and may not be of the server's own authority.
     assert_eq!(with(&front, "").await, Err(401));

@@ -134,6 +134,7 @@ async fn health_is_told_as_kubernetes_tells_it() {
 [+]poststarthook/priority-and-fairness-config-producer ok
 [+]poststarthook/bootstrap-controller ok
 [+]poststarthook/start-kubernetes-service-cidr-controller ok
+[+]poststarthook/kube-apiserver-autoregistration ok
 ";
     let (code, text) = cluster.text("/livez?verbose").await;
     assert_eq!((code, text), (200, format!("[+]ping ok\n[+]etcd ok\n{hooks}livez check passed\n")));

@@ -481,7 +481,7 @@ impl<K: Resource> State<K> {
 
 /// What the type reads of an object, without what nobody here looks at.
 fn read<K: Resource>(encoded: &Encoded) -> Option<K> {
-    match encoded.read::<K>() {
+    match encoded.read_unmanaged::<K>() {
         Ok(mut object) => {
             object.forget_managers();
             Some(object)

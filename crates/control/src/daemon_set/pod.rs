@@ -1,14 +1,12 @@
 //! The pod of a node: what it puts up with, and where it is to go.
 
-use client::Resource as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
     NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::history::{self, Kept as _};
-use crate::ownership;
+use crate::making;
 
 /// How often the template had changed, as the API counts it: on the set, and on pods for whoever looks for it.
 const GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -60,8 +58,8 @@ pub(super) fn spec(set: &DaemonSet) -> PodSpec {
 
 /// The pod of a node, of the revision with this hash.
 pub(super) fn make(set: &DaemonSet, hash: &str, node: &str) -> Pod {
-    let metadata = set.template().metadata.clone().unwrap_or_default();
-    let mut labels = metadata.labels.unwrap_or_default();
+    let mut pod = making::pod(set, set.template().clone());
+    let labels = pod.metadata.labels.get_or_insert_default();
     let generation = set.metadata.annotations.as_ref().and_then(|all| all.get(GENERATION));
     if let Some(generation) = generation.filter(|text| text.parse::<i64>().is_ok()) {
         labels.insert(POD_GENERATION.to_owned(), generation.clone());
@@ -78,19 +76,8 @@ pub(super) fn make(set: &DaemonSet, hash: &str, node: &str) -> Pod {
     let affinity = spec.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
     affinity.required_during_scheduling_ignored_during_execution =
         Some(NodeSelector { node_selector_terms: vec![term] });
-    Pod {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", set.name())),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: metadata.annotations,
-            finalizers: metadata.finalizers,
-            owner_references: ownership::owned_by(set),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-        status: None,
-    }
+    pod.spec = Some(spec);
+    pod
 }
 
 /// The node that a pod is on, or is meant for.

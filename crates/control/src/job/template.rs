@@ -3,11 +3,10 @@
 use client::Resource as _;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::plan::{Creation, is_indexed, spec};
 use super::pods::{FAILURES, IGNORED, INDEX, TRACKING};
-use crate::ownership;
+use crate::making;
 
 const VARIABLE: &str = "JOB_COMPLETION_INDEX";
 /// So long is the part of a name at most to which more is added.
@@ -15,25 +14,11 @@ const MOST_BASE: usize = 58;
 
 /// A pod to make.
 pub(super) fn pod(job: &Job, creation: &Creation) -> Pod {
-    let template = spec(job).template.clone();
-    let metadata = template.metadata.unwrap_or_default();
-    let mut finalizers = metadata.finalizers.unwrap_or_default();
+    let mut pod = making::pod(job, spec(job).template.clone());
+    let finalizers = pod.metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|finalizer| finalizer == TRACKING) {
         finalizers.push(TRACKING.to_owned());
     }
-    let mut pod = Pod {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", job.name())),
-            namespace: job.namespace().map(str::to_owned),
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            finalizers: Some(finalizers),
-            owner_references: ownership::owned_by(job),
-            ..ObjectMeta::default()
-        },
-        spec: template.spec,
-        status: None,
-    };
     if is_indexed(job)
         && let Some(spec) = &mut pod.spec
     {

@@ -3,11 +3,10 @@
 use client::Resource as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claims;
 use super::version::{Version, ordinal};
-use crate::{history, ownership};
+use crate::{history, making};
 
 /// The label that has a pod's name, for Services of one pod.
 const NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -22,26 +21,13 @@ pub(super) fn name(set: &StatefulSet, ordinal: i64) -> String {
 /// The pod of an ordinal, of this template.
 pub(super) fn make(set: &StatefulSet, version: &Version, ordinal: i64) -> Pod {
     let name = name(set, ordinal);
-    let metadata = version.template.metadata.clone().unwrap_or_default();
-    let mut labels = metadata.labels.unwrap_or_default();
+    let mut pod = making::pod(set, version.template.clone());
+    let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(history::REVISION.to_owned(), version.name.clone());
-    let mut spec = version.template.spec.clone().unwrap_or_default();
+    let spec = pod.spec.get_or_insert_default();
     spec.hostname = Some(name.clone());
     spec.subdomain = set.spec.as_ref().and_then(|spec| spec.service_name.clone());
-    let mut pod = Pod {
-        metadata: ObjectMeta {
-            name: Some(name),
-            generate_name: Some(format!("{}-", set.name())),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: metadata.annotations,
-            finalizers: metadata.finalizers,
-            owner_references: ownership::owned_by(set),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-        status: None,
-    };
+    pod.metadata.name = Some(name);
     give_identity(set, &mut pod);
     give_storage(set, &mut pod);
     pod

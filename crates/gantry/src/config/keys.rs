@@ -177,6 +177,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "eviction-hard",
+        value_name: "SIGNAL<AMOUNT[,…]",
+        help: "What must be free, or the node says that it is under pressure and is given no more pods: memory.available, nodefs.available, nodefs.inodesFree, pid.available",
+        default: Default::Text("memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%"),
+    },
+    Key {
         name: "allowed-unsafe-sysctls",
         value_name: "NAME[,NAME]",
         help: "Kernel parameters that pods may set for themselves besides the safe ones; `net.core.*` are all that begin so",

@@ -108,6 +108,15 @@ fn reserves_are_pairs_and_what_is_wrong_with_them_is_told() {
     std::fs::write(&path, "kube-reserved = { cpu = 1, memory = \"1Gi\" }\n").expect("write");
     let (_, values) = read_file(&path, true).expect("it is read").expect("it is there");
     assert_eq!(values["kube-reserved"], "cpu=1,memory=1Gi");
+    std::fs::write(&path, "eviction-hard = { \"nodefs.available\" = \"1Gi\" }\n").expect("write");
+    let (_, values) = read_file(&path, true).expect("it is read").expect("it is there");
+    assert_eq!(values["eviction-hard"], "nodefs.available=1Gi");
+    let flag = |value| Config::new(&layers(&[("eviction-hard", value)], &[], &[]));
+    assert_eq!(
+        flag("nodefs.available").expect_err("no threshold").to_string(),
+        "`eviction-hard` is `nodefs.available` (from flag): invalid eviction threshold syntax nodefs.available, expected <signal><operator><value>"
+    );
+    assert_eq!(flag("").expect("none").reserves.thresholds, node::Thresholds::default());
 }
 
 #[test]

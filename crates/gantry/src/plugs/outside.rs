@@ -64,7 +64,8 @@ fn peer(authorities: &[u8], credentials: &Credentials) -> Result<Arc<dyn Peer>, 
     Ok(Arc::new(Elsewhere(asker.map_err(|error| base::error::chain(&error).to_string())?)))
 }
 
-fn authorities_of_system() -> String {
+/// Whom the system trusts, PEM.
+pub(crate) fn authorities_of_system() -> String {
     let found = rustls_native_certs::load_native_certs();
     for error in found.errors {
         tracing::warn!(%error, "a certificate authority of the system could not be read");

@@ -30,4 +30,8 @@ impl Admission for CertificateSubjectRestriction {
             Ok(())
         })
     }
+
+    fn keeps_form(&self) -> bool {
+        true
+    }
 }

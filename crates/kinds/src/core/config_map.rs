@@ -26,17 +26,16 @@ const COLUMNS: &[Column] = &[NAME, text("Data", "How many keys it has."), AGE];
 /// callers by; and since when it is noted which tokens of Secrets are used.
 fn permanent(installation: &Installation) -> Vec<Permanent> {
     let mut known = json!({"client-ca-file": installation.certificate});
-    if let Some(proxy) = &installation.front_proxy {
-        known["requestheader-client-ca-file"] = String::from_utf8_lossy(&proxy.authorities).into();
-        for (name, list) in [
-            ("allowed-names", &proxy.allowed_names),
-            ("username-headers", &proxy.username_headers),
-            ("uid-headers", &proxy.uid_headers),
-            ("group-headers", &proxy.group_headers),
-            ("extra-headers-prefix", &proxy.extra_prefixes),
-        ] {
-            known[format!("requestheader-{name}")] = json!(list).to_string().into();
-        }
+    let proxy = &installation.front_proxy;
+    known["requestheader-client-ca-file"] = String::from_utf8_lossy(&proxy.authorities).into();
+    for (name, list) in [
+        ("allowed-names", &proxy.allowed_names),
+        ("username-headers", &proxy.username_headers),
+        ("uid-headers", &proxy.uid_headers),
+        ("group-headers", &proxy.group_headers),
+        ("extra-headers-prefix", &proxy.extra_prefixes),
+    ] {
+        known[format!("requestheader-{name}")] = json!(list).to_string().into();
     }
     let named = |name: &str, data: Value| json!({"metadata": {"name": name, "namespace": "kube-system"}, "data": data});
     vec![

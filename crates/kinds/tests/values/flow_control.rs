@@ -191,7 +191,7 @@ fn levels() {
 fn what_every_cluster_has_is_good_and_complete() {
     let address = std::net::Ipv4Addr::LOCALHOST;
     let installation = apiserver::resource::Installation {
-        front_proxy: None,
+        front_proxy: std::sync::Arc::default(),
         today: "2026-01-01".to_owned(),
         address: address.into(),
         port: 1,

@@ -33,6 +33,7 @@ impl Agent {
             "maxPods": config.pods,
             "systemReserved": reserved(config.reserves.system),
             "kubeReserved": reserved(config.reserves.kube),
+            "evictionHard": config.reserves.thresholds.named().collect::<std::collections::BTreeMap<_, _>>(),
             "nodeStatusUpdateFrequency": "10s",
             "nodeStatusReportFrequency": "5m0s",
             "nodeLeaseDurationSeconds": 40,

@@ -15,6 +15,7 @@ use crate::local_volumes::rooms::Rooms;
 use crate::pod::observe::Observation;
 use crate::pod::volumes::claims;
 use crate::runtime::{DiskUsage, GroupUsage, Traffic, Usage};
+use crate::thresholds::{Supplies, Supply};
 
 /// How old a sample may be that is told: who asks at once shares one.
 const FRESH: Duration = Duration::from_secs(1);
@@ -264,6 +265,23 @@ async fn of_node(shared: &Shared, at: Timestamp) -> OfNode {
         inodes: disk.f_files,
     });
     node
+}
+
+/// What the node has now of each that can run short.
+pub(crate) async fn supplies(shared: &Shared) -> Supplies {
+    let supply = |free: u64, all: u64| Supply {
+        free: i64::try_from(free).unwrap_or(i64::MAX),
+        all: i64::try_from(all).unwrap_or(i64::MAX),
+    };
+    let node = of_node(shared, shared.clock.now()).await;
+    let files = node.files.unwrap_or_default();
+    let pids = u64::try_from(node.most_processes).unwrap_or(0);
+    Supplies {
+        memory: supply(node.available, node.memory),
+        disk: supply(files.available, files.capacity),
+        inodes: supply(files.inodes_free, files.inodes),
+        pids: supply(pids.saturating_sub(node.processes), pids),
+    }
 }
 
 /// The whole machine, as the kernel tells it.

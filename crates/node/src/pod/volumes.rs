@@ -15,10 +15,12 @@ use k8s_openapi::api::core::v1::Pod;
 pub mod atomic;
 pub mod claims;
 mod empty_dir;
+pub mod file_system;
 mod host_path;
 mod keeper;
 pub mod life;
 pub mod memory;
+mod mounting;
 pub mod nfs;
 mod ownership;
 pub mod payload;
@@ -28,6 +30,7 @@ pub(crate) use keeper::{Recorded, Volumes};
 pub use life::Phase;
 pub use recipe::{Kind, Recipe};
 
+use file_system::{FileSystem, FileSystemError};
 use payload::{PayloadError, Tokens};
 
 use super::downward::NodeCapacity;
@@ -131,6 +134,23 @@ pub enum VolumeError {
         /// The driver.
         driver: String,
     },
+    /// A device whose file system cannot be mounted.
+    #[error(
+        "MountVolume.MountDevice failed for volume \"{name}\" : local: failed to mount device {} at {} (fstype: {kind})",
+        device.display(), path.display()
+    )]
+    FileSystem {
+        /// The volume.
+        name: String,
+        /// The device.
+        device: PathBuf,
+        /// Where it is to be.
+        path: PathBuf,
+        /// What it is said to have on it.
+        kind: String,
+        /// Why.
+        source: FileSystemError,
+    },
     /// A `local` volume of something that is not there.
     #[error("MountVolume.NewMounter initialization failed for volume \"{name}\" : path \"{}\" does not exist", path.display())]
     NoLocalPath {
@@ -154,6 +174,16 @@ pub enum VolumeError {
 impl VolumeError {
     fn no_driver(what: &'static str, name: &str, tried: &'static str, driver: &str) -> Self {
         Self::NoDriver { what, name: name.to_owned(), tried, driver: driver.to_owned() }
+    }
+
+    fn file_system(name: &str, of: &FileSystem, path: &std::path::Path, source: FileSystemError) -> Self {
+        Self::FileSystem {
+            name: name.to_owned(),
+            device: of.device.clone(),
+            path: path.to_owned(),
+            kind: of.kind.clone().unwrap_or_else(|| "auto".to_owned()),
+            source,
+        }
     }
 
     fn not_a(name: &str, path: &std::path::Path, expected: &'static str) -> Self {

@@ -48,6 +48,15 @@ fn fields(group: &str, kind: &str) -> Value {
             "metadata": {"name": "one", "namespace": "default"},
             "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "count": 1,
         }),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => json!({
+            "metadata": {"name": "ones.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Cluster", "names": {"plural": "ones", "kind": "One"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+                }],
+            },
+        }),
         ("", "Pod") => json!({"spec": {"containers": [{"name": "c", "image": "i"}]}}),
         ("", "PodTemplate") => json!({"template": template()}),
         ("", "ReplicationController") => json!({"spec": {"selector": {"a": "b"}, "template": template()}}),
@@ -59,6 +68,10 @@ fn fields(group: &str, kind: &str) -> Value {
         }),
         ("", "PersistentVolumeClaim") => json!({
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }),
+        ("apiregistration.k8s.io", _) => json!({
+            "metadata": {"name": "v1.one.example.com"},
+            "spec": {"group": "one.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10},
         }),
         ("apps", "ControllerRevision") => json!({"revision": 1, "data": {"a": 1}}),
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet") => selected(json!({})),

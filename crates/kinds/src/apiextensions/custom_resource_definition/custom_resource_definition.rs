@@ -29,6 +29,8 @@ pub(crate) fn resource() -> Resource {
         .columns(COLUMNS, cells)
         .strategy(Strategies);
     resource.conditional_update = true;
+    // Schemas refer to themselves, and hold values of any form: the tables of fields have no such thing.
+    resource.protobuf = false;
     resource
 }
 

@@ -210,14 +210,19 @@ fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, implied: bool) -> 
 
 fn walk_map(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Branch) {
     let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-    let known = |name: &str| old.is_some_and(|old| old.contains_key(name));
     // Custom kinds have no Go types.
     let always = ty.is_none_or(TypeRef::is_builtin);
-    let added = new.into_iter().flat_map(Map::keys).filter(|name| !known(name));
-    for name in old.into_iter().flat_map(Map::keys).chain(added) {
-        let (before, after) = (old.and_then(|old| old.get(name)), new.and_then(|new| new.get(name)));
+    let mut step = |name: &String, before: Option<&Value>, after: Option<&Value>| {
         let inner = walk(child(ty, name), before, after, always && ALWAYS_THERE.contains(&name.as_str()));
         out.attach(|| Element::field(name), inner);
+    };
+    for (name, before) in old.into_iter().flatten() {
+        step(name, Some(before), new.and_then(|new| new.get(name)));
+    }
+    for (name, after) in new.into_iter().flatten() {
+        if old.is_none_or(|old| !old.contains_key(name)) {
+            step(name, None, Some(after));
+        }
     }
 }
 

@@ -68,7 +68,7 @@ fn bring(recipe: &Recipe, name: &str, place: &Path, running: bool) -> Result<(),
     }
     // A group gets a volume once for a pod: what its containers have changed since is theirs, also when one of them
     // begins anew.
-    recipe.publish(name, place, running || recipe.kind() == Kind::Claimed)
+    recipe.publish(name, place, running || recipe.is_given_once())
 }
 
 /// What is done to one volume.

@@ -1,13 +1,14 @@
 //! `nfs`: a directory of a server, mounted by the kernel itself.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs as _};
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+
+use super::mounting::{self, is_mounted, text};
 
 /// A directory of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +34,38 @@ pub(super) fn mount(path: &Path, nfs: &Nfs) -> io::Result<()> {
     if is_mounted(path)? {
         return Ok(());
     }
-    let address = address(&nfs.server)?;
+    first_that_answers(&addresses(&nfs.server)?, |address| mount_from(address, path, nfs))
+}
+
+/// Tries the addresses of a server, one after the other: not at each of them it need be there for us.
+fn first_that_answers(
+    addresses: &[IpAddr],
+    mut attempt: impl FnMut(IpAddr) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut last = io::Error::other("the server has no address");
+    for address in addresses {
+        let error = match attempt(*address) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(
+                Errno::CONNREFUSED
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::TIMEDOUT
+                | Errno::ACCESS
+                | Errno::PERM,
+            ) => last = error,
+            _ => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn mount_from(address: IpAddr, path: &Path, nfs: &Nfs) -> io::Result<()> {
     let (flags, options) = options(nfs);
-    let source = text(format!("{}:{}", nfs.server, nfs.path))?;
+    let source = text(source(&nfs.server, &nfs.path))?;
     let names_version =
         options.iter().any(|option| option.starts_with("vers=") || option.starts_with("nfsvers="));
     let versions: &[&str] = if names_version { &[""] } else { &VERSIONS };
@@ -58,52 +88,31 @@ pub(super) fn mount(path: &Path, nfs: &Nfs) -> io::Result<()> {
     Err(refused.into())
 }
 
-/// Removes the directory that it was mounted at; what is mounted there still is the server's, and stays.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// What is mounted, as the kernel reads it: colons are an address's only in brackets.
+fn source(server: &str, path: &str) -> String {
+    if server.parse::<Ipv6Addr>().is_ok() { format!("[{server}]:{path}") } else { format!("{server}:{path}") }
 }
 
-fn is_mounted(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    let above = path.parent().unwrap_or(Path::new("/"));
-    Ok(fs::symlink_metadata(path)?.dev() != fs::symlink_metadata(above)?.dev())
-}
-
-fn address(server: &str) -> io::Result<IpAddr> {
+/// Where a server is, by its name or its address.
+fn addresses(server: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = server.trim_start_matches('[').trim_end_matches(']').parse() {
-        return Ok(address);
+        return Ok(vec![address]);
     }
-    let found = (server, PORT).to_socket_addrs()?.next();
-    found.map(|found| found.ip()).ok_or_else(|| io::Error::other(format!("`{server}` has no address")))
-}
-
-fn text(text: String) -> io::Result<CString> {
-    CString::new(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it has a NUL in it"))
-}
-
-/// What `mount` would make of the options: flags, and what is left for the file system.
-fn options(nfs: &Nfs) -> (MountFlags, Vec<String>) {
-    let mut flags = if nfs.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
-    let mut left = Vec::new();
-    for option in nfs.options.iter().flat_map(|options| options.split(',')) {
-        match option {
-            "" | "rw" | "defaults" | "_netdev" | "auto" | "noauto" | "nofail" => {}
-            "ro" => flags |= MountFlags::RDONLY,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noatime" => flags |= MountFlags::NOATIME,
-            "nodiratime" => flags |= MountFlags::NODIRATIME,
-            "relatime" => flags |= MountFlags::RELATIME,
-            "sync" => flags |= MountFlags::SYNCHRONOUS,
-            // The address is worked out here, and by nobody else.
-            other if other.starts_with("addr=") => {}
-            other => left.push(other.to_owned()),
+    let mut found = Vec::new();
+    for address in (server, PORT).to_socket_addrs()? {
+        if !found.contains(&address.ip()) {
+            found.push(address.ip());
         }
     }
+    Ok(found)
+}
+
+/// What `mount` would make of the options: flags, and what is left for the file system. The address is worked out
+/// here, and by nobody else.
+fn options(nfs: &Nfs) -> (MountFlags, Vec<String>) {
+    let (mut flags, mut left) = mounting::options(&nfs.options);
+    flags.set(MountFlags::RDONLY, nfs.read_only || flags.contains(MountFlags::RDONLY));
+    left.retain(|option| !option.starts_with("addr="));
     (flags, left)
 }
 
@@ -112,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_become_flags_or_are_the_file_system_s() {
+    fn whoever_reads_alone_writes_nothing_and_nobody_names_another_address() {
         let of = |read_only, given: &[&str]| {
             let given = given.iter().map(|option| (*option).to_owned()).collect();
             options(&Nfs { server: "s".to_owned(), path: "/".to_owned(), read_only, options: given })
@@ -125,8 +134,37 @@ mod tests {
 
     #[test]
     fn a_server_is_an_address_or_has_one() {
-        assert_eq!(address("192.0.2.7").expect("an address").to_string(), "192.0.2.7");
-        assert_eq!(address("[2001:db8::1]").expect("an address").to_string(), "2001:db8::1");
+        let of =
+            |server| addresses(server).expect("an address").iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(of("192.0.2.7"), ["192.0.2.7"]);
+        assert_eq!(of("[2001:db8::1]"), ["2001:db8::1"]);
+        assert_eq!(source("2001:db8::1", "/a"), "[2001:db8::1]:/a");
+        assert_eq!(source("[2001:db8::1]", "/a"), "[2001:db8::1]:/a");
+        assert_eq!(source("files.example.org", "/a"), "files.example.org:/a");
+    }
+
+    #[test]
+    fn a_server_with_several_addresses_is_asked_at_each_until_it_answers() {
+        let both = ["2001:db8::1", "192.0.2.7"].map(|address| address.parse().expect("an address"));
+        let check = |answers: [Errno; 2], expected: (usize, Option<Errno>)| {
+            let mut asked = 0;
+            let done = first_that_answers(&both, |address| {
+                assert_eq!(address, both[asked]);
+                asked += 1;
+                Err(answers[asked - 1].into())
+            });
+            assert_eq!((asked, Errno::from_io_error(&done.expect_err("nobody answers"))), expected);
+        };
+        check([Errno::CONNREFUSED, Errno::HOSTUNREACH], (2, Some(Errno::HOSTUNREACH)));
+        check([Errno::ACCESS, Errno::NOENT], (2, Some(Errno::NOENT)));
+        check([Errno::NOENT, Errno::ACCESS], (1, Some(Errno::NOENT)));
+        let mut asked = 0;
+        let second = first_that_answers(&both, |_| {
+            asked += 1;
+            if asked == 2 { Ok(()) } else { Err(Errno::TIMEDOUT.into()) }
+        });
+        second.expect("the second answers");
+        first_that_answers(&[], |_| Ok(())).expect_err("there is none");
     }
 
     #[test]
@@ -143,9 +181,9 @@ mod tests {
             assert_eq!(error.to_string(), NO_KERNEL);
         }
         fs::write(place.join("not-ours"), "x").expect("write");
-        assert!(remove(&place).is_err(), "what is in it is not removed");
+        assert!(mounting::remove(&place).is_err(), "what is in it is not removed");
         fs::remove_file(place.join("not-ours")).expect("remove");
-        remove(&place).expect("removed");
-        remove(&place).expect("there is nothing left to remove");
+        mounting::remove(&place).expect("removed");
+        mounting::remove(&place).expect("there is nothing left to remove");
     }
 }

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume};
 
 use super::claims::Claimed;
+use super::file_system::{self, FileSystem};
 use super::memory::{self, Memory};
 use super::nfs::{self, Nfs};
 use super::payload::{self, Payload};
-use super::{Context, Prepared, VolumeError, atomic, empty_dir, host_path, ownership};
+use super::{Context, Prepared, VolumeError, atomic, empty_dir, host_path, mounting, ownership};
 use crate::files::Slow;
 use crate::pod::expand::Room;
 use crate::runtime::FileKind;
@@ -72,6 +74,17 @@ pub enum Recipe {
         volume: String,
         /// Where it is.
         path: PathBuf,
+    },
+    /// `local`: a file system on a device of the node.
+    FileSystem {
+        /// What the volume is called.
+        volume: String,
+        /// What is mounted.
+        file_system: FileSystem,
+        /// The group that everything in it is given to.
+        group: Option<u32>,
+        /// Only where it is not the group's already.
+        only_if_needed: bool,
     },
     /// `nfs`.
     Nfs(Nfs),
@@ -135,12 +148,19 @@ fn of_claim(context: &Context<'_>, volume: &Volume, claimed: &Claimed) -> Result
         (Some(local), _, _) => {
             let security = context.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
             let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
-            Ok(Recipe::Local {
-                volume: name,
-                path: local.path.into(),
-                group: payload::fs_group(context.pod).filter(|_| !claimed.read_only),
-                only_if_needed: policy == Some("OnRootMismatch"),
-            })
+            let only_if_needed = policy == Some("OnRootMismatch");
+            let group = payload::fs_group(context.pod).filter(|_| !claimed.read_only);
+            let path = PathBuf::from(local.path);
+            if !fs::metadata(&path).is_ok_and(|found| found.file_type().is_block_device()) {
+                return Ok(Recipe::Local { volume: name, path, group, only_if_needed });
+            }
+            let file_system = FileSystem {
+                device: path,
+                kind: local.fs_type.filter(|kind| !kind.is_empty()),
+                options: spec.mount_options.unwrap_or_default(),
+                read_only: claimed.read_only,
+            };
+            Ok(Recipe::FileSystem { volume: name, file_system, group, only_if_needed })
         }
         (None, Some(source), _) if !is_device => Ok(Recipe::HostPath(source)),
         (None, None, Some(source)) if !is_device => Ok(Recipe::Nfs(Nfs {
@@ -169,14 +189,20 @@ impl Recipe {
             Self::Files { in_memory: false, .. } => Kind::Files,
             Self::Files { in_memory: true, .. } => Kind::FilesInMemory,
             Self::Local { .. } | Self::Device { .. } => Kind::Claimed,
-            Self::Nfs(_) => Kind::Mounted,
+            Self::FileSystem { .. } | Self::Nfs(_) => Kind::Mounted,
         }
+    }
+
+    /// Whether what a pod's containers have changed in it is theirs from then on, so that its group gets it once.
+    pub(super) fn is_given_once(&self) -> bool {
+        matches!(self, Self::Local { .. } | Self::Device { .. } | Self::FileSystem { .. })
     }
 
     /// What publishing it may wait for, if that may be very long: for a server, or for all that is in the volume.
     pub(crate) fn slow(&self, running: bool) -> Option<Slow> {
         match self {
             Self::Nfs(_) => Some(Slow::Server),
+            Self::FileSystem { .. } => Some(Slow::Device),
             Self::Local { group: Some(_), .. } if !running => Some(Slow::Walk),
             _ => None,
         }
@@ -192,8 +218,8 @@ impl Recipe {
                 Ok(_) => Err(VolumeError::not_a(volume, path, "directory")),
                 Err(_) => Err(VolumeError::NoLocalPath { name: volume.clone(), path: path.clone() }),
             },
-            Self::Device { volume, path } => {
-                use std::os::unix::fs::FileTypeExt as _;
+            Self::Device { volume, path }
+            | Self::FileSystem { volume, file_system: FileSystem { device: path, .. }, .. } => {
                 match fs::metadata(path) {
                     Ok(found) if found.file_type().is_block_device() => Ok(()),
                     Ok(_) => Err(VolumeError::not_a(volume, path, "block device")),
@@ -222,15 +248,14 @@ impl Recipe {
             Self::Memory(memory) => mount(memory),
             // Containers that run have it as it was given to them when they began.
             Self::Local { .. } if running => Ok(()),
-            Self::Local { path: place, group: Some(group), only_if_needed, volume } => {
-                ownership::give(place, *group, *only_if_needed).map_err(|source| VolumeError::Io {
-                    name: volume.clone(),
-                    tried: "applyFSGroup failed for",
-                    path: place.clone(),
-                    source,
-                })
+            Self::Local { path: place, group, only_if_needed, volume } => {
+                give(volume, place, *group, *only_if_needed)
             }
-            Self::Local { .. } => Ok(()),
+            Self::FileSystem { volume, file_system, group, only_if_needed } => {
+                file_system::mount(path, file_system)
+                    .map_err(|source| VolumeError::file_system(volume, file_system, path, source))?;
+                give(volume, path, group.filter(|_| !running), *only_if_needed)
+            }
             Self::Nfs(nfs) => nfs::mount(path, nfs).map_err(fail("mount NFS at")),
             Self::Files { files, group, in_memory } => {
                 if *in_memory {
@@ -254,12 +279,26 @@ impl Recipe {
             Self::Device { path, .. } => {
                 Prepared { path: path.clone(), must_be: Some(FileKind::BlockDevice), ..Prepared::default() }
             }
+            Self::FileSystem { file_system, .. } => {
+                Prepared { path: path.to_owned(), read_only: file_system.read_only, ..Prepared::default() }
+            }
             Self::Nfs(nfs) => {
                 Prepared { path: path.to_owned(), read_only: nfs.read_only, ..Prepared::default() }
             }
             Self::Files { .. } => Prepared { path: path.to_owned(), must_be: None, read_only: true },
         }
     }
+}
+
+/// Gives what is in a volume to its pod's group, if there is one.
+fn give(volume: &str, place: &Path, group: Option<u32>, only_if_needed: bool) -> Result<(), VolumeError> {
+    let Some(group) = group else { return Ok(()) };
+    ownership::give(place, group, only_if_needed).map_err(|source| VolumeError::Io {
+        name: volume.to_owned(),
+        tried: "applyFSGroup failed for",
+        path: place.to_owned(),
+        source,
+    })
 }
 
 impl Kind {
@@ -278,7 +317,7 @@ impl Kind {
     pub fn unstage(self, path: &Path) -> io::Result<()> {
         match self {
             Self::HostPath | Self::Claimed => Ok(()),
-            Self::Mounted => nfs::remove(path),
+            Self::Mounted => mounting::remove(path),
             Self::Directory | Self::Memory | Self::Files | Self::FilesInMemory => {
                 let removed = match fs::symlink_metadata(path) {
                     Ok(found) if found.is_dir() => base::tree::remove(path),
