@@ -138,7 +138,7 @@ impl Server {
             token_webhook: config.token_webhook.clone(),
             front_proxy: config.front_proxy.clone(),
             aggregation: Aggregation::new(
-                (config.aggregation)(Arc::new(Served(cache.clone()))),
+                (config.aggregation)(Arc::new(objects.clone())),
                 to_others,
                 config.authorities,
             ),
