@@ -245,13 +245,18 @@ impl<T: Clone + Eq + Hash> State<T> {
         Some(item)
     }
 
-    /// Lets go of the room that a flood of keys took: the first list of a kind brings all of them at once.
+    /// Lets go of the room that a flood of keys took: the first list of a kind brings all of them at once, and where
+    /// the server is not there all of them wait.
     fn give_back(&mut self) {
-        if self.ready.capacity() > ROOM {
-            self.ready.shrink_to(ROOM);
-            self.dirty.shrink_to(ROOM);
-            self.since.shrink_to(ROOM);
+        let is_much = |capacity: usize, taken: usize| capacity > ROOM.max(4 * taken);
+        macro_rules! shrink {
+            ($($part:ident),*) => {
+                $(if is_much(self.$part.capacity(), self.$part.len()) {
+                    self.$part.shrink_to(ROOM);
+                })*
+            };
         }
+        shrink!(ready, dirty, since, delayed_items, delays, failures);
     }
 
     fn delay(&mut self, item: T, at: Instant) {
