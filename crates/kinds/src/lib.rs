@@ -25,6 +25,7 @@ mod followed;
 #[doc(hidden)]
 pub mod fuzzing;
 mod job;
+mod match_condition;
 mod measures;
 mod node_selector;
 mod pod_amounts;

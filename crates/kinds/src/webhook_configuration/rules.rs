@@ -8,6 +8,7 @@ use model::{Object, names};
 use serde_json::Value;
 
 use super::client;
+use crate::match_condition;
 
 /// The versions of reviews that are sent, in the order in which they are told.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -75,10 +76,7 @@ fn one(webhook: &Value, path: &Path<'_>, errors: &mut Errors, more: fn(&Value, &
     more(webhook, path, errors);
     let nothing = Value::Null;
     client::rules(webhook.get("clientConfig").unwrap_or(&nothing), &path.child("clientConfig"), errors);
-    if !list(webhook, "matchConditions").is_empty() {
-        let why = "expressions are not evaluated by this server yet: who is to be asked cannot be told";
-        errors.push(FieldError::forbidden(&path.child("matchConditions"), why));
-    }
+    match_condition::rules(list(webhook, "matchConditions"), &path.child("matchConditions"), errors);
 }
 
 fn qualified_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
@@ -276,10 +274,8 @@ mod tests {
             check(json!({"timeoutSeconds": seconds}), &[&expected]);
         }
         check(
-            json!({"matchConditions": [{"name": "a", "expression": "true"}]}),
-            &[
-                "webhooks[0].matchConditions: Forbidden: expressions are not evaluated by this server yet: who is to be asked cannot be told",
-            ],
+            json!({"matchConditions": [{"name": "a", "expression": ""}]}),
+            &["webhooks[0].matchConditions[0].expression: Required value"],
         );
         check(
             json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),

@@ -9,6 +9,7 @@ use model::select::LabelSelector;
 use model::validate::{list, number, text};
 use serde_json::Value;
 
+use crate::match_condition::{self, MatchCondition};
 use crate::webhook_configuration::client;
 
 /// How long one is waited for that does not say.
@@ -38,6 +39,8 @@ pub(super) struct Hook {
     pub(super) version: Version,
     /// It is asked again about what others have changed since.
     pub(super) asked_again: bool,
+    /// Of which requests it is asked, of those that are selected.
+    pub(super) conditions: Arc<Vec<MatchCondition>>,
 }
 
 /// Which labels are wanted: any, where there is none; or why that cannot be told.
@@ -126,6 +129,7 @@ fn one(configuration: &Arc<str>, index: usize, webhook: &Value) -> Hook {
         patience: Duration::from_secs(seconds.unsigned_abs()),
         version: version.unwrap_or(Version::V1),
         asked_again: text(webhook, "reinvocationPolicy") == "IfNeeded",
+        conditions: Arc::new(match_condition::read(webhook)),
         name,
     }
 }
