@@ -157,21 +157,21 @@ pub(crate) fn are_met(
     evaluate(conditions, asked, authorizer, of_request)
 }
 
+/// An object as it stands there.
+fn plain(object: Option<&Object>) -> Result<CelValue<'_>, cel::EvalError> {
+    object.map_or(Ok(CelValue::Null), |object| CelValue::from_json(object.value(), None))
+}
+
 fn evaluate(
     conditions: &[MatchCondition],
     asked: &Asked<'_>,
     authorizer: CelValue<'static>,
     of_request: CelValue<'static>,
 ) -> Result<bool, String> {
-    let data = |object: Option<&'_ Object>| object.map(Object::value);
-    let plain = |value: Option<&'_ Value>| match value {
-        None => Ok(CelValue::Null),
-        Some(value) => CelValue::from_json(value, None),
-    };
     let nothing = |error: cel::EvalError| error.to_string();
     let variables: [CelValue<'_>; 5] = [
-        plain(data(asked.object)).map_err(nothing)?,
-        plain(data(asked.old)).map_err(nothing)?,
+        plain(asked.object).map_err(nothing)?,
+        plain(asked.old).map_err(nothing)?,
         CelValue::from_json(asked.request, Some(&**REQUEST)).map_err(nothing)?,
         authorizer,
         of_request,
