@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use model::{GroupResource, Object, Status};
 
-use crate::authorisation::{Attributes, Decision};
 use crate::call::Call;
 use crate::callout::{self, Answered, AskError, Callee};
 use crate::error::{Error, Result};
-use crate::identity::Identity;
 use crate::node::NodeRequest;
 use crate::proxy::{Upstream, connect};
 use crate::resource::partition;
@@ -76,11 +74,6 @@ impl Reach {
         let partition = self.0.cache.partition(&partition(&resource.group, &resource.resource));
         let (found, _) = partition.snapshot(self.0.cache.revision(), &format!("{namespace}/"));
         found.iter().map(|stored| stored.object()).collect()
-    }
-
-    /// Whether somebody may do something, where that is decided at once: nobody is asked who is far away.
-    pub fn decides(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<Decision> {
-        self.0.authorizer.decide(identity, attributes).now_or_never()
     }
 
     /// A new random uid.

@@ -25,7 +25,6 @@ mod followed;
 #[doc(hidden)]
 pub mod fuzzing;
 mod job;
-mod match_condition;
 mod measures;
 mod node_selector;
 mod pod_amounts;

@@ -8,7 +8,7 @@ use model::{Object, names};
 use serde_json::Value;
 
 use super::client;
-use crate::match_condition;
+use crate::admission::policies::check_conditions;
 
 /// The versions of reviews that are sent, in the order in which they are told.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -76,7 +76,7 @@ fn one(webhook: &Value, path: &Path<'_>, errors: &mut Errors, more: fn(&Value, &
     more(webhook, path, errors);
     let nothing = Value::Null;
     client::rules(webhook.get("clientConfig").unwrap_or(&nothing), &path.child("clientConfig"), errors);
-    match_condition::rules(list(webhook, "matchConditions"), &path.child("matchConditions"), errors);
+    check_conditions(webhook, path, errors);
 }
 
 fn qualified_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
@@ -94,7 +94,7 @@ fn qualified_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// What must hold of a rule that says of which requests somebody is asked.
-fn rule_with_operations(rule: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn rule_with_operations(rule: &Value, path: &Path<'_>, errors: &mut Errors) {
     let operations = path.child("operations");
     at_least_one(rule, "operations", "if '*' is present, must not specify other operations", path, errors);
     for (index, operation) in list(rule, "operations").iter().enumerate() {
@@ -274,8 +274,10 @@ mod tests {
             check(json!({"timeoutSeconds": seconds}), &[&expected]);
         }
         check(
-            json!({"matchConditions": [{"name": "a", "expression": ""}]}),
-            &["webhooks[0].matchConditions[0].expression: Required value"],
+            json!({"matchConditions": [{"name": "a", "expression": "x"}]}),
+            &[
+                "webhooks[0].matchConditions[0].expression: Invalid value: \"x\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')\n | x\n | ^",
+            ],
         );
         check(
             json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),

@@ -1,9 +1,8 @@
 //! Asking one webhook.
 
-use std::borrow::Cow;
-
 use apiserver::callout::{Answered, AskError, Counted, cut};
 use apiserver::{Error, Resource, Write};
+use bytes::Bytes;
 use model::field::quote;
 use model::{GroupVersionKind, Object, Status};
 use serde_json::Value;
@@ -12,7 +11,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::hook::Hook;
 use super::matching::As;
 use super::review::{self, Answer, Question, Rubbish};
-use crate::match_condition::{Asked, are_met};
 
 /// Why a write does not go on, or could not be looked at.
 #[derive(Debug)]
@@ -101,7 +99,7 @@ impl Asking<'_> {
             code: 500,
         })?;
         let uid = write.context.new_uid();
-        let text = self.question(&uid, of, object, old, |question| question.text(hook.version));
+        let text = self.question(&uid, hook, of, object, old);
         let reach = write.context.reach();
         let asked = reach.ask(callee, text, hook.patience).await;
         let Answered { text, long } = asked.map_err(|error| unasked(&error))?;
@@ -123,38 +121,14 @@ impl Asking<'_> {
         }
     }
 
-    /// Whether a webhook's conditions are met of an object, or what whoever writes is told.
-    pub(super) fn is_wanted(
+    fn question(
         &self,
+        uid: &str,
         hook: &Hook,
         of: &As,
         object: Option<&Object>,
         old: Option<&Object>,
-    ) -> Result<bool, Error> {
-        if hook.conditions.is_empty() {
-            return Ok(true);
-        }
-        let request = self.question("", of, None, None, |question| question.without_objects());
-        let asked = Asked { object, old, request: &request };
-        match are_met(&hook.conditions, &self.write.context, &asked) {
-            Ok(met) => Ok(met),
-            // What cannot be told passes where what cannot be asked does.
-            Err(_) if hook.fails_open => Ok(false),
-            Err(why) => {
-                let resource = self.write.context.resource().group_resource();
-                Err(Status::forbidden(&resource, self.name, why).into())
-            }
-        }
-    }
-
-    fn question<T>(
-        &self,
-        uid: &str,
-        of: &As,
-        object: Option<&Object>,
-        old: Option<&Object>,
-        make: impl FnOnce(&Question<'_>) -> T,
-    ) -> T {
+    ) -> Bytes {
         let own = self.write.context.resource();
         let known_as: &Resource = match of {
             As::Itself => own,
@@ -183,7 +157,7 @@ impl Asking<'_> {
             dry_run: self.write.dry_run,
             options: self.options,
         };
-        make(&question)
+        question.text(hook.version)
     }
 
     /// What a webhook said, after `began`: whether the write goes on without it where it could not be asked. `note` is
@@ -226,19 +200,6 @@ impl Asking<'_> {
             Err(failure) => Err(failure.error(hook)),
         }
     }
-}
-
-/// An object as a webhook knows it.
-pub(super) async fn shown_as<'o>(
-    write: &Write<'_>,
-    of: &As,
-    object: Option<&'o Object>,
-) -> Result<Option<Cow<'o, Object>>, Error> {
-    let Some(object) = object else { return Ok(None) };
-    Ok(Some(match of {
-        As::Itself => Cow::Borrowed(object),
-        As::Equivalent(to) => Cow::Owned(write.context.convert(object.clone(), to).await?),
-    }))
 }
 
 /// What a subresource of a resource takes.

@@ -1,5 +1,6 @@
 //! Webhooks that change what is written, one after the other.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use model::Object;
 use model::merge::json_patch;
 use serde_json::{Value, json};
 
-use super::call::{Asking, Failure, shown_as};
+use super::call::{Asking, Failure};
+use super::conditions;
 use super::hook::Hook;
 use super::is_exempt;
 use super::known::Known;
@@ -107,7 +109,7 @@ pub(super) fn asked(known: &Known, write: &Write<'_>, object: Option<&Object>) -
 }
 
 /// The name of what is written.
-pub(super) fn name_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
+pub(in super::super) fn name_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
     match (write.form, write.old) {
         (Form::Sent, _) => write.context.name(),
         (_, Some(old)) => old.name(),
@@ -145,12 +147,8 @@ async fn ask_all(write: &Write<'_>, asked: &Asked, mut object: Option<&mut Objec
         if again && !write.kept(NAME, |rounds: &mut Rounds| rounds.due.contains(&hook.id)) {
             continue;
         }
-        if !hook.conditions.is_empty() {
-            let shown = shown_as(write, of, object.as_deref()).await?;
-            let was = shown_as(write, of, old.as_deref()).await?;
-            if !asking.is_wanted(hook, of, shown.as_deref(), was.as_deref())? {
-                continue;
-            }
+        if !conditions::hold(hook, write, of, object.as_deref(), old.as_deref()).await? {
+            continue;
         }
         let round = u8::from(again);
         let place = format!("round_{round}_index_{index}");
@@ -188,8 +186,20 @@ async fn ask_one(
 ) -> Result<bool, Failure> {
     let write = asking.write;
     let own = |error: Error| Failure::Own(error.to_string());
-    let shown = shown_as(write, of, object.as_deref()).await.map_err(own)?;
-    let old = shown_as(write, of, old).await.map_err(own)?;
+    let shown = match (of, &object) {
+        (_, None) => None,
+        (As::Itself, Some(object)) => Some(Cow::Borrowed(&**object)),
+        (As::Equivalent(to), Some(object)) => {
+            Some(Cow::Owned(write.context.convert((**object).clone(), to).await.map_err(own)?))
+        }
+    };
+    let old = match (of, old) {
+        (_, None) => None,
+        (As::Itself, Some(old)) => Some(Cow::Borrowed(old)),
+        (As::Equivalent(to), Some(old)) => {
+            Some(Cow::Owned(write.context.convert(old.clone(), to).await.map_err(own)?))
+        }
+    };
     let (answer, long) = asking.ask(hook, of, shown.as_deref(), old.as_deref()).await?;
     let Answer { patch: Some(patch), .. } = answer else { return Ok(false) };
     let patch = Arc::new(patch);

@@ -71,43 +71,30 @@ struct Request<'a> {
 impl Question<'_> {
     /// Its text.
     pub(super) fn text(&self, version: Version) -> Bytes {
-        let review =
-            Review { kind: "AdmissionReview", api_version: version.api_version(), request: self.request() };
-        serde_json::to_vec(&review).expect("names and objects always have a text").into()
-    }
-
-    /// The request as expressions see it: without the objects.
-    pub(super) fn without_objects(&self) -> Value {
-        let request = Request { object: None, old_object: None, ..self.request() };
-        let mut request = serde_json::to_value(request).expect("names always have a text");
-        if let Some(fields) = request.as_object_mut() {
-            for name in ["uid", "object", "oldObject"] {
-                fields.shift_remove(name);
-            }
-        }
-        request
-    }
-
-    fn request(&self) -> Request<'_> {
         let kind = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let resource = |(group, version, resource): (&str, &str, &str)| json!({"group": group, "version": version, "resource": resource});
-        Request {
-            uid: self.uid,
-            kind: kind(self.kind),
-            resource: resource(self.resource),
-            sub_resource: self.subresource,
-            request_kind: kind(self.request_kind),
-            request_resource: resource(self.request_resource),
-            request_sub_resource: self.subresource,
-            name: self.name,
-            namespace: self.namespace,
-            operation: self.operation.as_str(),
-            user_info: user(self.identity),
-            object: self.object.map(Object::value),
-            old_object: self.old.map(Object::value),
-            dry_run: self.dry_run,
-            options: self.options,
-        }
+        let review = Review {
+            kind: "AdmissionReview",
+            api_version: version.api_version(),
+            request: Request {
+                uid: self.uid,
+                kind: kind(self.kind),
+                resource: resource(self.resource),
+                sub_resource: self.subresource,
+                request_kind: kind(self.request_kind),
+                request_resource: resource(self.request_resource),
+                request_sub_resource: self.subresource,
+                name: self.name,
+                namespace: self.namespace,
+                operation: self.operation.as_str(),
+                user_info: user(self.identity),
+                object: self.object.map(Object::value),
+                old_object: self.old.map(Object::value),
+                dry_run: self.dry_run,
+                options: self.options,
+            },
+        };
+        serde_json::to_vec(&review).expect("names and objects always have a text").into()
     }
 }
 

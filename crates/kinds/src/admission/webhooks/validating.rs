@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use apiserver::{Admission, Admitting, Result, Write, after_asking, at_once};
+use apiserver::{Admission, Admitting, Error, Result, Write, after_asking, at_once};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use model::{GroupVersionKind, Object};
 
-use super::call::{Asking, shown_as};
+use super::call::Asking;
+use super::conditions;
 use super::hook::Hook;
 use super::known::Known;
 use super::matching::{As, Named, by_selectors, namespace_of};
@@ -49,7 +50,9 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     let named = Named::of(write, namespace);
     let mut relevant = Vec::new();
     for (_, hook, of) in asked {
-        if by_selectors(hook, write, &named, seen.as_deref(), old.as_deref())? {
+        if by_selectors(hook, write, &named, seen.as_deref(), old.as_deref())?
+            && conditions::hold(hook, write, of, seen.as_deref(), old.as_deref()).await?
+        {
             relevant.push((hook, of));
         }
     }
@@ -61,9 +64,8 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     for (_, of) in &relevant {
         let As::Equivalent(to) = of else { continue };
         if !forms.contains_key(&to.gvk()) {
-            let made = shown_as(write, of, seen.as_deref()).await?.map(Cow::into_owned);
-            let was = shown_as(write, of, old.as_deref()).await?.map(Cow::into_owned);
-            forms.insert(to.gvk(), (made.map(Cow::Owned), was.map(Cow::Owned)));
+            let made = (converted(write, &seen, of).await?, converted(write, &old, of).await?);
+            forms.insert(to.gvk(), made);
         }
     }
     let itself: Forms<'_> = (seen, old);
@@ -72,19 +74,11 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     let options = write.options();
     let name = name_of(write, object);
     let asking = Asking { write, namespace, name, kind: &kind, options: &options, sort: "validating" };
-    let form = |of: &As| match of {
-        As::Itself => &itself,
-        As::Equivalent(to) => forms.get(&to.gvk()).unwrap_or(&itself),
-    };
-    let mut wanted = Vec::with_capacity(relevant.len());
-    for (hook, of) in relevant {
-        let (object, old) = form(of);
-        if asking.is_wanted(hook, of, object.as_deref(), old.as_deref())? {
-            wanted.push((hook, of));
-        }
-    }
-    let all = wanted.iter().enumerate().map(|(index, (hook, of))| {
-        let (object, old) = form(of);
+    let all = relevant.iter().enumerate().map(|(index, (hook, of))| {
+        let (object, old) = match of {
+            As::Itself => &itself,
+            As::Equivalent(to) => forms.get(&to.gvk()).unwrap_or(&itself),
+        };
         let asking = &asking;
         async move {
             let began = write.context.elapsed();
@@ -102,4 +96,14 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
         }
     }
     refused.map_or(Ok(()), Err)
+}
+
+async fn converted<'o>(
+    write: &Write<'_>,
+    object: &Option<Cow<'_, Object>>,
+    of: &As,
+) -> Result<Option<Cow<'o, Object>>, Error> {
+    let (Some(object), As::Equivalent(to)) = (object, of) else { return Ok(None) };
+    let converted = write.context.convert(object.clone().into_owned(), to).await?;
+    Ok(Some(Cow::Owned(converted)))
 }

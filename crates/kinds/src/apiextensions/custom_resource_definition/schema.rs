@@ -61,9 +61,12 @@ pub(super) fn check(validation: &Value, has_status: bool, path: &Path<'_>, error
         is_structural = found.is_empty();
         errors.append(&mut found);
     }
-    let mut walk = Walk { is_structural, found: Errors::new() };
+    let mut walk = Walk { found: Errors::new() };
     walk.check(schema, &path, &Inside { is_root: true, ..Inside::default() });
     errors.append(&mut walk.found);
+    if is_structural && errors.len() == before {
+        validations::check_definition(schema, &path, errors);
+    }
     if errors.len() == before
         && let Err(why) = read
     {
@@ -127,7 +130,6 @@ struct Inside<'a> {
 }
 
 struct Walk {
-    is_structural: bool,
     found: Errors,
 }
 
@@ -137,7 +139,6 @@ impl Walk {
     }
 
     fn check(&mut self, schema: &Value, path: &Path<'_>, inside: &Inside<'_>) {
-        let before = self.found.len();
         self.words(schema, path, inside);
         if flag(schema, "uniqueItems") {
             let message = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
@@ -195,9 +196,6 @@ impl Walk {
         self.extensions(schema, path);
         self.list_map(schema, path);
         self.rules(schema, path);
-        if self.is_structural && self.found.len() == before {
-            validations::check_definition(schema, path, &mut self.found);
-        }
     }
 
     /// Words of JSON schemas that mean something else here, or nothing.
