@@ -190,6 +190,13 @@ pub trait Admission: Send + Sync + 'static {
         false
     }
 
+    /// Fills in what only the last moment knows, when nobody is asked of the write any more: whoever takes a turn for
+    /// that ([`Context::take_turn`]) has it while it is stored, and keeps nobody waiting for what others say. What it
+    /// puts in holds by itself: the rules have been looked at.
+    fn settle<'a>(&'a self, _write: &'a Write<'a>, _object: &'a mut Object) -> Admitting<'a> {
+        at_once(Ok(()))
+    }
+
     /// Whether something may change along with the write. Writes of which that is so wait for each other, those of
     /// one namespace: what is counted has one hand on it at a time.
     fn takes_turns(&self, _write: &Write<'_>) -> bool {

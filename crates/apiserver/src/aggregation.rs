@@ -10,16 +10,17 @@ mod discovery;
 mod forward;
 mod openapi;
 mod peer;
+mod room;
 mod trust;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base::Timestamp;
 use futures::future::BoxFuture;
-use http::Method;
+use http::{Method, StatusCode};
 use model::gvk::GroupVersion;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
@@ -228,9 +229,11 @@ impl RemoteServer {
 pub(crate) struct Aggregation {
     source: Arc<dyn Registrations>,
     client: Arc<FrontProxyClient>,
-    /// Whom the system trusts, PEM.
+    /// Whom the system trusts, PEM, and that once somebody wanted to know.
     authorities: fn() -> String,
-    peers: Mutex<HashMap<Arc<RemoteServer>, Arc<Peer>>>,
+    of_system: OnceLock<String>,
+    /// The ways to servers, or why there is none.
+    peers: Mutex<HashMap<Arc<RemoteServer>, Result<Arc<Peer>, String>>>,
     told: RwLock<Told>,
     /// How often it was found of a registration that it cannot be asked for any more, and why.
     lost: Mutex<BTreeMap<(String, &'static str), u64>>,
@@ -282,6 +285,7 @@ impl Aggregation {
             source,
             client: Arc::new(client),
             authorities,
+            of_system: OnceLock::new(),
             peers: Mutex::default(),
             told: RwLock::default(),
             lost: Mutex::default(),
@@ -381,13 +385,14 @@ impl Aggregation {
 
     /// The way to a server, with the connections that are open.
     fn peer(&self, server: &Arc<RemoteServer>) -> Result<Arc<Peer>, String> {
-        let mut peers = self.peers.lock();
-        if let Some(peer) = peers.get(server) {
-            return Ok(peer.clone());
+        if let Some(known) = self.peers.lock().get(server) {
+            return known.clone();
         }
-        let peer = Arc::new(Peer::new(server, &self.client, self.authorities)?);
-        peers.insert(server.clone(), peer.clone());
-        Ok(peer)
+        // Not while others are looked for: reading whom the system trusts takes a while.
+        let of_system = || self.of_system.get_or_init(|| offload::in_place(self.authorities)).as_str();
+        let of_system = if server.authorities.is_empty() { of_system() } else { "" };
+        let made = Peer::new(server, &self.client, of_system).map(Arc::new);
+        self.peers.lock().entry(server.clone()).or_insert(made).clone()
     }
 
     /// Forgets those whom no registration names any more.
@@ -455,14 +460,47 @@ impl View {
 }
 
 /// Makes a request to itself that keeps a registration true.
-pub(crate) async fn amend(state: &Arc<State>, amend: Amend) -> Result<(), String> {
+pub(crate) async fn amend(state: &Arc<State>, amend: Amend) -> Result<Amended, String> {
     let handle = crate::handle::Handle::new(state.clone());
     let Amend { method, path, object } = amend;
     let (code, answer) = match method {
         Method::PATCH => crate::bootstrap::merge(&handle, &path, &object).await,
         method => crate::bootstrap::call(&handle, method, &path, &object).await,
     };
-    // Somebody was faster: what he wrote is looked at next.
-    let passed = matches!(code.as_u16(), 404 | 409);
-    if code.is_success() || passed { Ok(()) } else { Err(format!("{path}: {answer}")) }
+    Amended::by(code).ok_or_else(|| format!("{path}: {answer}"))
+}
+
+/// What became of a request that keeps a registration true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Amended {
+    /// It is true now, or there is none any more.
+    Done,
+    /// Somebody was faster: what he wrote is to be looked at.
+    Overtaken,
+}
+
+impl Amended {
+    fn by(code: StatusCode) -> Option<Self> {
+        match code.as_u16() {
+            404 => Some(Self::Done),
+            409 => Some(Self::Overtaken),
+            _ => code.is_success().then_some(Self::Done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_overtaken_has_not_told_anything() {
+        let by = |code: u16| Amended::by(StatusCode::from_u16(code).expect("a code"));
+        assert_eq!(
+            (by(200), by(201), by(404)),
+            (Some(Amended::Done), Some(Amended::Done), Some(Amended::Done))
+        );
+        assert_eq!(by(409), Some(Amended::Overtaken));
+        assert_eq!((by(403), by(422), by(500)), (None, None, None));
+    }
 }

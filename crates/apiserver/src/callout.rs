@@ -7,6 +7,7 @@
 
 mod known;
 mod line;
+mod told;
 mod verifier;
 
 use std::fmt;
@@ -17,16 +18,21 @@ use bytes::Bytes;
 use http::StatusCode;
 use model::Status;
 use model::field::quote;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admission::Operation;
+use crate::payload::BODY_LIMIT;
 use crate::proxy::Upstream;
 use crate::reach::Reach;
 use crate::state::State;
 
 pub(crate) use known::Callouts;
+pub use told::{cut, told};
 
 /// How much may be answered.
 pub const LONGEST_ANSWER: usize = 4 << 20;
+/// How long what somebody makes of an object may be: no longer than what clients may send.
+pub const LONGEST_OBJECT: usize = BODY_LIMIT;
 
 /// Somebody who is asked over TLS. Who is the same is asked over the same connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +59,25 @@ pub struct Service {
     /// Its name.
     pub name: String,
     /// Finds one of those behind it, at this port of its, or says why there is none.
-    pub find: fn(&Reach, &Self, u16) -> Result<Upstream, String>,
+    pub find: fn(&Reach, &Self, u16) -> Result<Found, String>,
+}
+
+/// Where somebody is who is behind a service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// At an address that is reached from a node.
+    At(Upstream),
+    /// At a port of a name outside of the cluster.
+    Named(String, u16),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// Its text.
+    pub text: Bytes,
+    /// The right to have a long one: whoever asked has it until nothing of the answer is left to be done.
+    pub long: Option<OwnedSemaphorePermit>,
 }
 
 /// How somebody was asked, to be counted.
@@ -165,8 +189,9 @@ pub(crate) async fn ask(
     callee: &Callee,
     question: Bytes,
     patience: Duration,
-) -> Result<Bytes, AskError> {
-    let known = state.callouts.of(state, callee)?;
+) -> Result<Answered, AskError> {
+    let known = state.callouts.of(state, callee);
+    let tls = known.tls.as_ref().map_err(|why| AskError::Authorities(why.clone()))?;
     let seconds = patience.as_secs() + u64::from(patience.subsec_nanos() > 0);
     let query = format!("?timeout={seconds}s");
     let failed = |why: String| AskError::Reach { url: format!("{}{query}", callee.url), why };
@@ -183,12 +208,12 @@ pub(crate) async fn ask(
                 outcome => return outcome.map_err(|broken| failed(broken.why)),
             }
         }
-        let line = line::connect(state, callee, &known.tls).await.map_err(failed)?;
+        let line = line::connect(state, callee, tls).await.map_err(failed)?;
         line.exchange(&known, callee, &path, question).await.map_err(|broken| failed(broken.why))
     };
     let answered = tokio::time::timeout(patience, asking).await;
-    let (code, text) = answered.unwrap_or_else(|_| Err(failed("context deadline exceeded".to_owned())))?;
-    if (200..=206).contains(&code.as_u16()) { Ok(text) } else { Err(refused(code, &text)) }
+    let (code, answer) = answered.unwrap_or_else(|_| Err(failed("context deadline exceeded".to_owned())))?;
+    if (200..=206).contains(&code.as_u16()) { Ok(answer) } else { Err(refused(code, &answer.text)) }
 }
 
 /// What an answer that is none says, in the words that clients of Kubernetes have for it.
@@ -202,7 +227,7 @@ fn refused(code: StatusCode, text: &[u8]) -> AskError {
     let is_status = serde_json::from_slice::<Named>(text)
         .is_ok_and(|named| (named.kind.as_str(), named.api_version.as_str()) == ("Status", "v1"));
     if is_status && let Ok(status) = serde_json::from_slice::<Status>(text) {
-        return AskError::Refused(Box::new(Status { code: code.as_u16(), ..status }));
+        return AskError::Refused(Box::new(told(Status { code: code.as_u16(), ..status })));
     }
     let said = String::from_utf8_lossy(&text[..text.len().min(1024)]);
     let (reason, message) = match code.as_u16() {
@@ -253,7 +278,7 @@ mod tests {
         for bad in ["http://example.org", "https://", "example.org", "https://example.org/?a=b", ""] {
             assert_eq!(at(bad), None, "{bad}");
         }
-        let find: fn(&Reach, &Service, u16) -> Result<Upstream, String> = |_, _, _| Err(String::new());
+        let find: fn(&Reach, &Service, u16) -> Result<Found, String> = |_, _, _| Err(String::new());
         let service = Service { namespace: "n".into(), name: "s".into(), find };
         for path in ["", "/", "/check", "check"] {
             let callee = Callee::behind(service.clone(), 443, path, None);

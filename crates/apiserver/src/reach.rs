@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty};
 use model::{GroupResource, Object, Status};
 
 use crate::call::Call;
-use crate::callout::{self, AskError, Callee};
+use crate::callout::{self, Answered, AskError, Callee};
 use crate::error::{Error, Result};
 use crate::node::NodeRequest;
 use crate::proxy::{Upstream, connect};
@@ -44,8 +44,23 @@ impl Reach {
 
     /// Asks somebody over TLS, by a POST of JSON, and gives what is answered within `patience`. Nobody is followed
     /// elsewhere.
-    pub async fn ask(&self, callee: &Callee, question: Bytes, patience: Duration) -> Result<Bytes, AskError> {
+    pub async fn ask(
+        &self,
+        callee: &Callee,
+        question: Bytes,
+        patience: Duration,
+    ) -> Result<Answered, AskError> {
         callout::ask(&self.0, callee, question, patience).await
+    }
+
+    /// Does with an answer what may take a while: on the threads for long computations, where it is long, so that who
+    /// asks for something else does not wait for it.
+    pub async fn digest<T: Send + 'static>(
+        &self,
+        is_long: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if is_long { self.0.workers.step(false, work).await } else { work() }
     }
 
     /// An object, as it is stored now. The namespace is empty for what is cluster-wide.

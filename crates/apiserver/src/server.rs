@@ -154,6 +154,8 @@ impl Server {
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
             outside: config.outside.clone(),
+            of_system: std::sync::OnceLock::new(),
+            names: crate::names::Names::default(),
             callouts: crate::callout::Callouts::default(),
             clock: config.clock.clone(),
             random: config.random.clone(),

@@ -72,6 +72,10 @@ pub(crate) struct State {
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
     pub(crate) outside: Arc<dyn Outside>,
+    /// Whom the system trusts, PEM, once somebody wanted to know.
+    pub(crate) of_system: std::sync::OnceLock<Vec<u8>>,
+    /// Where names outside of the cluster lead.
+    pub(crate) names: crate::names::Names,
     /// Those who are asked over TLS.
     pub(crate) callouts: Callouts,
     pub(crate) clock: Arc<dyn Clock>,
@@ -128,6 +132,11 @@ const LEASE_SHARE: Duration = Duration::from_secs(60);
 const LEASE_OBJECTS: usize = 100;
 
 impl State {
+    /// Whom the system trusts, PEM: read once, which takes a while.
+    pub(crate) fn of_system(&self) -> &[u8] {
+        self.of_system.get_or_init(|| offload::in_place(|| self.outside.authorities()))
+    }
+
     /// A new random uid (RFC 9562, version 4).
     pub(crate) fn new_uid(&self) -> String {
         let mut b = [0u8; 16];

@@ -17,6 +17,8 @@ pub(crate) struct Workers {
     own: Threads,
     /// For documents of the API's own description: one takes a while, and all are remembered.
     documents: Threads,
+    /// For what others say of themselves, who may say anything: one after the other.
+    sayings: Threads,
 }
 
 /// Documents that are made at a time.
@@ -30,7 +32,7 @@ impl Workers {
     pub(crate) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let places = || Threads::new(processors.saturating_sub(1).max(1));
-        Self { users: places(), own: places(), documents: Threads::new(DOCUMENTS) }
+        Self { users: places(), own: places(), documents: Threads::new(DOCUMENTS), sayings: Threads::new(1) }
     }
 
     /// Runs what computes long and waits now and then, for the store mostly. Whenever it can go on it does
@@ -69,6 +71,11 @@ impl Workers {
     pub(crate) async fn document<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
         self.documents.run(make).await
     }
+
+    /// Reads what somebody else says of what he serves.
+    pub(crate) async fn saying<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+        self.sayings.run(read).await
+    }
 }
 
 impl Wake for Woken {
@@ -83,8 +90,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_driven_computes_elsewhere_and_has_no_place_while_it_waits() {
-        let workers =
-            Arc::new(Workers { users: Threads::new(1), own: Threads::new(1), documents: Threads::new(1) });
+        let workers = Arc::new(Workers {
+            users: Threads::new(1),
+            own: Threads::new(1),
+            documents: Threads::new(1),
+            sayings: Threads::new(1),
+        });
         let (go, gone) = tokio::sync::oneshot::channel::<u8>();
         let (begin, begun) = tokio::sync::oneshot::channel();
         let here = std::thread::current().id();

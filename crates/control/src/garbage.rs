@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions, Propagation};
 use client::recorder::{EventType, Recorder};
-use client::{
-    Api, Change, Client, Error, ListOptions, ObjectKey, Partial, Resource as _, ResourceKind, WorkQueue,
-};
+use client::{Api, Change, Client, Error, ObjectKey, Partial, Resource as _, ResourceKind, WorkQueue};
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use model::OwnerReference;
 use parking_lot::Mutex;
@@ -27,7 +26,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use crate::Context;
-use crate::objects::{OWNER, Objects};
+use crate::objects::{self, LISTED_AT_ONCE, OWNER, Objects};
 
 mod plan;
 
@@ -243,15 +242,38 @@ impl Collector {
     /// As [`Self::dependents`], but from the API: a dependent that was made a moment ago and is not in
     /// the cache yet would be left with an owner that is gone, and be collected.
     async fn listed_dependents(&self, owner: &Partial) -> Result<Vec<(ResourceKind, Partial)>, Error> {
+        let kinds = self.objects.kinds();
+        let listing: Vec<_> = kinds.iter().map(|kind| self.listed_of(kind, owner)).collect();
+        let mut listing = stream::iter(listing).buffered(LISTED_AT_ONCE);
         let mut found = Vec::new();
-        for kind in self.objects.kinds() {
-            let namespace = owner.namespace().filter(|_| kind.namespaced);
-            let api: Api<Partial> = Api::partial(&self.client, &kind, namespace);
-            let listed = api.list_all(&ListOptions::default()).await?.items;
-            let is_dependent = |object: &Partial| object.owners().iter().any(|o| o.uid == owner.uid());
-            found.extend(listed.into_iter().filter(is_dependent).map(|object| (kind.clone(), object)));
+        while let Some((kind, listed)) = listing.next().await {
+            found.extend(listed?.into_iter().map(|object| (kind.clone(), object)));
         }
         Ok(found)
+    }
+
+    /// The dependents that are of one kind. Nobody who serves a kind of his own keeps objects of others from going: of
+    /// what he does not tell, the copy says what there was as long as he did.
+    async fn listed_of<'k>(
+        &self,
+        kind: &'k ResourceKind,
+        owner: &Partial,
+    ) -> (&'k ResourceKind, Result<Vec<Partial>, Error>) {
+        let namespace = owner.namespace().filter(|_| kind.namespaced);
+        let listed = match objects::list(&self.client, kind, namespace).await {
+            Ok(listed) => {
+                let is_dependent = |object: &Partial| object.owners().iter().any(|o| o.uid == owner.uid());
+                Ok(listed.into_iter().filter(is_dependent).collect())
+            }
+            // It went while this was asked.
+            Err(Error::NotFound(_)) => Ok(Vec::new()),
+            Err(_) if self.objects.is_stale(kind) || plan::may_be_anothers(&kind.group) => {
+                let copy = self.objects.of(kind).map(|copy| copy.by_index(OWNER, owner.uid()));
+                Ok(copy.into_iter().flatten().map(|object| Partial::clone(&object)).collect())
+            }
+            Err(error) => Err(error),
+        };
+        (kind, listed)
     }
 
     fn node_of(&self, owner: &OwnerReference, namespace: Option<&str>) -> Node {

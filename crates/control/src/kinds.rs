@@ -8,6 +8,9 @@ use serde::Deserialize;
 /// The form in which all kinds are told at once, so that none of those who serve some of them is asked meanwhile.
 const FORM: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// So many kinds of one group version are looked at: whoever serves it may say that it has any number.
+const MOST: usize = 500;
+
 /// A kind and what can be done with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
@@ -97,7 +100,7 @@ fn read(groups: impl Iterator<Item = Group>) -> Kinds {
             if resources.is_empty() && freshness == "Stale" {
                 kinds.silent.insert((group.clone(), version.clone()));
             }
-            for entry in resources {
+            for entry in resources.into_iter().take(MOST) {
                 let kind = entry.response_kind.kind;
                 let is_event = kind == "Event" && ["", "events.k8s.io"].contains(&group.as_str());
                 if is_event || kind.is_empty() || !seen.insert(entry.resource.clone()) {
@@ -146,6 +149,12 @@ mod tests {
             .map(|kind| format!("{}.{}.{}", kind.resource.plural, kind.resource.version, kind.resource.group))
             .collect();
         assert_eq!(shown, ["pods.v1.", "as.v2.w.example.com", "bs.v1.w.example.com"]);
+        let many: Vec<_> = (0..100_000).map(|number| entry(&format!("r{number}"), "Kind")).collect();
+        let version = json!({"version": "v1", "freshness": "Current", "resources": many});
+        let group: Group =
+            serde_json::from_value(json!({"metadata": {"name": "many.example.com"}, "versions": [version]}))
+                .expect("a group");
+        assert_eq!(read([group].into_iter()).all.len(), MOST);
         let of = |group: &str| ResourceKind::dynamic(group, "v1", "A", "as", true);
         assert!(kinds.are_silent_of(&of("dead.example.com")) && !kinds.are_silent_of(&of("w.example.com")));
     }

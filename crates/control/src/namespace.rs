@@ -14,11 +14,12 @@ use client::{
     Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Reconcile,
     Resource as _, ResourceKind, Store, Typed as _,
 };
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::objects::Objects;
+use crate::objects::{self, LISTED_AT_ONCE, Objects};
 use crate::{Context, kinds};
 
 mod conditions;
@@ -152,17 +153,23 @@ impl Reconciler {
     /// the end, whatever comes of them meanwhile.
     async fn list(&self, namespace: &str) -> Result<(Vec<Inside>, Vec<(ResourceKind, Error)>), Error> {
         let (mut inside, mut failures) = (Vec::new(), Vec::new());
-        for kind in kinds::all(&self.client).await?.all {
-            if kind.resource.namespaced && kind.can("list") && kind.can("delete") {
-                match self.list_kind(&kind.resource, namespace).await {
-                    Ok(found) => inside.extend(found),
-                    // It went while this was asked.
-                    Err(Error::NotFound(_)) => {}
-                    // Whoever serves the kind is gone. As long as he was there, nothing of it was in the namespace,
-                    // and since then nobody could make anything.
-                    Err(_) if kind.stale && self.had_nothing(&kind.resource, namespace) => {}
-                    Err(error) => failures.push((kind.resource, error)),
-                }
+        let mut kinds = kinds::all(&self.client).await?.all;
+        kinds.retain(|kind| kind.resource.namespaced && kind.can("list") && kind.can("delete"));
+        let one = |kind: kinds::Kind| async move {
+            let listed = self.list_kind(&kind.resource, namespace).await;
+            (kind, listed)
+        };
+        let listing: Vec<_> = kinds.into_iter().map(one).collect();
+        let mut listing = stream::iter(listing).buffered(LISTED_AT_ONCE);
+        while let Some((kind, listed)) = listing.next().await {
+            match listed {
+                Ok(found) => inside.extend(found),
+                // It went while this was asked.
+                Err(Error::NotFound(_)) => {}
+                // Whoever serves the kind is gone. As long as he was there, nothing of it was in the namespace,
+                // and since then nobody could make anything.
+                Err(_) if kind.stale && self.had_nothing(&kind.resource, namespace) => {}
+                Err(error) => failures.push((kind.resource, error)),
             }
         }
         Ok((inside, failures))
@@ -179,8 +186,7 @@ impl Reconciler {
         kind: &ResourceKind,
         namespace: &str,
     ) -> Result<impl Iterator<Item = Inside> + use<>, Error> {
-        let api = Api::partial(&self.client, kind, Some(namespace));
-        let found = api.list_all(&ListOptions::default()).await?.items;
+        let found = objects::list(&self.client, kind, Some(namespace)).await?;
         let kind = kind.clone();
         Ok(found.into_iter().map(move |object| (kind.clone(), Arc::new(object))))
     }

@@ -1,10 +1,10 @@
 //! The type and metadata of all objects of all kinds, for controllers that look at everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Api, Change, Client, Informer, ListOptions, Partial, Resource as _, ResourceKind};
+use client::{Api, Change, Client, Error, Informer, ListOptions, Partial, Resource as _, ResourceKind};
 use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,23 @@ use crate::kinds;
 pub(crate) const OWNER: &str = "owner";
 /// How often the API is asked for kinds that are new.
 const KINDS_PERIOD: Duration = Duration::from_secs(30);
+/// So many kinds are listed at a time by those who list all of them, and so long for each: whoever serves one of them
+/// may be slow or gone.
+pub(crate) const LISTED_AT_ONCE: usize = 8;
+const LISTING: Duration = Duration::from_secs(10);
+
+/// All objects of a kind as the API has them, in one namespace or in all.
+pub(crate) async fn list(
+    client: &Client,
+    kind: &ResourceKind,
+    namespace: Option<&str>,
+) -> Result<Vec<Partial>, Error> {
+    let api: Api<Partial> = Api::partial(client, kind, namespace);
+    let options = ListOptions::default();
+    let listed = tokio::time::timeout(LISTING, api.list_all(&options)).await;
+    let late = || Error::Timeout { request: format!("list {}", kind.plural), limit: LISTING };
+    Ok(listed.map_err(|_| late())??.items)
+}
 
 /// A copy of every kind's objects that can be listed, watched and deleted. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +45,8 @@ pub(crate) struct Objects {
 struct Shared {
     kinds: RwLock<BTreeMap<ResourceKind, Watched>>,
     handlers: Mutex<Vec<Handler>>,
+    /// Those whose server, which is not the API server itself, was gone when it was looked last.
+    stale: RwLock<HashSet<ResourceKind>>,
 }
 
 struct Watched {
@@ -66,6 +85,11 @@ impl Objects {
     /// The kind of this group and name, if it is known.
     pub(crate) fn kind(&self, group: &str, kind: &str) -> Option<ResourceKind> {
         self.shared.kinds.read().keys().find(|known| known.group == group && known.kind == kind).cloned()
+    }
+
+    /// Whether whoever serves a kind, who is not the API server itself, is gone.
+    pub(crate) fn is_stale(&self, kind: &ResourceKind) -> bool {
+        self.shared.stale.read().contains(kind)
     }
 
     /// The copy of one kind's objects.
@@ -126,6 +150,8 @@ impl Objects {
                 return;
             }
         };
+        let stale = kinds.all.iter().filter(|kind| kind.stale).map(|kind| kind.resource.clone());
+        *self.shared.stale.write() = stale.collect();
         let mut gone = self.kinds();
         // Of whom nobody says that they are gone, they are followed on: their server may be back.
         gone.retain(|known| !kinds.are_silent_of(known));

@@ -4,10 +4,11 @@
 mod support;
 
 use client::api::{Patch, PatchOptions, Propagation};
-use client::{Api, DeleteOptions, ListOptions, Resource as _};
+use client::{Api, DeleteOptions, ListOptions, Resource as _, ResourceKind};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret};
-use serde_json::json;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
 use support::{Cluster, object};
 use testkit::wait_until_async;
 
@@ -184,4 +185,69 @@ async fn pods_outlive_sets_that_are_deleted_without_them_however_many_at_once() 
             pods.delete(pod.name(), &DeleteOptions::now()).await.expect("delete");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_tell_what_there_is_of_his_kind_keeps_nothing_else_from_going() {
+    let mut cluster = Cluster::start().await;
+    let definition: CustomResourceDefinition = object(json!({
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    }));
+    let definitions = Api::<CustomResourceDefinition>::all(&cluster.steady);
+    definitions.create(&definition).await.expect("create");
+    let kind = ResourceKind::dynamic("example.com", "v1", "Thing", "things", true);
+    let things = Api::partial(&cluster.steady, &kind, Some("default"));
+    wait_until_async("the kind to be served, and told of", || async {
+        things.list_all(&ListOptions::default()).await.map_err(|error| error.to_string())?;
+        let form = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let told: Value = cluster.steady.get_as("/apis", form).await.map_err(|error| error.to_string())?;
+        if told.to_string().contains(r#""things""#) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    // Controllers that begin find the kind, and have a copy of it as soon as they collect one of it.
+    cluster.stop_controllers().await;
+    cluster.start_controllers();
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "default");
+    let secrets = Api::<Secret>::namespaced(&cluster.steady, "default");
+    let make = async |name: &str| {
+        let owner: ConfigMap = object(json!({"metadata": {"name": name}}));
+        maps.create(&owner).await.expect("create").as_controller_reference()
+    };
+    let owner = make("before").await;
+    let apply = PatchOptions { field_manager: Some("test".to_owned()), ..PatchOptions::default() };
+    let thing = json!({
+        "apiVersion": "example.com/v1", "kind": "Thing",
+        "metadata": {"name": "owned", "ownerReferences": [owner]},
+    });
+    things.patch("owned", &Patch::Apply(thing), &apply).await.expect("make it");
+    maps.delete("before", &DeleteOptions::default()).await.expect("delete");
+    wait_until_async("it to be collected", || async {
+        let listed = cluster.times_read("/apis/example.com/");
+        match things.find("owned").await.expect("find") {
+            None => Ok(()),
+            Some(thing) => Err(format!("it is there: {:?}; listed {listed} times", thing.metadata)),
+        }
+    })
+    .await;
+    cluster.end_lists("things");
+    for (name, propagation) in [("foreground", Propagation::Foreground), ("orphan", Propagation::Orphan)] {
+        let owner = make(name).await;
+        let secret: Secret = object(json!({"metadata": {"name": name, "ownerReferences": [owner]}}));
+        secrets.create(&secret).await.expect("create");
+        let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
+        maps.delete(name, &options).await.expect("delete");
+        wait_until_async("the owner to go", || async {
+            if maps.find(name).await.expect("find").is_none() { Ok(()) } else { Err("it is still there") }
+        })
+        .await;
+    }
+    assert!(secrets.find("foreground").await.expect("find").is_none());
+    let orphan = secrets.find("orphan").await.expect("find").expect("it stays");
+    assert!(orphan.owners().is_empty());
 }

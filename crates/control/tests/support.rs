@@ -28,6 +28,7 @@ pub struct Cluster {
     /// A client that sees everything at once.
     pub steady: Client,
     stalled: watch::Sender<&'static str>,
+    unlisted: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
     authority: String,
@@ -66,19 +67,21 @@ impl Cluster {
         config.admission = kinds::admission();
         config.authorization = kinds::authorization();
         config.aggregation = kinds::aggregation();
+        config.definitions = kinds::definitions();
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
         let (signs, token_keys) = (server.authority(), server.token_keys());
         let authority = signs.certificate_pem().to_owned();
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(shutdown.clone()));
-        let stalled = watch::Sender::new("");
+        let (stalled, unlisted) = (watch::Sender::new(""), watch::Sender::new(""));
         let read = Arc::new(Mutex::new(Vec::new()));
         let late = Late {
             handle: handle.clone(),
             identity: Identity::administrator(),
             actor: "",
             stalled: stalled.clone(),
+            unlisted: unlisted.clone(),
             read: Arc::clone(&read),
             writes: Arc::new(AtomicI64::new(i64::MAX)),
             cut: watch::Sender::new(HashMap::new()),
@@ -90,6 +93,7 @@ impl Cluster {
         let mut cluster = Self {
             steady,
             stalled,
+            unlisted,
             read,
             shutdown,
             authority,
@@ -180,6 +184,13 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// From now on nobody tells the controllers what there is of this resource.
+    pub fn end_lists(&self, resource: &'static str) {
+        self.unlisted.send_replace(resource);
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.shutdown.cancel();
@@ -241,6 +252,7 @@ struct Late {
     identity: Identity,
     actor: &'static str,
     stalled: watch::Sender<&'static str>,
+    unlisted: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
     /// How often may be written still.
     writes: Arc<AtomicI64>,
@@ -284,6 +296,9 @@ impl Transport for Late {
                 false => self.writes.fetch_sub(1, Ordering::SeqCst),
             };
             let lost = || TransportError::Broken { server: "test".to_owned(), source: "it is over".into() };
+            if request.method() == "GET" && *self.unlisted.borrow() == resource {
+                return Err(lost());
+            }
             if left <= 0 || self.is_cut(&request).await {
                 return Err(lost());
             }

@@ -41,20 +41,7 @@ impl<'a> Wanted<'a> {
 /// An address that requests may be passed on to: not the node's own, nor one of its neighbourhood.
 pub(crate) fn address(text: &str) -> Result<IpAddr> {
     let address: IpAddr = text.parse().map_err(|_| refused())?;
-    // One of IPv4 in the form of IPv6 is what it is in either.
-    let address = address.to_canonical();
-    let is_near = match address {
-        IpAddr::V4(four) => {
-            four.is_loopback() || four.is_link_local() || matches!(four.octets(), [224, 0, 0, _])
-        }
-        IpAddr::V6(six) => {
-            let [first, second, ..] = six.octets();
-            // Of a group of this interface or this link, too.
-            let group = first == 0xff && matches!(second & 0x0f, 1 | 2);
-            six.is_loopback() || six.is_unicast_link_local() || group
-        }
-    };
-    if is_near || address.is_unspecified() { Err(refused()) } else { Ok(address) }
+    if apiserver::is_near(address) { Err(refused()) } else { Ok(address.to_canonical()) }
 }
 
 fn refused() -> Error {

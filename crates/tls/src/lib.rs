@@ -3,6 +3,8 @@
 //! What is trusted, and who one is, each part says itself with what [`client`] and [`server`] give.
 #![forbid(unsafe_code)]
 
+mod vouched;
+
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,6 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ConfigBuilder, DigitallySignedStruct, ServerConfig, SignatureScheme, WantsVerifier,
 };
+
+pub use vouched::{NoAuthority, vouched};
 
 /// The cryptography.
 pub fn provider() -> Arc<CryptoProvider> {

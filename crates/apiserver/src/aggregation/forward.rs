@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use model::Status;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::peer::{self, Peer, Sent, Silent};
+use super::peer::{self, Answered, Line, Peer, Sent, Silent};
+use super::room::Entered;
 use super::{Place, Registration, RemoteServer};
 use crate::account::Account;
 use crate::body::{Body, BrokenOff};
@@ -56,6 +56,9 @@ pub(crate) async fn forward(
     account: &Arc<Account>,
     place: Option<Arc<fairness::Place>>,
 ) -> Result<Response<Body>> {
+    if !is_plain(request.uri().path()) {
+        return Err(Error::bad_request("the path cannot be passed on: it can be read in more than one way"));
+    }
     if !remote.registration.available {
         return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"));
     }
@@ -80,7 +83,6 @@ pub(crate) async fn forward(
     };
     let (mut parts, payload) = request.into_parts();
     let upgrades = asks_to_upgrade(&parts.headers);
-    let lasts = lasts || upgrades;
     let seat = parts.extensions.remove::<Arc<Seat>>();
     let takeover = parts.extensions.remove::<hyper::upgrade::OnUpgrade>().filter(|_| upgrades);
     let takeover = takeover.map(|connection| Takeover { connection, seat });
@@ -98,6 +100,7 @@ pub(crate) async fn forward(
     }
     peer::introduce(&mut headers, identity).map_err(malformed)?;
     headers.insert(header::HOST, HeaderValue::from_str(&peer::host(&at)).map_err(malformed)?);
+    let sends = matches!(&payload, Payload::Arriving(body) if !upgrades && !body.is_end_stream());
     let body = match payload {
         Payload::Arriving(body) if !upgrades => Either::Right(body),
         Payload::Ready(bytes) => Either::Left(Full::new(bytes)),
@@ -107,11 +110,13 @@ pub(crate) async fn forward(
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    // Whoever waits for somebody else keeps no other request from being served; that somebody holds only so many.
-    let room = match (lasts, peer.enter()) {
-        (true, _) => None,
-        (false, Ok(room)) => Some(room),
-        (false, Err(_)) => {
+    // Whoever waits for somebody else keeps no other request from being served; that somebody holds only so many. What
+    // asks to become a conversation is none before that is granted.
+    let is_bounded = !lasts || upgrades;
+    let room = match is_bounded.then(|| peer.enter(&identity.user, sends)) {
+        None => None,
+        Some(Some(room)) => Some(room),
+        Some(None) => {
             return Err(Status::too_many_requests(
                 "too many requests wait for this API, please try again later",
                 1,
@@ -124,15 +129,15 @@ pub(crate) async fn forward(
         Some(place) => place.offer(),
         None => {}
     }
-    let limit = (!lasts).then(|| state.fairness.timeout());
+    let limit = is_bounded.then(|| state.fairness.timeout());
     let until = limit.map(|limit| Instant::now() + limit);
     let answer = tokio::select! {
         answer = ask(state, &peer, &at, request, upgrades, limit) => answer?,
         () = state.stop.cancelled() => return Err(Status::unavailable("the server has stopped").into()),
     };
     drop(place);
-    let mut answer = match answer {
-        Ok(answer) => answer,
+    let Answered { mut answer, line } = match answer {
+        Ok(answered) => answered,
         Err(why) => {
             peer.doubt();
             let doing = if upgrades { "error dialing backend" } else { "error trying to reach service" };
@@ -141,12 +146,26 @@ pub(crate) async fn forward(
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match takeover {
-            Some(takeover) => Ok(switch(state, account, takeover, answer)),
+            Some(takeover) => {
+                line.let_go();
+                Ok(switch(state, account, takeover, answer))
+            }
             None => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "it switches protocols without being asked")),
         };
     }
+    // A client that follows it would take what it shows here to wherever the server likes (CVE-2022-3172).
+    if answer.status().is_redirection() && answer.headers().contains_key(header::LOCATION) {
+        return Ok(told(
+            StatusCode::BAD_GATEWAY,
+            "the backend attempted to redirect this request, which is not permitted".to_owned(),
+        ));
+    }
     passed_back(answer.headers_mut());
-    Ok(carried(state, answer, &parts.method, until, room))
+    let room = room.map(|mut room| {
+        room.answered();
+        room
+    });
+    Ok(carried(state, (peer, line), answer, &parts.method, until, room))
 }
 
 /// The head of the answer; fails where it takes too long.
@@ -157,7 +176,7 @@ async fn ask(
     request: Request<Sent>,
     upgrades: bool,
     limit: Option<Duration>,
-) -> Result<Result<Response<Incoming>, Silent>> {
+) -> Result<Result<Answered, Silent>> {
     let asking = async {
         if upgrades { peer.send_apart(state, at, request).await } else { peer.send(state, at, request).await }
     };
@@ -173,14 +192,16 @@ async fn ask(
 /// The answer, piece by piece, as it comes. One that takes too long breaks off.
 fn carried(
     state: &Arc<State>,
+    way: (Arc<Peer>, Line),
     answer: Response<Incoming>,
     method: &Method,
     until: Option<Instant>,
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Entered>,
 ) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
-    let pieces = stream::unfold(Some((body, room)), move |state| async move {
-        let (mut body, room) = state?;
+    // The connection ends with an answer that is not read to its end.
+    let pieces = stream::unfold(Some((body, way, room)), move |state| async move {
+        let (mut body, (peer, line), room) = state?;
         loop {
             let frame = match until {
                 None => body.frame().await,
@@ -189,10 +210,14 @@ fn carried(
                     Err(_) => return Some((Err(BrokenOff), None)),
                 },
             };
-            match frame? {
+            let Some(frame) = frame else {
+                peer.keep(line);
+                return None;
+            };
+            match frame {
                 Ok(frame) => {
                     if let Ok(bytes) = frame.into_data() {
-                        return Some((Ok(bytes), Some((body, room))));
+                        return Some((Ok(bytes), Some((body, (peer, line), room))));
                     }
                 }
                 Err(error) => {
@@ -214,10 +239,56 @@ fn carried(
 
 /// What a client is told in a line of text.
 fn plain(code: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(Body::full(format!("{text}\n")));
+    told(code, format!("{text}\n"))
+}
+
+fn told(code: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Whether a path has one meaning to whoever reads it: what was authorised is what it was read as here, and who answers
+/// may read what is empty, leads upwards or hides a slash as something else.
+fn is_plain(path: &str) -> bool {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.strip_suffix('/').unwrap_or(path).split('/').all(|segment| {
+        let decoded = percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>();
+        !matches!(&*decoded, b"" | b"." | b"..")
+            && !decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_authorised_is_what_is_passed_on() {
+        for plain in [
+            "/apis/w.example.com/v1",
+            "/apis/w.example.com/v1/flunders/",
+            "/apis/w.example.com/v1/namespaces/a/flunders/b%20c/proxy/d.e/..f/%252F",
+            "/openapi/v3/apis/w.example.com/v1",
+        ] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for other in [
+            "/apis/w.example.com/v1/namespaces/a/flunders/b%2Fstatus",
+            "/apis/w.example.com/v1/namespaces/a/flunders/b%2fstatus",
+            "/apis/w.example.com/v1/namespaces/a/flunders/..%2F..%2Fb%2Fflunders",
+            "/apis/w.example.com/v1/namespaces/a/flunders/../b",
+            "/apis/w.example.com/v1/namespaces/a/flunders/%2e%2E/b",
+            "/apis/w.example.com/v1/./flunders",
+            "/apis/w.example.com/v1/namespaces//flunders",
+            "/apis/w.example.com/v1/flunders//",
+            "/apis/w.example.com/v1/flunders/a%5Cb",
+            "/apis/w.example.com/v1/flunders/a%00",
+        ] {
+            assert!(!is_plain(other), "{other}");
+        }
+    }
 }

@@ -13,13 +13,17 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::certificate::{self, FrontProxyClient};
+use super::room::{Entered, Room};
 use super::{Place, RemoteServer, trust};
 use crate::identity::{ADMINISTRATORS, Identity};
+use crate::names;
 use crate::node::Duplex;
 use crate::state::State;
 
@@ -28,37 +32,77 @@ const CONNECTING: Duration = Duration::from_secs(10);
 /// So many connections are kept that nobody uses, for so long.
 const IDLE: usize = 16;
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// So many requests one server may hold, watches and streams aside.
-const AT_ONCE: usize = 256;
 /// Its answers' heads may be so long.
 const HEAD: usize = 64 << 10;
 
 /// What is sent.
 pub(super) type Sent = Either<Full<Bytes>, Incoming>;
 
-/// Why there is no answer.
+/// Why there is no answer: the connection did not come about, or broke, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Silent {
-    /// The connection did not come about, or broke, in words.
-    Broken(String),
-    /// It holds as many requests as it may.
-    Crowded,
-}
+pub(super) struct Silent(pub(super) String);
 
 /// The way to one server.
 pub(super) struct Peer {
     tls: TlsConnector,
     name: ServerName<'static>,
-    idle: Mutex<Vec<Idle>>,
-    room: Arc<Semaphore>,
+    idle: Mutex<Vec<Line>>,
+    room: Room,
     /// Somebody could not reach it.
     doubt: Notify,
 }
 
-struct Idle {
+/// A connection to it. It is closed when it is dropped, whatever the other side still does or does not do.
+pub(super) struct Line {
     at: Place,
     sender: SendRequest<Sent>,
+    /// Nothing where the connection is somebody else's from now on.
+    driver: Option<AbortHandle>,
     since: Instant,
+}
+
+/// An answer that has begun, and the connection that it comes over.
+pub(super) struct Answered {
+    pub(super) answer: Response<Incoming>,
+    pub(super) line: Line,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
+    }
+}
+
+impl Line {
+    /// What it carries is no HTTP any more: it ends when that does.
+    pub(super) fn let_go(mut self) {
+        self.driver = None;
+    }
+
+    /// Begins to speak HTTP over a stream.
+    async fn over<S>(state: Option<&State>, at: Place, stream: S) -> Result<Self, hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shaking = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream));
+        let (sender, connection) = shaking.await?;
+        let connection = connection.with_upgrades();
+        let driver = match state {
+            Some(state) => {
+                let stop = state.stop.clone();
+                state.tasks.spawn(async move {
+                    tokio::select! {
+                        _ = connection => {}
+                        () = stop.cancelled_owned() => {}
+                    }
+                })
+            }
+            None => tokio::spawn(async move { drop(connection.await) }),
+        };
+        Ok(Self { at, sender, driver: Some(driver.abort_handle()), since: Instant::now() })
+    }
 }
 
 impl Peer {
@@ -66,7 +110,7 @@ impl Peer {
     pub(super) fn new(
         server: &RemoteServer,
         client: &Arc<FrontProxyClient>,
-        of_system: fn() -> String,
+        of_system: &str,
     ) -> Result<Self, String> {
         let name = server.server_name();
         let name =
@@ -76,7 +120,7 @@ impl Peer {
             tls: TlsConnector::from(Arc::new(tls)),
             name,
             idle: Mutex::default(),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            room: Room::default(),
             doubt: Notify::new(),
         })
     }
@@ -91,37 +135,31 @@ impl Peer {
         self.doubt.notified().await;
     }
 
-    /// A place among the requests that the server holds.
-    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Silent> {
-        self.room.clone().try_acquire_owned().map_err(|_| Silent::Crowded)
+    /// A place for a user's request among those that the server holds. `sends` tells that it has a body.
+    pub(super) fn enter(&self, user: &str, sends: bool) -> Option<Entered> {
+        self.room.enter(user, sends)
     }
 
     /// Sends a request to it at a place, and gives the head of the answer. One that may be sent twice is, where a
     /// connection that was kept turns out to be gone.
     pub(super) async fn send(
-        self: &Arc<Self>,
+        &self,
         state: &Arc<State>,
         at: &Place,
         request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Silent> {
+    ) -> Result<Answered, Silent> {
         let mut request = request;
-        while let Some(mut sender) = self.take(at) {
+        while let Some(mut line) = self.take(at) {
             let again = copy(&request);
-            match sender.try_send_request(request).await {
-                Ok(answer) => {
-                    self.keep(state, at, sender);
-                    return Ok(answer);
-                }
+            match line.sender.try_send_request(request).await {
+                Ok(answer) => return Ok(Answered { answer, line }),
                 Err(mut error) => match error.take_message().or(again) {
                     Some(unsent) => request = unsent,
-                    None => return Err(Silent::Broken(words(&error.into_error()))),
+                    None => return Err(Silent(words(&error.into_error()))),
                 },
             }
         }
-        let mut sender = self.connect(state, at).await?;
-        let answer = sender.send_request(request).await.map_err(|error| Silent::Broken(words(&error)))?;
-        self.keep(state, at, sender);
-        Ok(answer)
+        self.send_apart(state, at, request).await
     }
 
     /// Asks for something itself, and gives the answer, whose body may have so many bytes.
@@ -145,6 +183,7 @@ impl Peer {
         }
         introduce(own, &aggregator()).map_err(|error| error.to_string())?;
         let answer = self.send(state, at, request).await.map_err(|why| why.to_string())?;
+        let Answered { answer, line } = answer;
         let (parts, mut body) = answer.into_parts();
         let mut text = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -154,6 +193,7 @@ impl Peer {
             }
             text.extend_from_slice(&piece);
         }
+        self.keep(line);
         Ok(Response::from_parts(parts, text.freeze()))
     }
 
@@ -209,12 +249,13 @@ impl Peer {
         state: &Arc<State>,
         at: &Place,
         request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Silent> {
-        let mut sender = self.connect(state, at).await?;
-        sender.send_request(request).await.map_err(|error| Silent::Broken(words(&error)))
+    ) -> Result<Answered, Silent> {
+        let mut line = self.connect(state, at).await?;
+        let answer = line.sender.send_request(request).await.map_err(|error| Silent(words(&error)))?;
+        Ok(Answered { answer, line })
     }
 
-    async fn connect(&self, state: &Arc<State>, at: &Place) -> Result<SendRequest<Sent>, Silent> {
+    async fn connect(&self, state: &Arc<State>, at: &Place) -> Result<Line, Silent> {
         let connecting = async {
             let plain = dial(state, at)
                 .await
@@ -224,55 +265,35 @@ impl Peer {
         };
         let connected = tokio::time::timeout(CONNECTING, connecting).await;
         let connected = connected.unwrap_or_else(|_| Err(format!("dial tcp {}: i/o timeout", host(at))));
-        let connection = connected.map_err(Silent::Broken)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD)
-            .handshake(TokioIo::new(connection))
-            .await
-            .map_err(|error| Silent::Broken(words(&error)))?;
-        let stop = state.stop.clone();
-        state.tasks.spawn(async move {
-            tokio::select! {
-                _ = connection.with_upgrades() => {}
-                () = stop.cancelled_owned() => {}
-            }
-        });
-        Ok(sender)
+        let connection = connected.map_err(Silent)?;
+        let line = Line::over(Some(state), at.clone(), connection).await;
+        line.map_err(|error| Silent(words(&error)))
     }
 
     /// A connection that nobody uses.
-    fn take(&self, at: &Place) -> Option<SendRequest<Sent>> {
+    fn take(&self, at: &Place) -> Option<Line> {
         let mut idle = self.idle.lock();
         idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < IDLE_TIME);
         // The one that was used last.
         let place = idle.iter().rposition(|one| one.at == *at && one.sender.is_ready())?;
-        Some(idle.remove(place).sender)
+        Some(idle.remove(place))
     }
 
-    /// Keeps a connection for the next request, once the answer to this one is over.
-    fn keep(self: &Arc<Self>, state: &Arc<State>, at: &Place, mut sender: SendRequest<Sent>) {
-        let (peer, at, stop) = (Arc::downgrade(self), at.clone(), state.stop.clone());
-        state.tasks.spawn(async move {
-            let ready = tokio::select! {
-                ready = sender.ready() => ready.is_ok(),
-                () = stop.cancelled_owned() => false,
-            };
-            let Some(peer) = peer.upgrade().filter(|_| ready) else { return };
-            let mut idle = peer.idle.lock();
-            if idle.len() >= IDLE {
-                idle.remove(0);
-            }
-            idle.push(Idle { at, sender, since: Instant::now() });
-        });
+    /// Keeps a connection for the next request: the answer to this one is over. Whether it is good for another is seen
+    /// when there is one.
+    pub(super) fn keep(&self, mut line: Line) {
+        line.since = Instant::now();
+        let mut idle = self.idle.lock();
+        if idle.len() >= IDLE {
+            idle.remove(0);
+        }
+        idle.push(line);
     }
 }
 
 impl std::fmt::Display for Silent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Broken(why) => f.write_str(why),
-            Self::Crowded => f.write_str("too many requests wait for its answers"),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -332,19 +353,8 @@ pub(super) fn host(at: &Place) -> String {
 async fn dial(state: &Arc<State>, at: &Place) -> std::io::Result<Box<dyn Duplex>> {
     match at {
         Place::Address { node, address } => state.nodes.dial(node.clone(), *address).await,
-        Place::Name(name, port) => {
-            let mut found = tokio::net::lookup_host((name.as_str(), *port)).await?;
-            let address = found.find(|address| !is_own(address.ip()));
-            let address = address.ok_or_else(|| std::io::Error::other("the name leads nowhere else"))?;
-            state.nodes.dial(String::new(), address).await
-        }
+        Place::Name(name, port) => names::dial_for_service(state, name, *port).await,
     }
-}
-
-/// Whether an address leads back to the machine itself.
-fn is_own(address: std::net::IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || address.is_unspecified()
 }
 
 /// A request that may be sent twice: it asks for something and has no body that is gone once it is sent.
@@ -370,6 +380,27 @@ pub(super) fn is_missing(code: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_to_one_that_does_not_read_ends_with_its_request() {
+        use tokio::io::AsyncReadExt as _;
+        let (own, mut other) = tokio::io::duplex(1 << 10);
+        let at = Place::Name("h".to_owned(), 1);
+        let mut line = Line::over(None, at, own).await.expect("a connection");
+        let body = Bytes::from(vec![0; 1 << 20]);
+        let request: Request<Sent> = Request::new(Either::Left(Full::new(body)));
+        let mut sending = Box::pin(line.sender.send_request(request));
+        for _ in 0..100 {
+            assert!(futures::poll!(&mut sending).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(sending);
+        drop(line);
+        tokio::task::yield_now().await;
+        let mut all = Vec::new();
+        other.read_to_end(&mut all).await.expect("it ends");
+        assert!(!all.is_empty() && all.len() <= 1 << 10, "{} bytes came", all.len());
+    }
 
     #[test]
     fn a_request_says_whose_it_is() {

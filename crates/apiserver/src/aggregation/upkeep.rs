@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::backoff::Backoff;
+use futures::{StreamExt as _, stream};
 use http::{Method, StatusCode, header};
 use model::gvk::GroupVersion;
 use tokio::sync::watch;
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 
 use super::peer::{Peer, is_missing};
 use super::{
-    Absence, Availability, Described, Offered, Place, Remote, RemoteServer, amend, discovery, openapi,
+    Absence, Amended, Availability, Described, Offered, Place, Remote, RemoteServer, amend, discovery,
+    openapi,
 };
 use crate::state::State;
 
@@ -34,6 +36,10 @@ const TOGETHER: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// So many registrations are written at a time, and so often one that others write too.
+const AT_ONCE: usize = 8;
+const TRIES: usize = 4;
 
 /// Where one is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +70,15 @@ pub(crate) async fn run(state: &Arc<State>) {
         let registered = source.registered();
         state.aggregation.tidy(&registered);
         let mut failed = false;
-        for registration in registered.all().filter(|one| one.remote.is_none()) {
-            failed |= !tell(state, &registration.name, &Availability::Local).await;
+        let own: Vec<String> =
+            registered.all().filter(|one| one.remote.is_none()).map(|one| one.name.clone()).collect();
+        let local = Availability::Local;
+        let telling: Vec<_> = own.iter().map(|name| tell(state, name, &local)).collect();
+        let mut telling = stream::iter(telling).buffer_unordered(AT_ONCE);
+        while let Some(told) = telling.next().await {
+            failed |= !told;
         }
+        drop(telling);
         let mut known = BTreeSet::new();
         for (registration, server) in registered.remote() {
             known.insert(registration.version.clone());
@@ -196,23 +208,28 @@ async fn look(state: &Arc<State>, remote: &Remote, outlook: &Outlook) -> Result<
 
 /// Tells a registration what was found of it; whether that is told.
 async fn tell(state: &Arc<State>, name: &str, availability: &Availability) -> bool {
-    let now = state.clock.now();
-    let Some(wanted) = state.aggregation.source.found(name, availability, now) else { return true };
-    tracing::debug!(name, ?availability, "whether an API can be asked for is another than before");
-    let registered = state.aggregation.source.registered();
-    let was = registered.all().any(|known| known.name == name && known.available);
-    match amend(state, wanted).await {
-        Ok(()) => {
-            if let (true, Availability::Absent(absence)) = (was, availability) {
-                state.aggregation.lose(name, absence.reason);
+    for _ in 0..TRIES {
+        let now = state.clock.now();
+        let Some(wanted) = state.aggregation.source.found(name, availability, now) else { return true };
+        tracing::debug!(name, ?availability, "whether an API can be asked for is another than before");
+        let registered = state.aggregation.source.registered();
+        let was = registered.all().any(|known| known.name == name && known.available);
+        match amend(state, wanted).await {
+            Ok(Amended::Done) => {
+                if let (true, Availability::Absent(absence)) = (was, availability) {
+                    state.aggregation.lose(name, absence.reason);
+                }
+                return true;
             }
-            true
-        }
-        Err(why) => {
-            tracing::warn!(name, why, "a registered API is not told whether it can be asked for");
-            false
+            // It says something else by now: what is to be done about that is seen at once.
+            Ok(Amended::Overtaken) => {}
+            Err(why) => {
+                tracing::warn!(name, why, "a registered API is not told whether it can be asked for");
+                return false;
+            }
         }
     }
+    false
 }
 
 /// Asks what one offers; whether it said so.
@@ -262,7 +279,7 @@ async fn ask_offered(
             let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
             if answer.status() == StatusCode::OK && discovery::is_new_form(kind.unwrap_or_default()) {
                 let (text, version) = (answer.into_body(), version.clone());
-                let read = state.workers.document(move || discovery::read(&text, &version)).await;
+                let read = state.workers.saying(move || discovery::read(&text, &version)).await;
                 return read.map_err(|error| error.to_string());
             }
             if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -277,7 +294,7 @@ async fn ask_offered(
         return Err(format!("{path} answers {}", answer.status()));
     }
     let text = answer.into_body();
-    let read = state.workers.document(move || discovery::read_list(&text, &version)).await;
+    let read = state.workers.saying(move || discovery::read_list(&text, &version)).await;
     read.map_err(|error| error.to_string())
 }
 
@@ -327,7 +344,7 @@ async fn ask_described(
             let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
             described.etag = etag.filter(|etag| etag.len() <= 512).map(str::to_owned);
             let text = answer.into_body();
-            let (part, v3) = state.workers.document(move || openapi::read(&text, &version)).await?;
+            let (part, v3) = state.workers.saying(move || openapi::read(&text, &version)).await?;
             // The same as before is the same, so that what is made of it needs not be made again.
             let same = before.and_then(|before| before.v2.clone()).filter(|same| **same == part);
             described.v2 = Some(same.unwrap_or_else(|| Arc::new(part)));
@@ -375,9 +392,12 @@ async fn catch_up(state: &Arc<State>) -> bool {
     let mut failed = false;
     let (gone, wanted): (Vec<_>, Vec<_>) =
         source.register(&state.table.versions()).into_iter().partition(is_removal);
-    for wanted in wanted {
-        failed |= !done(state, wanted).await;
+    let doing: Vec<_> = wanted.into_iter().map(|one| done(state, one)).collect();
+    let mut doing = stream::iter(doing).buffer_unordered(AT_ONCE);
+    while let Some(done) = doing.next().await {
+        failed |= !done;
     }
+    drop(doing);
     if gone.is_empty() {
         return failed;
     }
@@ -391,7 +411,7 @@ async fn catch_up(state: &Arc<State>) -> bool {
 
 async fn done(state: &Arc<State>, wanted: super::Amend) -> bool {
     match amend(state, wanted).await {
-        Ok(()) => true,
+        Ok(told) => told == Amended::Done,
         Err(why) => {
             tracing::warn!(why, "a group version is not registered as it is served");
             false

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use super::line::Line;
-use super::{AskError, Callee, verifier};
+use super::{Callee, verifier};
 use crate::state::State;
 
 /// So many questions are with one at once, and so many others wait for that.
@@ -33,10 +33,11 @@ pub(crate) struct Callouts {
 
 /// What is kept of one.
 pub(super) struct Known {
-    pub(super) tls: Arc<ClientConfig>,
+    /// How it is spoken to, or why nobody can vouch for it.
+    pub(super) tls: Result<Arc<ClientConfig>, String>,
     pub(super) room: Semaphore,
     /// For answers that are long.
-    pub(super) long: Semaphore,
+    pub(super) long: Arc<Semaphore>,
     waiting: AtomicUsize,
     idle: Mutex<Vec<Line>>,
     /// When it was asked last, in milliseconds since the start.
@@ -54,13 +55,13 @@ impl Drop for Entered<'_> {
 
 impl Callouts {
     /// What is kept of one, made where there is nothing.
-    pub(super) fn of(&self, state: &State, callee: &Callee) -> Result<Arc<Known>, AskError> {
+    pub(super) fn of(&self, state: &State, callee: &Callee) -> Arc<Known> {
         let now = millis(state.clock.elapsed());
         let found = self.known.lock().get(callee).cloned();
         let known = match found {
             Some(known) => known,
             None => {
-                let made = Arc::new(Known::new(state, callee)?);
+                let made = Arc::new(Known::new(state, callee));
                 let mut all = self.known.lock();
                 if all.len() >= KNOWN && !all.contains_key(callee) {
                     forget_oldest(&mut all);
@@ -69,7 +70,7 @@ impl Callouts {
             }
         };
         known.asked.store(now, Ordering::Relaxed);
-        Ok(known)
+        known
     }
 
     /// Closes connections that nobody has used for a while, and forgets who is not asked any more.
@@ -99,19 +100,19 @@ fn forget_oldest(all: &mut HashMap<Callee, Arc<Known>>) {
 }
 
 impl Known {
-    fn new(state: &State, callee: &Callee) -> Result<Self, AskError> {
+    fn new(state: &State, callee: &Callee) -> Self {
         let tls = match &callee.authorities {
             Some(authorities) => verifier::client(authorities),
-            None => verifier::client(&state.outside.authorities()),
+            None => verifier::client(state.of_system()),
         };
-        Ok(Self::with(Arc::new(tls.map_err(AskError::Authorities)?)))
+        Self::with(tls.map(Arc::new))
     }
 
-    fn with(tls: Arc<ClientConfig>) -> Self {
+    fn with(tls: Result<Arc<ClientConfig>, String>) -> Self {
         Self {
             tls,
             room: Semaphore::new(AT_ONCE),
-            long: Semaphore::new(LONG),
+            long: Arc::new(Semaphore::new(LONG)),
             waiting: AtomicUsize::new(0),
             idle: Mutex::default(),
             asked: AtomicU64::new(0),
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn so_many_wait_for_one_and_no_more() {
-        let known = Known::with(Arc::new(tls::client_of_anyone()));
+        let known = Known::with(Err("nobody".to_owned()));
         let mut entered: Vec<_> = (0..AT_ONCE + WAITING).filter_map(|_| known.enter()).collect();
         assert_eq!(entered.len(), AT_ONCE + WAITING);
         assert!(known.enter().is_none());
@@ -167,7 +168,7 @@ mod tests {
         let callouts = Callouts::default();
         let callee = |number: u64| Callee::at(&format!("https://h{number}/"), None).expect("an address");
         for number in 0..10 {
-            let known = Known::with(Arc::new(tls::client_of_anyone()));
+            let known = Known::with(Err("nobody".to_owned()));
             known.asked.store(number * 1000, Ordering::Relaxed);
             callouts.known.lock().insert(callee(number), Arc::new(known));
         }

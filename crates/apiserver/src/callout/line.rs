@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use super::known::Known;
-use super::{Callee, LONGEST_ANSWER};
+use super::{Answered, Callee, Found, LONGEST_ANSWER};
+use crate::names;
 use crate::proxy::words;
 use crate::reach::Reach;
 use crate::state::State;
@@ -49,13 +50,18 @@ pub(super) async fn connect(
     tls: &Arc<ClientConfig>,
 ) -> Result<Line, String> {
     let plain = match &callee.service {
-        Some(service) => {
-            let to = (service.find)(&Reach::of(state), service, callee.port)?;
-            let dialled = state.nodes.dial(to.node, to.address).await;
-            dialled.map_err(|error| format!("dial tcp {}: {}", to.address, words(&error)))?
-        }
+        Some(service) => match (service.find)(&Reach::of(state), service, callee.port)? {
+            Found::At(to) => {
+                let dialled = state.nodes.dial(to.node, to.address).await;
+                dialled.map_err(|error| format!("dial tcp {}: {}", to.address, words(&error)))?
+            }
+            Found::Named(name, port) => {
+                let dialled = names::dial_for_service(state, &name, port).await;
+                dialled.map_err(|error| format!("dial tcp {name}:{port}: {}", words(&error)))?
+            }
+        },
         None => {
-            let dialled = state.outside.dial(&callee.host, callee.port).await;
+            let dialled = names::dial(state, &callee.host, callee.port).await;
             dialled.map_err(|error| format!("dial tcp {}:{}: {}", callee.host, callee.port, words(&error)))?
         }
     };
@@ -107,7 +113,7 @@ impl Line {
         callee: &Callee,
         path: &str,
         question: Bytes,
-    ) -> Result<(StatusCode, Bytes), Broken> {
+    ) -> Result<(StatusCode, Answered), Broken> {
         let request = question_of(callee, path, question).map_err(|error| late(error.to_string()))?;
         let answer = self.sender.send_request(request).await;
         let answer =
@@ -124,7 +130,8 @@ impl Line {
                 return Err(late(format!("the answer has more than {LONGEST_ANSWER} bytes")));
             }
             if length > SHORT && long.is_none() {
-                long = Some(known.long.acquire().await.map_err(|error| late(error.to_string()))?);
+                let permit = known.long.clone().acquire_owned().await;
+                long = Some(permit.map_err(|error| late(error.to_string()))?);
             }
             text.extend_from_slice(&piece);
         }
@@ -133,7 +140,7 @@ impl Line {
         if !self.sender.is_closed() {
             known.keep(self);
         }
-        Ok((code, text.freeze()))
+        Ok((code, Answered { text: text.freeze(), long }))
     }
 }
 

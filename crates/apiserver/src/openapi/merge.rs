@@ -1,6 +1,6 @@
 //! A part of somebody else's document of version 2, put among this server's own or told as version 3.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -16,11 +16,18 @@ pub(crate) struct Part {
 const DEFINITIONS: &str = "#/definitions/";
 const SCHEMAS: &str = "#/components/schemas/";
 const PARAMETERS: &str = "#/parameters/";
+/// So many types a document may have, and so many paths.
+const MOST: usize = 10_000;
+/// So many bytes parameters may come to that are put where they are only named.
+const RESOLVED: usize = 4 << 20;
+/// In so many media types one thing is told.
+const MEDIA_TYPES: usize = 16;
 /// The methods of a path.
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 
 impl Part {
-    /// What a document has below a path, which ends with a slash. None where it is no document of version 2.
+    /// What a document has below a path, which ends with a slash. None where it is no document of version 2, or has more
+    /// of something than anybody needs.
     pub(crate) fn of(document: Value, below: &str) -> Option<Self> {
         let Value::Object(mut document) = document else { return None };
         if document.get("swagger").and_then(Value::as_str) != Some("2.0") {
@@ -31,11 +38,15 @@ impl Part {
             Some(Value::Object(known)) => known,
             _ => Map::new(),
         };
+        if known.len() > MOST {
+            return None;
+        }
         let mut paths = Map::new();
-        if let Some(Value::Object(all)) = document.remove("paths") {
+        let mut shared = Shared::of(&shared);
+        if let Some(Value::Object(all)) = document.remove("paths").filter(|all| count(all) <= MOST) {
             for (path, mut item) in all {
                 if path.starts_with(below) && item.is_object() {
-                    resolve(&mut item, &shared);
+                    shared.resolve(&mut item)?;
                     paths.insert(path, item);
                 }
             }
@@ -92,6 +103,14 @@ impl Part {
 
     /// What types are to be called whose name is another's, and those that use them.
     fn new_names(&self, known: &Map<String, Value>) -> BTreeMap<&str, String> {
+        self.new_names_by(known, references)
+    }
+
+    fn new_names_by(
+        &self,
+        known: &Map<String, Value>,
+        mut references: impl FnMut(&Value, &mut Vec<String>),
+    ) -> BTreeMap<&str, String> {
         let is_other = |name: &str, own: &Value| known.get(name).is_some_and(|theirs| theirs != own);
         let mut others: BTreeSet<&str> = self
             .definitions
@@ -99,18 +118,16 @@ impl Part {
             .filter(|(name, definition)| is_other(name, definition))
             .map(|(name, _)| name.as_str())
             .collect();
-        loop {
-            let before = others.len();
-            for (name, definition) in self.definitions.iter().filter(|(name, _)| known.contains_key(*name)) {
-                let mut used = Vec::new();
-                references(definition, &mut used);
-                if used.iter().any(|used| others.contains(used.as_str())) {
-                    others.insert(name);
-                }
-            }
-            if others.len() == before {
-                break;
-            }
+        // Whoever uses one of them is another, too: each is looked at once, from what it uses to who uses it.
+        let mut users: HashMap<String, Vec<&str>> = HashMap::new();
+        for (name, definition) in self.definitions.iter().filter(|(name, _)| known.contains_key(*name)) {
+            let mut used = Vec::new();
+            references(definition, &mut used);
+            used.into_iter().for_each(|used| users.entry(used).or_default().push(name));
+        }
+        let mut open: Vec<&str> = others.iter().copied().collect();
+        while let Some(name) = open.pop() {
+            open.extend(users.remove(name).into_iter().flatten().filter(|user| others.insert(*user)));
         }
         let is_free = |name: &str| !known.contains_key(name) && !self.definitions.contains_key(name);
         let new = |name: &str| {
@@ -140,24 +157,47 @@ fn renamed(names: &BTreeMap<&str, String>, name: &str) -> String {
     format!("{DEFINITIONS}{name}")
 }
 
-/// Puts parameters where they are only named.
-fn resolve(item: &mut Value, shared: &Value) {
-    let resolve_list = |owner: &mut Value| {
-        let Some(list) = owner.get_mut("parameters").and_then(Value::as_array_mut) else { return };
+/// Parameters that are named in many places.
+struct Shared<'a> {
+    /// With their lengths.
+    known: HashMap<&'a str, (&'a Value, usize)>,
+    left: usize,
+}
+
+impl<'a> Shared<'a> {
+    fn of(all: &'a Value) -> Self {
+        let all = all.as_object().into_iter().flatten();
+        let known = all.map(|(name, value)| (name.as_str(), (value, value.to_string().len())));
+        Self { known: known.collect(), left: RESOLVED }
+    }
+
+    /// Puts them where they are only named; none where that makes too much of little.
+    fn resolve(&mut self, item: &mut Value) -> Option<()> {
+        self.resolve_list(item)?;
+        for method in METHODS {
+            if let Some(operation) = item.get_mut(method) {
+                self.resolve_list(operation)?;
+            }
+        }
+        Some(())
+    }
+
+    fn resolve_list(&mut self, owner: &mut Value) -> Option<()> {
+        let Some(list) = owner.get_mut("parameters").and_then(Value::as_array_mut) else { return Some(()) };
         for parameter in list {
             let name =
                 parameter.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix(PARAMETERS));
-            if let Some(found) = name.and_then(|name| shared.get(name)) {
-                *parameter = found.clone();
+            if let Some((found, length)) = name.and_then(|name| self.known.get(name)) {
+                self.left = self.left.checked_sub(*length)?;
+                *parameter = (*found).clone();
             }
         }
-    };
-    resolve_list(item);
-    for method in METHODS {
-        if let Some(operation) = item.get_mut(method) {
-            resolve_list(operation);
-        }
+        Some(())
     }
+}
+
+fn count(value: &Value) -> usize {
+    value.as_object().map_or(0, Map::len)
 }
 
 /// The names of the types that something uses.
@@ -214,7 +254,9 @@ fn path_item(item: &Value) -> Value {
 }
 
 fn operation(value: &Value) -> Value {
-    let texts = |name: &str| -> Vec<&str> { list(&value[name]).filter_map(Value::as_str).collect() };
+    let texts = |name: &str| -> Vec<&str> {
+        list(&value[name]).filter_map(Value::as_str).take(MEDIA_TYPES).collect()
+    };
     let content = |types: Vec<&str>, schema: &Value| -> Value {
         let mut schema = schema.clone();
         rewrite(&mut schema, &|name| format!("{SCHEMAS}{name}"));
@@ -367,6 +409,49 @@ mod tests {
         assert_eq!(answer, "#/definitions/Outer_v2");
         let inner = &own["definitions"]["Outer_v2"]["properties"]["inner"]["$ref"];
         assert_eq!(inner, "#/definitions/Inner_v2");
+    }
+
+    #[test]
+    fn what_is_hostile_costs_no_more_than_its_length() {
+        let most = MOST - 1;
+        // Each uses the one before, and the first is another: in whatever order they are looked at, each is once.
+        let chain = |first: &str| {
+            let mut all = Map::new();
+            all.insert(format!("{:05}", most), json!({"type": first}));
+            for number in 0..most {
+                let next = format!("{DEFINITIONS}{:05}", number + 1);
+                all.insert(format!("{number:05}"), json!({"$ref": next}));
+            }
+            json!({
+                "swagger": "2.0", "definitions": all,
+                "paths": {"/a/x": {"get": {"schema": {"$ref": format!("{DEFINITIONS}00000")}}}},
+            })
+        };
+        let part = Part::of(chain("string"), "/a/").expect("a document");
+        let own = chain("integer");
+        let known = own["definitions"].as_object().expect("types");
+        let mut looked = 0;
+        let names = part.new_names_by(known, |definition, used| {
+            looked += 1;
+            references(definition, used);
+        });
+        assert_eq!((names.len(), looked), (MOST, MOST));
+        let mut more = chain("string");
+        more["definitions"]["one more"] = json!({});
+        assert_eq!(Part::of(more, "/a/"), None);
+        // A long parameter that is named often.
+        let named = vec![json!({"$ref": "#/parameters/long"}); 5000];
+        let often = json!({
+            "swagger": "2.0", "parameters": {"long": {"description": "x".repeat(1 << 20)}},
+            "paths": {"/a/x": {"parameters": named}},
+        });
+        assert_eq!(Part::of(often, "/a/"), None);
+        // One schema in many media types.
+        let types: Vec<String> = (0..10_000).map(|number| format!("a/{number}")).collect();
+        let told = operation(&json!({
+            "produces": types, "responses": {"200": {"schema": {"description": "x".repeat(1 << 10)}}},
+        }));
+        assert_eq!(count(&told["responses"]["200"]["content"]), MEDIA_TYPES);
     }
 
     #[test]

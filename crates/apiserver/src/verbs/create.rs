@@ -159,12 +159,12 @@ async fn admit_and_store(
     };
     phases::mutate(call, &write, Part::Whole, &mut object, restore).await?;
     phases::validate(call, &write, Part::Whole, &object)?;
+    phases::validate_by_others(call, &write, Some(&object)).await?;
     let key = crate::state::object_name(call.namespace(), object.name());
     if call.partition().get(&key).is_some() {
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());
     }
-    phases::validate_by_others(call, &write, Some(&object)).await?;
-    let accompanied = phases::accompany(call, &write, &object).await?;
+    let accompanied = phases::accompany(call, &write, &mut object).await?;
     let warnings = phases::warnings(call, &write, Part::Whole, &object);
     if options.dry_run {
         return Ok(Ok(Created { outcome: Outcome::DryRun(object), warnings }));

@@ -164,9 +164,9 @@ async fn attempt(
         ignored: ignored_fields(call, part),
         now: call.now,
     };
-    let new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
+    let mut new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
     phases::validate_by_others(call, &write, Some(&new)).await?;
-    let accompanied = phases::accompany(call, &write, &new).await?;
+    let accompanied = phases::accompany(call, &write, &mut new).await?;
     let warnings = phases::warnings(call, &write, part, &new);
     let stored = keep(call, options, new, old, live, &accompanied.along).await?;
     Ok(stored.map(|outcome| Modified { outcome, warnings }))

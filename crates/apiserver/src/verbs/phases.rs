@@ -8,7 +8,7 @@
 //! | mutate | others, then the resource's strategy, change the object | [`mutate`] |
 //! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`mutate`], [`validate`] |
 //! | validate by others | others may refuse | [`validate_by_others`] |
-//! | accompany | what has to change along with the object is settled; quotas may refuse | [`accompany`] |
+//! | accompany | what only the last moment knows is filled in; what has to change along with the object is settled; quotas may refuse | [`accompany`] |
 //! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
 //!
 //! What is read, be it to be changed, is in the version that the path names: see [`Call::served`]. All
@@ -263,7 +263,11 @@ pub(super) struct Accompanied {
 
 /// Asks those who change something along with the object; they may refuse, last of all. What it gives is held until
 /// the object is stored.
-pub(super) async fn accompany(call: &Call, write: &Write<'_>, object: &Object) -> Result<Accompanied> {
+pub(super) async fn accompany(call: &Call, write: &Write<'_>, object: &mut Object) -> Result<Accompanied> {
+    for other in call.state.admission.iter() {
+        other.settle(write, object).await?;
+    }
+    let object = &*object;
     let others = || call.state.admission.iter().filter(|other| other.takes_turns(write));
     if others().next().is_none() {
         return Ok(Accompanied { along: Vec::new(), _turn: None });

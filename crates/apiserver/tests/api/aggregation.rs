@@ -12,7 +12,8 @@ use apiserver::pki::{Authority, Issued};
 use bytes::Bytes;
 use client::remote::{Config, RemoteTransport};
 use client::transport::{Transport, UpgradeAnswer};
-use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -261,6 +262,12 @@ async fn told_by(mut request: Request<Incoming>, mood: Mood, is_known: bool) -> 
             answer
         }
         path if path.ends_with("/slow") => std::future::pending().await,
+        path if path.ends_with("/elsewhere") => {
+            let mut answer = answer(302, "text/plain", "over there");
+            let there = "https://169.254.169.254/latest/meta-data";
+            answer.headers_mut().insert(header::LOCATION, there.parse().expect("a value"));
+            answer
+        }
         path if path.ends_with("/echo") => {
             let user = headers["x-remote-user"].clone();
             let upgrade = hyper::upgrade::on(&mut request);
@@ -429,6 +436,94 @@ async fn another_server_is_asked_and_told_whose_the_request_is() {
     stream.write_all(b"there").await.expect("written");
     stream.read_exact(&mut said).await.expect("it says it again");
     assert_eq!(&said, b"there");
+}
+
+/// A server that is registered and answers.
+async fn registered(cluster: &Cluster) -> Extension {
+    let extension = Extension::start(cluster).await;
+    extension.serve(cluster).await;
+    cluster.ok("POST", SERVICES, &extension.registration("v1")).await;
+    until_condition(cluster, "v1.wardle.example.com", "True", "Passed").await;
+    extension
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cve_2022_3172_nobody_is_sent_elsewhere_by_a_server_behind_this_one() {
+    let cluster = Cluster::start().await;
+    let _extension = registered(&cluster).await;
+    let admin = Identity::administrator();
+    let refusal = "the backend attempted to redirect this request, which is not permitted";
+    for method in ["GET", "POST", "PUT"] {
+        let path = format!("{FLUNDERS}/one/elsewhere");
+        let (code, headers, text) = ask(&cluster, &admin, method, &path, &[], "").await;
+        assert_eq!((code, text.as_str()), (502, refusal), "{method}");
+        assert_eq!(headers.get(header::LOCATION), None);
+    }
+    let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the kubeconfig");
+    let transport = RemoteTransport::new(&config).expect("a transport");
+    let request =
+        Request::builder().method("POST").uri(format!("{FLUNDERS}/one/elsewhere")).header("upgrade", "own");
+    let answer = transport.upgrade(request.body(Bytes::new()).expect("a request")).await.expect("an answer");
+    let UpgradeAnswer::Refused(answer) = answer else { panic!("upgraded") };
+    assert_eq!((answer.status().as_u16(), answer.headers().get(header::LOCATION)), (502, None));
+    // What may be read in two ways is not passed on.
+    for path in ["one%2Fstatus", "..%2F..%2Fdefault%2Fflunders", "%2e%2e/flunders", "/one"] {
+        let (code, _, text) = ask(&cluster, &admin, "GET", &format!("{FLUNDERS}/{path}"), &[], "").await;
+        assert!(code == 400 && text.contains("more than one way"), "{path}: {code} {text}");
+    }
+    // Nor is a name followed that leads to what is near.
+    cluster
+        .ok(
+            "POST",
+            "/api/v1/namespaces/default/services",
+            &json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": "near"},
+                "spec": {"type": "ExternalName", "externalName": "169.254.169.254"},
+            }),
+        )
+        .await;
+    let change = json!({"spec": {"service": {"name": "near"}}});
+    cluster.ok("PATCH", &format!("{SERVICES}/v1.wardle.example.com"), &change).await;
+    let message = until_condition(&cluster, "v1.wardle.example.com", "False", "FailedDiscoveryCheck").await;
+    assert!(message.ends_with("the name leads to no address that is allowed"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_does_not_take_an_api_from_all_others() {
+    let cluster = Cluster::start().await;
+    let _extension = registered(&cluster).await;
+    let admin = Identity::administrator();
+    // Requests that ask to become conversations are requests until that is granted.
+    let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the kubeconfig");
+    let transport = RemoteTransport::new(&config).expect("a transport");
+    let slow = format!("{FLUNDERS}/one/slow");
+    let mut waiting = FuturesUnordered::new();
+    for _ in 0..10 {
+        let request = Request::builder().method("POST").uri(slow.as_str()).header("upgrade", "own");
+        let upgrading = transport.upgrade(request.body(Bytes::new()).expect("a request"));
+        let code = upgrading.map(|answer| match answer.expect("an answer") {
+            UpgradeAnswer::Upgraded(..) => 101,
+            UpgradeAnswer::Refused(answer) => answer.status().as_u16(),
+        });
+        waiting.push(code.boxed());
+    }
+    for _ in 0..60 {
+        let asking = ask(&cluster, &admin, "GET", &slow, &[], "").map(|(code, ..)| code);
+        waiting.push(asking.boxed());
+    }
+    // Of seventy six are too many.
+    for _ in 0..6 {
+        let first = tokio::time::timeout(Duration::from_secs(20), waiting.next()).await;
+        assert_eq!(first.expect("one user may hold any number of requests"), Some(429));
+    }
+    let another = Identity::new("another", [apiserver::ADMINISTRATORS]);
+    assert_eq!(ask(&cluster, &another, "GET", &format!("{FLUNDERS}/one"), &[], "").await.0, 200);
+    drop(waiting);
+    testkit::wait_until_async("room", || async {
+        let (code, ..) = ask(&cluster, &admin, "GET", &format!("{FLUNDERS}/one"), &[], "").await;
+        if code == 200 { Ok(()) } else { Err(code) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,12 @@ async fn writes_are_changed_one_after_the_other_and_judged_by_all() {
     let managed = made["metadata"]["managedFields"].to_string();
     assert!(managed.contains("f:own") && !managed.contains("f:second"), "{managed}");
 
+    // Those who judge are asked before it is said that there is such an object already.
+    let mut same = map.clone();
+    same["metadata"]["labels"] = json!({"bad": "x"});
+    assert_eq!(cluster.send("POST", MAPS, &same).await.0, 403);
+    assert_eq!(cluster.send("POST", MAPS, &map).await.0, 409);
+    paths(&asked);
     let (code, refused) = cluster
         .send("PATCH", &format!("{MAPS}/m?dryRun=All"), &json!({"metadata": {"labels": {"bad": "x"}}}))
         .await;
@@ -346,6 +352,26 @@ async fn a_webhook_is_found_behind_a_service_and_asked_of_what_its_selectors_sel
     let why = "tls: failed to verify certificate: x509: certificate is not valid for other.default.svc";
     assert!(code == 500 && refused["message"].as_str().is_some_and(|said| said.ends_with(why)), "{refused}");
     assert_eq!(asked.lock().len(), 2);
+    // A service may stand for a name elsewhere, whose ports are its own; not for one that leads to what is near.
+    cluster.ok("DELETE", "/api/v1/namespaces/default/services/hook", &json!({})).await;
+    let mut made = named("Service", "hook");
+    made["spec"] = json!({"type": "ExternalName", "externalName": "192.0.2.7"});
+    cluster.ok("POST", "/api/v1/namespaces/default/services", &made).await;
+    let mut outside = behind("hook");
+    outside["clientConfig"]["service"]["port"] = json!(site.address.port());
+    register(&cluster, VALIDATING, "c", json!([webhook(&site, "/refuse", &["endpoints"], outside)])).await;
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    cluster.ok("POST", endpoints, &named("Endpoints", "e")).await;
+    assert_eq!(asked.lock().len(), 3);
+    let near = json!({"spec": {"externalName": "127.0.0.1"}});
+    cluster.ok("PATCH", "/api/v1/namespaces/default/services/hook", &near).await;
+    let mut inside = behind("hook");
+    inside["clientConfig"]["service"]["path"] = json!("/near");
+    register(&cluster, VALIDATING, "d", json!([webhook(&site, "/near", &["serviceaccounts"], inside)])).await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let (code, refused) = cluster.send("POST", accounts, &named("ServiceAccount", "a")).await;
+    let why = "dial tcp 127.0.0.1:8443: the name leads to no address that is allowed";
+    assert!(code == 500 && refused["message"].as_str().is_some_and(|said| said.ends_with(why)), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

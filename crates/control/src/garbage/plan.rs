@@ -86,6 +86,12 @@ pub(super) fn verdict(view: &View) -> Verdict {
     }
 }
 
+/// Whether a group may be served by somebody else than the API server, or with the help of somebody else: what Kubernetes
+/// has itself is in groups of its project.
+pub(super) fn may_be_anothers(group: &str) -> bool {
+    group.contains('.') && !group.ends_with(".k8s.io")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +153,15 @@ mod tests {
     #[test]
     fn orphans_forget_their_owner() {
         check(deleting(ORPHAN, 2, 2), Verdict::OrphanDependents);
+    }
+
+    #[test]
+    fn groups_of_kubernetes_are_its_own() {
+        for own in ["", "apps", "batch", "rbac.authorization.k8s.io", "storage.k8s.io"] {
+            assert!(!may_be_anothers(own), "{own}");
+        }
+        for other in ["wardle.example.com", "k8s.io.example.com", "example.k8s-io"] {
+            assert!(may_be_anothers(other), "{other}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct ResourceQuota {
 }
 
 impl Admission for ResourceQuota {
-    fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
+    fn settle<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
         let resource = write.context.resource();
         let asks = write.operation == Operation::Update
             && write.subresource == "status"
@@ -41,7 +41,7 @@ impl Admission for ResourceQuota {
             return at_once(Ok(()));
         }
         after_asking(async move {
-            // Where the quota was changed while this one waited, it is counted anew, and the turn is still its own.
+            // Where the quota was changed before it came, it is counted anew, and the turn is still its own.
             write.context.take_turn().await?;
             // Others' objects may be shown later than the quota, which was charged with them.
             write.context.sees(write.old.unwrap_or(object)).await?;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use apiserver::callout::{Callee, Service};
+use apiserver::callout::{Callee, Found, Service};
 use apiserver::{Reach, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -182,11 +182,15 @@ pub(crate) fn callee(client: &Value) -> Result<Callee, String> {
     Callee::at(url, authorities).ok_or_else(|| format!("{} is no address of https://", quote(url)))
 }
 
-/// One of those behind a service that take requests, at one of its ports.
-pub(crate) fn find(reach: &Reach, service: &Service, port: u16) -> Result<Upstream, String> {
+/// One of those behind a service that take requests, at one of its ports; where the service only stands for a name, at
+/// that.
+pub(crate) fn find(reach: &Reach, service: &Service, port: u16) -> Result<Found, String> {
     let Service { namespace, name, .. } = service;
     let found = reach.find(&GroupResource::new("", "services"), namespace, name);
     let found = found.ok_or_else(|| format!("service {} not found", quote(name)))?;
+    if let Some(name) = external_name(&found) {
+        return Ok(Found::Named(name.to_owned(), port));
+    }
     let ports = found.get_list(&["spec", "ports"]);
     let wanted = ports.iter().find(|one| number(one, "port") == Some(i64::from(port)));
     let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {}", quote(name)))?;
@@ -198,7 +202,13 @@ pub(crate) fn find(reach: &Reach, service: &Service, port: u16) -> Result<Upstre
         return Err(format!("no endpoints available for service {}", quote(name)));
     }
     let chosen = usize::try_from(reach.random() % all.len() as u64).unwrap_or_default();
-    Ok(all.swap_remove(chosen))
+    Ok(Found::At(all.swap_remove(chosen)))
+}
+
+/// The name that a service stands for, whatever its ports.
+fn external_name(service: &model::Object) -> Option<&str> {
+    let stands_for = service.get_str(&["spec", "type"]) == Some("ExternalName");
+    service.get_str(&["spec", "externalName"]).filter(|name| stands_for && !name.is_empty())
 }
 
 /// Those of a slice that take requests. What a certificate vouches for is asked and nobody else, wherever it is: but
@@ -294,6 +304,20 @@ mod tests {
             service(json!({"path": "//"})),
             "c.service.path: Invalid value: \"//\": segment[0] may not be empty",
         );
+    }
+
+    #[test]
+    fn a_service_may_stand_for_a_name() {
+        let name_of = |spec: Value| {
+            let object =
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+            let object = model::Object::from_value(object).expect("an object");
+            external_name(&object).map(str::to_owned)
+        };
+        let named = json!({"type": "ExternalName", "externalName": "hooks.example.org"});
+        assert_eq!(name_of(named).as_deref(), Some("hooks.example.org"));
+        assert_eq!(name_of(json!({"type": "ClusterIP", "externalName": "hooks.example.org"})), None);
+        assert_eq!(name_of(json!({"type": "ExternalName"})), None);
     }
 
     #[test]

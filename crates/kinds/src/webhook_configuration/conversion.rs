@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::callout::Callee;
+use apiserver::callout::{Callee, cut, told};
 use apiserver::{Objects, Reach};
 use bytes::Bytes;
 use model::field::quote;
@@ -99,7 +99,11 @@ impl ConversionWebhook {
         let question = question(self.version, &uid, to, &objects);
         drop(objects);
         let answer = reach.ask(callee, question, PATIENCE).await.map_err(|error| error.to_string())?;
-        read(&answer, self.version, &uid)
+        let (text, version) = (answer.text, self.version);
+        // Whoever has a long one has the right to it until it is read.
+        let read = reach.digest(answer.long.is_some(), move || read(&text, version, &uid)).await;
+        drop(answer.long);
+        read
     }
 }
 
@@ -114,6 +118,10 @@ fn question(version: Version, uid: &str, to: &str, objects: &[Object]) -> Bytes 
 }
 
 fn read(text: &[u8], version: Version, uid: &str) -> Result<Vec<Object>, String> {
+    converted(text, version, uid).map_err(cut)
+}
+
+fn converted(text: &[u8], version: Version, uid: &str) -> Result<Vec<Object>, String> {
     let reviewed: Reviewed =
         serde_json::from_slice(text).map_err(|error| format!("the answer is no review: {error}"))?;
     if version == Version::V1 {
@@ -127,7 +135,7 @@ fn read(text: &[u8], version: Version, uid: &str) -> Result<Vec<Object>, String>
     if version == Version::V1 && response.uid != uid {
         return Err(format!("expected response.uid={}, got {}", quote(uid), quote(&response.uid)));
     }
-    let Status { status, message, .. } = response.result;
+    let Status { status, message, .. } = told(response.result);
     match (status.as_str(), message.as_str()) {
         ("Success", _) => {}
         (_, "") => return Err(format!("response.result.status was '{status}', not 'Success'")),
@@ -179,6 +187,9 @@ mod tests {
         let failed = |result: Value| review(json!({"uid": "u", "result": result}));
         check(&failed(json!({"status": "Failure", "message": "no"})), Version::V1, Err("no"));
         check(&failed(json!({})), Version::V1, Err("response.result.status was '', not 'Success'"));
+        let long = failed(json!({"status": "Failure", "message": "x".repeat(1 << 20)}));
+        let why = read(long.to_string().as_bytes(), Version::V1, "u").expect_err("it failed");
+        assert!(why.len() <= 2 << 10, "{} bytes are told", why.len());
         let rubbish = review(json!({"uid": "u", "result": done, "convertedObjects": [7]}));
         assert!(read(rubbish.to_string().as_bytes(), Version::V1, "u").is_err());
     }

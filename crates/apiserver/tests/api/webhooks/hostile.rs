@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,8 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{MAPS, MUTATING, VALIDATING, cluster, register};
+use super::{MAPS, MUTATING, VALIDATING, cluster, register, webhook};
 use crate::cluster::named;
+use crate::elsewhere::Site;
 
 /// A server that answers as it likes; ends when it is dropped.
 struct Hostile {
@@ -225,4 +227,32 @@ async fn hostile_webhooks_are_bounded_and_nobody_else_waits_for_them() {
         "apiserver_admission_webhook_fail_open_count{name=\"hang-ignore.example.org\",type=\"admit\"} 1";
     assert!(metrics.contains(open), "{metrics}");
     hanging.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_asked_of_a_quota_that_is_counted_holds_up_nobody_in_its_namespace() {
+    let cluster = cluster().await;
+    let site = Site::start(Arc::new(|_| None)).await;
+    let hook = webhook(&site, "/hangs", &["resourcequotas/status"], json!({"timeoutSeconds": 30}));
+    register(&cluster, MUTATING, "a", json!([hook])).await;
+    let mut quota = named("ResourceQuota", "q");
+    quota["spec"] = json!({"hard": {"configmaps": "5"}});
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    cluster.ok("POST", quotas, &quota).await;
+    let path = format!("{quotas}/q/status");
+    let status = json!({"status": {"hard": {"configmaps": "5"}}});
+    let asked = site.asked.clone();
+    let counting = cluster.send("PATCH", &path, &status);
+    let made = async {
+        testkit::wait_until_async("the webhook to be asked", || async {
+            if asked.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err("nobody asked it") }
+        })
+        .await;
+        cluster.send("POST", MAPS, &named("ConfigMap", "m")).await
+    };
+    let (code, refused) = tokio::select! {
+        (code, told) = counting => panic!("it is counted: {code} {told}"),
+        made = made => made,
+    };
+    assert_eq!(code, 201, "{refused}");
 }

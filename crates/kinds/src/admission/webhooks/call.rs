@@ -1,11 +1,12 @@
 //! Asking one webhook.
 
-use apiserver::callout::{AskError, Counted};
+use apiserver::callout::{Answered, AskError, Counted, cut};
 use apiserver::{Error, Resource, Write};
 use bytes::Bytes;
 use model::field::quote;
 use model::{GroupVersionKind, Object, Status};
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::hook::Hook;
 use super::matching::As;
@@ -24,6 +25,9 @@ pub(super) enum Failure {
     Unasked(Status),
 }
 
+/// The right to have a long answer, kept until what it says is done.
+pub(super) struct Long(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
 /// A write, as it is put to webhooks.
 pub(super) struct Asking<'a> {
     pub(super) write: &'a Write<'a>,
@@ -37,6 +41,15 @@ pub(super) struct Asking<'a> {
 }
 
 impl Failure {
+    /// As it is told on: whoever was asked may say megabytes.
+    fn told(self) -> Self {
+        match self {
+            Self::Calling { why, code } => Self::Calling { why: cut(why), code },
+            Self::Own(why) => Self::Own(cut(why)),
+            Self::Rejected(_) | Self::Unasked(_) => self,
+        }
+    }
+
     /// The code that it is counted by.
     fn code(&self) -> u16 {
         match self {
@@ -75,7 +88,7 @@ impl Asking<'_> {
         of: &As,
         object: Option<&Object>,
         old: Option<&Object>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, Option<Long>), Failure> {
         let write = self.write;
         if write.dry_run && !hook.bears_dry_runs {
             let why = format!("admission webhook {} does not support dry run", quote(&hook.name));
@@ -87,9 +100,12 @@ impl Asking<'_> {
         })?;
         let uid = write.context.new_uid();
         let text = self.question(&uid, hook, of, object, old);
-        let asked = write.context.reach().ask(callee, text, hook.patience).await;
-        let text = asked.map_err(|error| unasked(&error))?;
-        let answer = review::read(&text, hook.version, &uid, self.sort == "admit").map_err(rubbish)?;
+        let reach = write.context.reach();
+        let asked = reach.ask(callee, text, hook.patience).await;
+        let Answered { text, long } = asked.map_err(|error| unasked(&error))?;
+        let (version, mutating) = (hook.version, self.sort == "admit");
+        let read = reach.digest(long.is_some(), move || review::read(&text, version, &uid, mutating)).await;
+        let answer = read.map_err(rubbish)?;
         for (key, value) in &answer.annotations {
             if let Some(key) = review::annotation_key(&hook.name, key) {
                 write.context.note(key, value);
@@ -99,7 +115,7 @@ impl Asking<'_> {
             write.warn(warning.clone());
         }
         if answer.allowed {
-            Ok(answer)
+            Ok((answer, long.map(Long)))
         } else {
             Err(Failure::Rejected(review::refusal(&hook.name, answer.result)))
         }
@@ -153,6 +169,7 @@ impl Asking<'_> {
         began: std::time::Duration,
         note: String,
     ) -> Result<Option<T>, Error> {
+        let said = said.map_err(Failure::told);
         let context = &self.write.context;
         let took = context.elapsed().saturating_sub(began);
         let passes = hook.fails_open && matches!(said, Err(Failure::Calling { .. }));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use apiserver::callout::LONGEST_OBJECT;
 use apiserver::{Admission, Admitting, Error, Form, Operation, Result, Write, after_asking, at_once};
 use model::Object;
 use model::merge::json_patch;
@@ -199,18 +200,20 @@ async fn ask_one(
             Some(Cow::Owned(write.context.convert(old.clone(), to).await.map_err(own)?))
         }
     };
-    let answer = asking.ask(hook, of, shown.as_deref(), old.as_deref()).await?;
+    let (answer, long) = asking.ask(hook, of, shown.as_deref(), old.as_deref()).await?;
     let Answer { patch: Some(patch), .. } = answer else { return Ok(false) };
+    let patch = Arc::new(patch);
     let Some(shown) = shown else {
         let name = model::field::quote(&hook.name);
         return Err(Failure::Own(format!(
             "admission webhook {name} attempted to modify the object, which is not supported for this operation"
         )));
     };
-    let patched = patched(write, of, &shown, &patch).map_err(Failure::Own)?;
+    let patched = patched(write, of, &shown, &patch, long.is_some()).await.map_err(Failure::Own)?;
+    drop(long);
     write.context.note_sent(format!("patch.webhook.admission.k8s.io/{place}"), || {
         json!({
-            "configuration": &*hook.configuration, "webhook": hook.name, "patch": patch, "patchType": "JSONPatch",
+            "configuration": &*hook.configuration, "webhook": hook.name, "patch": *patch, "patchType": "JSONPatch",
         })
         .to_string()
     });
@@ -229,8 +232,19 @@ async fn ask_one(
 }
 
 /// What a patch makes of an object: one of its kind, with its defaults.
-fn patched(write: &Write<'_>, of: &As, object: &Object, patch: &Value) -> Result<Object, String> {
-    let patched = json_patch::apply(object.value(), patch).map_err(|error| error.to_string())?;
+async fn patched(
+    write: &Write<'_>,
+    of: &As,
+    object: &Object,
+    patch: &Arc<Value>,
+    is_long: bool,
+) -> Result<Object, String> {
+    let patched = if is_long {
+        let (document, patch) = (object.value().clone(), patch.clone());
+        write.context.reach().digest(is_long, move || applied(&document, &patch)).await?
+    } else {
+        applied(object.value(), patch)?
+    };
     let resource = match of {
         As::Itself => write.context.resource(),
         As::Equivalent(other) => other,
@@ -262,4 +276,50 @@ fn patched(write: &Write<'_>, of: &As, object: &Object, patch: &Value) -> Result
         resource.apply_defaults(&mut patched);
     }
     Ok(patched)
+}
+
+/// What a patch makes of a document. However many add to it one after the other, it stays one that a client may send.
+fn applied(document: &Value, patch: &Value) -> Result<Value, String> {
+    let patched = json_patch::apply(document, patch).map_err(|error| error.to_string())?;
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, &patched).map_err(|error| error.to_string())?;
+    if length.0 > LONGEST_OBJECT {
+        return Err(format!("the patched object has {} bytes, more than {LONGEST_OBJECT}", length.0));
+    }
+    Ok(patched)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_after_the_other_adds_to_an_object_is_bounded() {
+        let mut object = json!({});
+        let mut added = 0;
+        let refused = loop {
+            let patch = json!([{"op": "add", "path": format!("/{added}"), "value": "x".repeat(1 << 20)}]);
+            match applied(&object, &patch) {
+                Ok(patched) => object = patched,
+                Err(why) => break why,
+            }
+            added += 1;
+        };
+        assert_eq!(added, 2);
+        assert!(refused.ends_with(&format!("more than {LONGEST_OBJECT}")), "{refused}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What a webhook is sent, and what it answers: `AdmissionReview`.
 
+use apiserver::callout::told;
 use apiserver::{Identity, Operation};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -223,7 +224,7 @@ fn gvk(api_version: &str, kind: &str) -> String {
 
 /// The refusal of a webhook, as its client is told.
 pub(super) fn refusal(webhook: &str, result: Option<Status>) -> Status {
-    let mut status = result.unwrap_or_default();
+    let mut status = told(result.unwrap_or_default());
     if !(400..1000).contains(&status.code) {
         status.code = 400;
     }
@@ -322,6 +323,8 @@ mod tests {
         let response = answer(json!({"uid": "u", "allowed": true, "warnings": many}));
         let read = read(response.to_string().as_bytes(), Version::V1, "u", true).expect("an answer");
         assert!(!read.warnings.is_empty() && read.warnings.iter().map(String::len).sum::<usize>() <= TOLD);
+        let long = Status { message: "x".repeat(1 << 20), ..Status::default() };
+        assert!(refusal("a.b.c", Some(long)).message.len() < 16 << 10);
         assert_eq!(annotation_key("a.b.c", "why").as_deref(), Some("a.b.c/why"));
         for bad in ["", "a/b", "ü", &"x".repeat(64)] {
             assert_eq!(annotation_key("a.b.c", bad), None, "{bad}");
