@@ -255,7 +255,7 @@ fn patched(write: &Write<'_>, of: &As, object: &Object, patch: &Value) -> Result
         }
     }
     if own {
-        resource.apply_defaults(&mut patched);
+        resource.apply_defaults(&mut patched).map_err(|why| why.to_string())?;
     }
     Ok(patched)
 }
