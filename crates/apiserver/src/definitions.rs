@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::bootstrap::{self, call};
+use crate::error::Result;
 use crate::handle::Handle;
 use crate::objects::Objects;
 use crate::resource::{Resource, Table};
@@ -132,6 +133,13 @@ impl Defined {
             self.seen.store(version, Ordering::Release);
         });
     }
+}
+
+/// Brings the table up to what all servers over the store have been told.
+pub(crate) async fn catch_up_with_others(state: &State) -> Result<()> {
+    crate::consistency::catch_up_with_store(state).await?;
+    state.defined.catch_up(&state.table);
+    Ok(())
 }
 
 /// Does what is to be done, for as long as the server runs. A panic may have left something undone: it is looked at

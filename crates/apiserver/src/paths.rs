@@ -41,6 +41,9 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         return Err(Status::method_not_allowed().into());
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    if matches!(segments.first(), Some(&("apis" | "openapi"))) {
+        crate::definitions::catch_up_with_others(state).await?;
+    }
     match segments.as_slice() {
         ["version"] => Ok(document(&version(&state.commit))),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),

@@ -27,7 +27,7 @@ use crate::payload::{self, BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, consistency, decode, impersonation, paths, review, scale, verbs};
+use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
 
 /// A question about oneself is no longer than this; the longest part of any is a token.
 const QUESTION: usize = 64 << 10;
@@ -385,8 +385,7 @@ async fn resource(
     let found = match found {
         // Another server may have defined it, which is a moment away.
         None if state.store.is_shared() => {
-            consistency::catch_up_with_store(state).await?;
-            state.defined.catch_up(&state.table);
+            definitions::catch_up_with_others(state).await?;
             state.table.get(&target.group, &target.version, &target.resource)
         }
         found => found,
@@ -426,7 +425,7 @@ async fn resource(
         resource
     };
     let deprecated = resource.deprecated.clone();
-    let call = Call {
+    let mut call = Call {
         state: state.clone(),
         account,
         identity,
@@ -447,6 +446,13 @@ async fn resource(
         target,
     };
     consistency::catch_up(&call).await?;
+    if call.resource.retired.is_some() && state.store.is_shared() {
+        // What another server has been told of its definition holds here, too.
+        state.defined.catch_up(&state.table);
+        let ResourceTarget { group, version, resource, .. } = &call.target;
+        let now = state.table.get(group, version, resource);
+        call.resource = now.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    }
     if waits {
         drop(place);
         let answer = dispatch(call).await;

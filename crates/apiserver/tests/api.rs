@@ -41,6 +41,8 @@ mod encryption;
 mod ephemeral;
 #[path = "api/every_kind.rs"]
 mod every_kind;
+#[path = "api/expressions.rs"]
+mod expressions;
 #[path = "api/fairness.rs"]
 mod fairness;
 #[path = "api/forms.rs"]

@@ -200,7 +200,9 @@ async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
     };
     let in_time = tokio::time::timeout(std::time::Duration::from_secs(300), waited).await;
     assert!(in_time.is_ok(), "{:?}", watches.lock());
-    let allocated = settled().await.saturating_sub(before);
+    let now = settled().await;
+    eprintln!("before {before} now {now}");
+    let allocated = now.saturating_sub(before);
     let list = cost_of_list(&handle).await;
     let left = store.range(Range::new(KeyRange::prefix("/registry/core/pods/")).count_only()).await;
     assert_eq!(left.expect("a range").count, pods, "nobody has deleted any");

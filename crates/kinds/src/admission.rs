@@ -23,6 +23,7 @@ mod pod_node_selector;
 mod pod_security;
 mod pod_toleration_restriction;
 mod pod_topology_labels;
+pub(crate) mod policies;
 mod priority;
 mod resource_quota;
 mod runtime_class;

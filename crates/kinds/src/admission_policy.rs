@@ -1,14 +1,17 @@
 //! What admission policies and their bindings have in common, be they to change writes or to look at them: how they
-//! are shown, and that none can be made yet.
+//! are shown. Those that change writes cannot be made yet.
 
 use apiserver::Resource;
 use apiserver::table::{AGE, Column, NAME, age, integer, text};
 use base::Timestamp;
 use model::Object;
-use model::validate::text as text_of;
-use serde_json::Value;
+use model::default::{Fields, each, existing, missing};
+use model::validate::{Functions, text as text_of};
+use serde_json::{Value, json};
 
+use crate::admission::policies;
 use crate::refused::{POLICIES, Refused};
+use crate::spec_and_status::SpecAndStatus;
 
 /// How a column of a policy is called that has so many of what stands in the list of that name.
 pub(crate) const fn policy_columns(title: &'static str, what: &'static str) -> [Column; 4] {
@@ -22,8 +25,51 @@ const OF_BINDINGS: &[Column] = &[
     AGE,
 ];
 
+/// The policies that look at writes.
+pub(crate) fn validating(resource: Resource, columns: &'static [Column]) -> Resource {
+    let resource = shown(resource, columns, "validations");
+    let strategy = SpecAndStatus::default().counted().with_status();
+    resource.defaults(defaults).rules(Functions::of(policies::check_policy)).strategy(strategy)
+}
+
+/// The bindings of those.
+pub(crate) fn validating_binding(resource: Resource) -> Resource {
+    let resource = shown_binding(resource).defaults(binding_defaults);
+    resource.rules(Functions::of(policies::check_binding)).strategy(SpecAndStatus::default().counted())
+}
+
+fn defaults(fields: &mut Fields) {
+    let Some(spec) = existing(fields, "spec") else { return };
+    missing(spec, "failurePolicy", "Fail");
+    if let Some(constraints) = existing(spec, "matchConstraints") {
+        matching(constraints);
+    }
+}
+
+fn binding_defaults(fields: &mut Fields) {
+    if let Some(resources) = existing(fields, "spec").and_then(|spec| existing(spec, "matchResources")) {
+        matching(resources);
+    }
+}
+
+/// What is filled in where it is said which writes are meant.
+fn matching(constraints: &mut Fields) {
+    missing(constraints, "matchPolicy", "Equivalent");
+    missing(constraints, "namespaceSelector", json!({}));
+    missing(constraints, "objectSelector", json!({}));
+    for name in ["resourceRules", "excludeResourceRules"] {
+        for rule in each(constraints, name) {
+            missing(rule, "scope", "*");
+        }
+    }
+}
+
 /// A kind of policies, with what `list` of its spec has in these columns.
 pub(crate) fn policy(resource: Resource, columns: &'static [Column], list: &'static str) -> Resource {
+    shown(resource, columns, list).strategy(Refused(POLICIES))
+}
+
+fn shown(resource: Resource, columns: &'static [Column], list: &'static str) -> Resource {
     let cells = move |object: &Object, now: Timestamp| {
         let kind = object.get(&["spec", "paramKind"]).filter(|kind| !kind.is_null());
         let kind = kind.map(|kind| format!("{}/{}", text_of(kind, "apiVersion"), text_of(kind, "kind")));
@@ -34,11 +80,15 @@ pub(crate) fn policy(resource: Resource, columns: &'static [Column], list: &'sta
             age(object, now),
         ]
     };
-    resource.category("api-extensions").columns(columns, cells).strategy(Refused(POLICIES))
+    resource.category("api-extensions").columns(columns, cells)
 }
 
 /// A kind of bindings of policies.
 pub(crate) fn binding(resource: Resource) -> Resource {
+    shown_binding(resource).strategy(Refused(POLICIES))
+}
+
+fn shown_binding(resource: Resource) -> Resource {
     fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
         let parameters = object.get(&["spec", "paramRef"]).filter(|it| !it.is_null());
         let parameters = parameters.map(|it| match (text_of(it, "namespace"), text_of(it, "name")) {
@@ -52,5 +102,5 @@ pub(crate) fn binding(resource: Resource) -> Resource {
             age(object, now),
         ]
     }
-    resource.category("api-extensions").columns(OF_BINDINGS, cells).strategy(Refused(POLICIES))
+    resource.category("api-extensions").columns(OF_BINDINGS, cells)
 }

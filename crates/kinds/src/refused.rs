@@ -12,6 +12,5 @@ impl Strategy for Refused {
     }
 }
 
-/// Why no policy can be made, nor bound.
-pub(crate) const POLICIES: &str =
-    "admission policies are not evaluated by this server yet: what this one is to look at would pass it by";
+/// Why no policy can be made, nor bound, that changes what is written.
+pub(crate) const POLICIES: &str = "mutating admission policies are not evaluated by this server yet: what this one is to change would pass it by";

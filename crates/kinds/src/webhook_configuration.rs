@@ -5,6 +5,8 @@ pub(crate) mod client;
 pub(crate) mod conversion;
 mod rules;
 
+pub(crate) use rules::rule_with_operations;
+
 use apiserver::Resource;
 use apiserver::table::{AGE, Column, NAME, age, integer};
 use base::Timestamp;

@@ -19,6 +19,8 @@ mod defaults;
 mod definitions;
 #[path = "values/devices.rs"]
 mod devices;
+#[path = "values/expressions.rs"]
+mod expressions;
 #[path = "values/flow_control.rs"]
 mod flow_control;
 #[path = "values/networking.rs"]

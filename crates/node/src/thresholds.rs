@@ -63,7 +63,7 @@ pub enum ThresholdsError {
     #[error("duplicate eviction threshold {0}")]
     Twice(String),
     /// A share that is none.
-    #[error("eviction percentage threshold {signal} must be >= 0% and < 100%: {value}")]
+    #[error("eviction percentage threshold {signal} must be >= 0% and <= 100%: {value}")]
     Share {
         /// Of what.
         signal: String,
@@ -80,7 +80,7 @@ pub enum ThresholdsError {
         /// Why it is none.
         source: QuantityError,
     },
-    /// Less than nothing.
+    /// Nothing, or less.
     #[error("eviction threshold {signal} must be positive: {value}")]
     Negative {
         /// Of what.
@@ -105,24 +105,32 @@ impl FromStr for Thresholds {
                 let error = if of_images { ThresholdsError::OneDisk } else { ThresholdsError::Signal };
                 error(signal.to_owned())
             })?;
-            if thresholds.0[place].replace(least(signal, value)?).is_some() {
+            let least = least(signal, value)?;
+            if thresholds.0[place].is_some() {
                 return Err(ThresholdsError::Twice(signal.to_owned()));
             }
+            thresholds.0[place] = least;
         }
         Ok(thresholds)
     }
 }
 
-fn least(signal: &str, value: &str) -> Result<Least, ThresholdsError> {
+/// What must be free; as the kubelet has it, nothing where that is none or all of it.
+fn least(signal: &str, value: &str) -> Result<Option<Least>, ThresholdsError> {
+    if matches!(value, "0%" | "100%") {
+        return Ok(None);
+    }
     let (signal, value) = (signal.to_owned(), value.to_owned());
     if let Some(percent) = value.strip_suffix('%') {
         let share = percent.parse::<f64>().ok().map(|percent| percent / 100.0);
-        let valid = share.filter(|share| (0.0..1.0).contains(share));
-        return valid.map(Least::Share).ok_or(ThresholdsError::Share { signal, value });
+        let valid = share.filter(|share| (0.0..=1.0).contains(share));
+        return valid.map(|share| Some(Least::Share(share))).ok_or(ThresholdsError::Share { signal, value });
     }
     match value.parse::<Quantity>() {
-        Ok(amount) if amount.is_negative() => Err(ThresholdsError::Negative { signal, value }),
-        Ok(amount) => Ok(Least::Amount(amount)),
+        Ok(amount) if amount.is_negative() || amount.is_zero() => {
+            Err(ThresholdsError::Negative { signal, value })
+        }
+        Ok(amount) => Ok(Some(Least::Amount(amount))),
         Err(source) => Err(ThresholdsError::Quantity { signal, value, source }),
     }
 }
@@ -241,12 +249,17 @@ mod tests {
                 "unsupported eviction signal cpu.available, must be one of memory.available, nodefs.available, nodefs.inodesFree, pid.available",
             ),
         );
-        for share in ["100%", "-1%", "x%", "NaN%", "%"] {
+        check(
+            "nodefs.available<0%,memory.available<100%,nodefs.available<1%",
+            Ok(&[("nodefs.available", "1%")]),
+        );
+        for share in ["101%", "-1%", "x%", "NaN%", "%"] {
             let message =
-                format!("eviction percentage threshold nodefs.available must be >= 0% and < 100%: {share}");
+                format!("eviction percentage threshold nodefs.available must be >= 0% and <= 100%: {share}");
             check(&format!("nodefs.available<{share}"), Err(&message));
         }
         check("memory.available<-1", Err("eviction threshold memory.available must be positive: -1"));
+        check("memory.available<0", Err("eviction threshold memory.available must be positive: 0"));
         let error = "memory.available<1Qi".parse::<Thresholds>().expect_err("no quantity").to_string();
         assert!(error.starts_with("eviction threshold memory.available: 1Qi: "), "{error}");
     }

@@ -28,7 +28,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("client", &["model", "tls", "metrics"]),
     ("observe", &["offload"]),
     // Actors.
-    ("kinds", &["model", "apiserver", "observe"]),
+    ("kinds", &["model", "cel", "apiserver", "observe"]),
     ("control", &["model", "metrics", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.

@@ -83,13 +83,27 @@ fn the_index_leads_to_each_group_version_by_its_hash() {
     assert_eq!(parse_version_path("apis/apps"), None);
 }
 
+/// What an object says of a resource, in its second form.
+#[derive(Debug)]
+struct Second;
+
+impl Documented for Second {
+    fn revision(&self) -> String {
+        "2".to_owned()
+    }
+
+    fn schema(&self, _: Form) -> Value {
+        json!({"type": "object"})
+    }
+}
+
 #[test]
 fn a_change_of_a_custom_schema_changes_the_hash() {
     let documents = Documents::new();
     let version = GroupVersion::new("", "v1");
     let before = documents.group_version(&version, &entries()).expect("a document");
     let mut changed = entries();
-    changed[0].revision = "2".into();
+    changed[0].documented = Some(Arc::new(Second));
     let after = documents.group_version(&version, &changed).expect("a document");
     assert_ne!(before.etag, after.etag);
     assert_ne!(documents.index(&entries()).etag, documents.index(&changed).etag);

@@ -81,6 +81,11 @@ impl<'a> Context<'a> {
         self.state.authorizer.decide(self.identity, Attributes::Resource(attributes)).await
     }
 
+    /// Whether somebody may do something.
+    pub async fn decide_as(&self, identity: &Identity, attributes: Attributes<'_>) -> Decision {
+        self.state.authorizer.decide(identity, attributes).await
+    }
+
     /// What is known to be allowed to whoever makes the request, in its namespace.
     pub fn rules(&self) -> KnownRules {
         self.state.authorizer.rules(self.identity, self.namespace)

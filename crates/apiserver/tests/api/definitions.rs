@@ -13,10 +13,10 @@ use crate::cluster::Cluster;
 
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const TABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
-const NAME: &str = "crontabs.stable.example.com";
+pub const NAME: &str = "crontabs.stable.example.com";
 
 /// The definition of Kubernetes' documentation, with more in it.
-fn crontabs() -> Value {
+pub fn crontabs() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -55,7 +55,7 @@ fn crontabs() -> Value {
     })
 }
 
-fn tab(name: &str) -> Value {
+pub fn tab(name: &str) -> Value {
     json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": name},
            "spec": {"cronSpec": "* * * * */5", "replicas": 3}})
 }
@@ -466,30 +466,4 @@ async fn a_name_is_one_definitions_at_a_time() {
     until(&cluster, name, "it to be established", |_, now| condition(now, "Established")["status"] == "True")
         .await;
     assert_eq!(cluster.get("/apis/stable.example.com/v1/namespaces/default/others").await.0, 200);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kubectl_works_with_a_kind_that_was_defined_just_now() {
-    let cluster = Cluster::start().await;
-    let check = async |arguments: &str, input: &str, expected: &str| {
-        crate::kubectl::check(&cluster, arguments, input, expected).await
-    };
-    let definition = format!("customresourcedefinition.apiextensions.k8s.io/{NAME}");
-    check("apply -f -", &crontabs().to_string(), &format!("{definition} created")).await;
-    check(&format!("wait --for=condition=Established crd/{NAME}"), "", &definition).await;
-    let explained = check("explain crontab.spec", "", "GROUP:      stable.example.com").await;
-    assert!(explained.contains("What is wanted.") && explained.contains("cronSpec"), "{explained}");
-    check("apply -f -", &tab("a").to_string(), "crontab.stable.example.com/a created").await;
-    check(
-        "apply --server-side --force-conflicts -f -",
-        &tab("a").to_string(),
-        "crontab.stable.example.com/a",
-    )
-    .await;
-    check("scale crontab/a --replicas=2", "", "crontab.stable.example.com/a scaled").await;
-    let table = check("get ct", "", "NAME   SPEC          AGE").await;
-    assert!(table.contains("a      * * * * */5"), "{table}");
-    let shown = check("get crd", "", "NAME ").await;
-    assert!(shown.contains(NAME), "{shown}");
-    check(&format!("delete crd {NAME}"), "", "customresourcedefinition.apiextensions.k8s.io").await;
 }

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, deployment, named, pod};
+use crate::definitions::{NAME, crontabs, tab};
 
 /// Runs kubectl with `input`; gives exit code, what it printed, and what it complained of.
 async fn run(cluster: &Cluster, arguments: &str, input: &str) -> (i32, String, String) {
@@ -390,4 +391,30 @@ async fn kubectl_asks_for_rights_and_reconciles_roles() {
     assert!(table.contains("reader   Role/reader") && table.contains("jane"), "{table}");
     check(&cluster, "get clusterroles cluster-admin", "", "NAME            CREATED AT").await;
     check(&cluster, "describe clusterrole system:basic-user", "", "Name:         system:basic-user").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_works_with_a_kind_that_was_defined_just_now() {
+    let cluster = Cluster::start().await;
+    let kubectl = async |arguments: &str, input: &str, expected: &str| {
+        check(&cluster, arguments, input, expected).await
+    };
+    let definition = format!("customresourcedefinition.apiextensions.k8s.io/{NAME}");
+    kubectl("apply -f -", &crontabs().to_string(), &format!("{definition} created")).await;
+    kubectl(&format!("wait --for=condition=Established crd/{NAME}"), "", &definition).await;
+    let explained = kubectl("explain crontab.spec", "", "GROUP:      stable.example.com").await;
+    assert!(explained.contains("What is wanted.") && explained.contains("cronSpec"), "{explained}");
+    kubectl("apply -f -", &tab("a").to_string(), "crontab.stable.example.com/a created").await;
+    kubectl(
+        "apply --server-side --force-conflicts -f -",
+        &tab("a").to_string(),
+        "crontab.stable.example.com/a",
+    )
+    .await;
+    kubectl("scale crontab/a --replicas=2", "", "crontab.stable.example.com/a scaled").await;
+    let table = kubectl("get ct", "", "NAME   SPEC          AGE").await;
+    assert!(table.contains("a      * * * * */5"), "{table}");
+    let shown = kubectl("get crd", "", "NAME ").await;
+    assert!(shown.contains(NAME), "{shown}");
+    kubectl(&format!("delete crd {NAME}"), "", "customresourcedefinition.apiextensions.k8s.io").await;
 }

@@ -172,6 +172,20 @@ async fn writes_are_changed_one_after_the_other_and_judged_by_all() {
     assert!(
         metrics.contains("apiserver_admission_webhook_request_total{code=\"200\",name=\"first.example.org\"")
     );
+    // Conditions say of which of them one is asked.
+    let mut choosy = webhook(&site, "/refuse", &maps, json!({"name": "choosy.example.org"}));
+    choosy["matchConditions"] =
+        json!([{"name": "not-mine", "expression": "request.userInfo.username != 'admin'"}]);
+    register(&cluster, VALIDATING, "choosy", json!([choosy])).await;
+    let mut unsure = webhook(&site, "/look", &["secrets"], json!({}));
+    unsure["matchConditions"] = json!([{"name": "odd", "expression": "object.spec.odd == 1"}]);
+    register(&cluster, VALIDATING, "unsure", json!([unsure])).await;
+    asked.lock().clear();
+    let (code, refused) =
+        cluster.send("POST", "/api/v1/namespaces/default/secrets", &named("Secret", "s")).await;
+    let why = "expression 'object.spec.odd == 1' resulted in error: no such key: spec";
+    assert!(code == 403 && refused["message"].as_str().is_some_and(|said| said.ends_with(why)), "{refused}");
+    assert!(asked.lock().is_empty());
     // Whoever refuses everything can be got rid of.
     let nothing =
         json!([webhook(&site, "/refuse", &["*/*"], json!({"clientConfig": {"url": "https://127.0.0.1:1"}}))]);

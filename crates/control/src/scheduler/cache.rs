@@ -68,7 +68,8 @@ struct Held {
     node: NodeName,
     share: Arc<Share>,
     standing: Standing,
-    assumed: Option<Assumed>,
+    /// Seldom, and for a moment: it takes no room in the others.
+    assumed: Option<Box<Assumed>>,
 }
 
 /// A pod that is on a node, as one that may have to go.
@@ -169,7 +170,7 @@ impl Cache {
         let (uid, share) = (attempt.pod.id.uid.clone(), attempt.pod.share.clone());
         debug_assert!(!self.pods.contains_key(&uid), "{uid} has a node already");
         self.add(&uid, node, &share);
-        let assumed = Some(Assumed { attempt, waits: true, expires: None });
+        let assumed = Some(Box::new(Assumed { attempt, waits: true, expires: None }));
         let standing = Standing::default();
         self.pods.insert(uid, Held { node: node.clone(), share, standing, assumed });
     }
@@ -219,13 +220,13 @@ impl Cache {
         if let Some(held) = known {
             held.standing = standing;
             let assumed = held.assumed.take();
-            self.expire_no_more(uid, assumed.as_ref());
+            self.expire_no_more(uid, assumed.as_deref());
             return;
         }
         share.neighbour = self.known(share.neighbour);
         let share = Arc::new(share);
         if let Some(old) = self.pods.remove(uid) {
-            self.expire_no_more(uid, old.assumed.as_ref());
+            self.expire_no_more(uid, old.assumed.as_deref());
             let shrank = share.is_less_than(&old.share).then_some(News::POD_SHRANK);
             let relabelled = (share.neighbour != old.share.neighbour).then_some(News::POD_LABELS);
             let leaves = (share.leaving && !old.share.leaving).then_some(News::POD_LEAVES);
@@ -292,7 +293,7 @@ impl Cache {
 
     fn release(&mut self, uid: &Uid) -> Option<Held> {
         let held = self.pods.remove(uid)?;
-        self.expire_no_more(uid, held.assumed.as_ref());
+        self.expire_no_more(uid, held.assumed.as_deref());
         self.take_away(uid, &held, News::POD_LEFT);
         Some(held)
     }

@@ -12,8 +12,8 @@ use super::{
     always_deny, always_pull_images, certificate_signers, certificate_subject_restriction, claim_resize,
     default_classes, default_tolerations, document, extended_resource_toleration, external_ips, limit_ranger,
     node_declared_features, node_restriction, owner_references, pod_anti_affinity, pod_node_selector,
-    pod_security, pod_toleration_restriction, pod_topology_labels, priority, resource_quota, runtime_class,
-    service_account, storage_protection, taint_nodes, webhooks,
+    pod_security, pod_toleration_restriction, pod_topology_labels, policies, priority, resource_quota,
+    runtime_class, service_account, storage_protection, taint_nodes, webhooks,
 };
 
 /// Which of it is asked besides what always is, which is not, and how it is configured.
@@ -193,7 +193,7 @@ const PLUGINS: [Plugin; 37] = [
     // Whoever makes what these are asked by is told that it has no effect.
     off("MutatingAdmissionPolicy", Make::Missing(EXPRESSIONS)),
     on("MutatingAdmissionWebhook", plain!(webhooks::MutatingAdmissionWebhook::default())),
-    off("ValidatingAdmissionPolicy", Make::Missing(EXPRESSIONS)),
+    on("ValidatingAdmissionPolicy", plain!(policies::ValidatingAdmissionPolicy::default())),
     on("ValidatingAdmissionWebhook", plain!(webhooks::ValidatingAdmissionWebhook::default())),
     // Last of all, since it charges.
     on("ResourceQuota", configured!(resource_quota::ResourceQuota)),

@@ -6,14 +6,19 @@
 //! is decided there too. Whoever is asked is reached by `apiserver::callout`, which bounds what it can do to others.
 
 mod call;
+mod conditions;
 mod hook;
 mod known;
+mod matcher;
 mod matching;
 mod mutating;
 mod review;
 mod validating;
 
+pub(crate) use matcher::Matcher;
+pub(super) use matching::namespace_of;
 pub(crate) use mutating::MutatingAdmissionWebhook;
+pub(super) use mutating::name_of;
 pub(crate) use validating::ValidatingAdmissionWebhook;
 
 use apiserver::Write;
@@ -38,7 +43,7 @@ const EXEMPT: [&str; 6] = [
     "validatingwebhookconfigurations",
 ];
 
-fn is_exempt(write: &Write<'_>) -> bool {
+pub(super) fn is_exempt(write: &Write<'_>) -> bool {
     let resource = write.context.resource();
     resource.group == GROUP && EXEMPT.contains(&resource.plural.as_str())
 }

@@ -4,10 +4,10 @@ use apiserver::Resource;
 use apiserver::table::Column;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
-use crate::admission_policy::{policy, policy_columns};
+use crate::admission_policy::{policy_columns, validating};
 
 const COLUMNS: &[Column] = &policy_columns("Validations", "How many validations it has.");
 
 pub(crate) fn resource() -> Resource {
-    policy(Resource::of::<ValidatingAdmissionPolicy>().status(), COLUMNS, "validations")
+    validating(Resource::of::<ValidatingAdmissionPolicy>().status(), COLUMNS)
 }

@@ -3,8 +3,8 @@
 use apiserver::Resource;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 
-use crate::admission_policy::binding;
+use crate::admission_policy::validating_binding;
 
 pub(crate) fn resource() -> Resource {
-    binding(Resource::of::<ValidatingAdmissionPolicyBinding>())
+    validating_binding(Resource::of::<ValidatingAdmissionPolicyBinding>())
 }

@@ -1,36 +1,273 @@
 //! Rules of `x-kubernetes-validations`: expressions that objects of a custom kind must meet.
 //!
-//! This is where expressions come in. Nobody evaluates them yet: a definition that has some is refused, so that
-//! none is stored whose rules would not hold.
+//! A definition's rules are compiled when it is made, so that their types and what they may cost are known
+//! ([`definition`]), and again when its kind is served. An object's are asked from its root down, all within one
+//! budget. Where a value has not changed, a rule that says nothing of what was before lets it go on as it was.
 
+mod definition;
+mod field_path;
+mod rule;
+
+use cel::{Budget, Declared, EvalError, PER_CALL_LIMIT, Value as CelValue};
 use model::Object;
-use model::field::{FieldError, Path};
-use model::structural::Structural;
+use model::field::{FieldError, FieldErrorKind, Path};
+use model::structural::{ListType, Structural};
 use model::validate::Errors;
 use serde_json::Value;
 
-/// What is wrong with the rules at one place of a schema (`openAPIV3Schema` or a part of it), which `path` names. It
-/// is asked after all else at that place and below is right.
-pub(crate) fn check_definition(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let has_rules =
-        schema.get("x-kubernetes-validations").and_then(Value::as_array).is_some_and(|r| !r.is_empty());
-    if has_rules {
-        let message = "validation rules in expressions are not evaluated yet";
-        errors.push(FieldError::forbidden(&path.child("x-kubernetes-validations"), message));
-    }
-}
+pub(crate) use definition::check_definition;
+use rule::Rule;
+
+/// What all rules of one object may cost.
+const BUDGET: u64 = 10_000_000;
+/// How many bytes a message may have that an expression makes.
+const LONGEST_MESSAGE: usize = 5 * 1024;
+const NO_BUDGET: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
 
 /// The rules of one version of a custom kind, ready to be asked.
 #[derive(Debug)]
-pub(crate) struct Validator;
+pub(crate) struct Validator(Node);
+
+/// The rules of one place in a schema and of all below it.
+#[derive(Debug, Default)]
+struct Node {
+    kind: &'static str,
+    declared: Option<std::sync::Arc<Declared>>,
+    rules: Vec<Rule>,
+    all_of: Vec<Node>,
+    properties: Vec<(Box<str>, Node)>,
+    additional: Option<Box<Node>>,
+    items: Option<Box<Node>>,
+    /// What items of a list are told apart by, if they can be.
+    keys: Option<Box<[Box<str>]>>,
+}
+
+/// What a value was before, and whether what is around it has changed.
+#[derive(Clone, Copy, Default)]
+struct Before<'a> {
+    own: Option<&'a Value>,
+    /// The nearest around it of which it is known what it was.
+    around: Option<(&'a Value, &'a Value)>,
+}
+
+/// There is nothing left to spend: no more rules are asked.
+struct Spent;
 
 impl Validator {
     /// Those of a schema; none where it has none.
-    pub(crate) fn of(_schema: &Structural) -> Option<Self> {
-        None
+    pub(crate) fn of(schema: &Structural) -> Option<Self> {
+        Node::of(schema, schema, true).map(Self)
     }
 
     /// What is wrong with an object that is to be made, or to be in the place of `old`. Not asked where what is wrong
     /// already would make the answer worth nothing.
-    pub(crate) fn check(&self, _object: &Object, _old: Option<&Object>, _errors: &mut Errors) {}
+    pub(crate) fn check(&self, object: &Object, old: Option<&Object>, errors: &mut Errors) {
+        let before = Before { own: old.map(Object::value), around: None };
+        let mut left = BUDGET;
+        // What is spent is told where it was spent.
+        let _ = self.0.check(object.value(), before, &Path::EMPTY, &mut left, errors);
+    }
+}
+
+impl Node {
+    /// Rules of `rules`, which are about values of `schema`: parts of `allOf` have no types of their own.
+    fn of(rules: &Structural, schema: &Structural, root: bool) -> Option<Self> {
+        let declared = rule::declare(schema, root);
+        let mut node = Self {
+            kind: schema.kind.as_str(),
+            rules: Vec::new(),
+            keys: match &schema.list {
+                ListType::Map(keys) => Some(keys.clone()),
+                _ => None,
+            },
+            declared: declared.clone(),
+            ..Self::default()
+        };
+        if let Some(declared) = &declared {
+            node.rules =
+                rules.validations.iter().map(|written| Rule::of(written, declared, schema)).collect();
+        }
+        if let (Some(rules), Some(schema)) = (&rules.items, &schema.items) {
+            node.items = Self::of(rules, schema, schema.embedded).map(Box::new);
+        }
+        if let (Some(rules), Some(schema)) = (rules.additional(), schema.additional()) {
+            node.additional = Self::of(rules, schema, schema.embedded).map(Box::new);
+        }
+        for (name, rules) in &rules.properties {
+            let Some(schema) = schema.property(name) else { continue };
+            if let Some(inner) = Self::of(rules, schema, schema.embedded) {
+                node.properties.push((name.clone(), inner));
+            }
+        }
+        for part in rules.asked.iter().flat_map(|asked| &asked.all_of) {
+            node.all_of.extend(Self::of(part, schema, root));
+        }
+        let is_empty = node.rules.is_empty()
+            && node.all_of.is_empty()
+            && node.properties.is_empty()
+            && node.additional.is_none()
+            && node.items.is_none();
+        (!is_empty).then_some(node)
+    }
+
+    fn check<'a>(
+        &self,
+        value: &'a Value,
+        before: Before<'a>,
+        path: &Path<'_>,
+        left: &mut u64,
+        errors: &mut Errors,
+    ) -> Result<(), Spent> {
+        if value.is_null() {
+            return Ok(());
+        }
+        self.ask(value, before, path, left, errors)?;
+        for part in &self.all_of {
+            // What an `allOf` says of a value that is as it was is told all the same.
+            let before = Before { own: None, around: before.around };
+            part.check(value, before, path, left, errors)?;
+        }
+        let whole = before.own.map(|old| (value, old));
+        match value {
+            Value::Object(fields) => {
+                let old = before.own.and_then(Value::as_object);
+                for (name, value) in fields {
+                    let below = before.below(whole, old.and_then(|old| old.get(name)));
+                    if let Some((_, node)) = self.properties.iter().find(|(known, _)| **known == **name) {
+                        let place = if path.is_root() { Path::root(name) } else { path.child(name) };
+                        node.check(value, below, &place, left, errors)?;
+                    }
+                    if let Some(node) = &self.additional {
+                        node.check(value, below, &path.key(name), left, errors)?;
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(node) = &self.items else { return Ok(()) };
+                let old = before.own.and_then(Value::as_array);
+                for (index, item) in items.iter().enumerate() {
+                    let same = old.zip(self.keys.as_deref()).and_then(|(old, keys)| {
+                        old.iter().find(|old| keys.iter().all(|key| old.get(&**key) == item.get(&**key)))
+                    });
+                    let below = before.below(whole, same);
+                    node.check(item, below, &path.index(index), left, errors)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Asks the rules of this place.
+    fn ask(
+        &self,
+        value: &Value,
+        before: Before<'_>,
+        path: &Path<'_>,
+        left: &mut u64,
+        errors: &mut Errors,
+    ) -> Result<(), Spent> {
+        let Some(declared) = self.declared.as_ref().filter(|_| !self.rules.is_empty()) else { return Ok(()) };
+        if *left == 0 {
+            errors.push(FieldError::invalid(path, self.kind, NO_BUDGET));
+            return Err(Spent);
+        }
+        let read = |value| CelValue::from_json(value, Some(declared));
+        let own = read(value);
+        let old = before.own.filter(|old| !old.is_null()).map(read);
+        for rule in &self.rules {
+            let program = match &rule.program {
+                Ok(Some(program)) => program,
+                Ok(None) => continue,
+                Err(why) => {
+                    errors.push(FieldError::invalid(path, self.kind, format!("rule compile error: {why}")));
+                    continue;
+                }
+            };
+            if rule.uses_old && old.is_none() && !rule.optional_old {
+                continue;
+            }
+            let variables = match rule.variables(&own, old.as_ref()) {
+                Ok(variables) => variables,
+                Err(error) => {
+                    let why = format!("{error} evaluating rule: {}", rule.told());
+                    errors.push(FieldError::invalid(path, self.kind, why));
+                    continue;
+                }
+            };
+            let mut budget = Budget::new(PER_CALL_LIMIT);
+            let outcome = program.evaluate(&variables, &mut budget);
+            if budget.cost() > *left {
+                errors.push(FieldError::invalid(path, self.kind, NO_BUDGET));
+                return Err(Spent);
+            }
+            *left -= budget.cost();
+            match outcome {
+                Ok(CelValue::Bool(true)) => continue,
+                Ok(_) => {}
+                Err(EvalError::Cancelled) => {
+                    let why = format!(
+                        "'{}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                        EvalError::Cancelled,
+                        rule.told()
+                    );
+                    errors.push(FieldError::invalid(path, self.kind, why));
+                    return Err(Spent);
+                }
+                Err(EvalError::Failed(why)) => {
+                    let why = if why.starts_with("no such overload") {
+                        format!(
+                            "'{why}': call arguments did not match a supported operator, function or macro signature \
+                             for rule: {}",
+                            rule.told()
+                        )
+                    } else {
+                        format!("{why} evaluating rule: {}", rule.told())
+                    };
+                    errors.push(FieldError::invalid(path, self.kind, why));
+                    continue;
+                }
+            }
+            // What has not changed may stay as it is.
+            let stays = !rule.uses_old && before.is_unchanged(value);
+            let place = rule.place(path);
+            let detail = match rule.message(&variables, left) {
+                Ok(detail) => detail,
+                Err(why) => {
+                    if !stays {
+                        errors.push(FieldError {
+                            kind: FieldErrorKind::Invalid,
+                            field: place,
+                            value: Some(self.kind.into()),
+                            detail: why,
+                        });
+                    }
+                    return Err(Spent);
+                }
+            };
+            if !stays {
+                errors.push(rule.failed(place, value, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Before<'a> {
+    /// What a part of the value was.
+    fn below(self, around: Option<(&'a Value, &'a Value)>, own: Option<&'a Value>) -> Self {
+        match self.own {
+            Some(_) => Self { own, around },
+            None => Self { own: None, around: self.around },
+        }
+    }
+
+    fn is_unchanged(self, value: &Value) -> bool {
+        match (self.own, self.around) {
+            (Some(old), _) => old == value,
+            (None, Some((new, old))) => new == old,
+            (None, None) => false,
+        }
+    }
 }

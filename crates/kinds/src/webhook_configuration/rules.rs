@@ -8,6 +8,7 @@ use model::{Object, names};
 use serde_json::Value;
 
 use super::client;
+use crate::admission::policies::check_conditions;
 
 /// The versions of reviews that are sent, in the order in which they are told.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -75,10 +76,7 @@ fn one(webhook: &Value, path: &Path<'_>, errors: &mut Errors, more: fn(&Value, &
     more(webhook, path, errors);
     let nothing = Value::Null;
     client::rules(webhook.get("clientConfig").unwrap_or(&nothing), &path.child("clientConfig"), errors);
-    if !list(webhook, "matchConditions").is_empty() {
-        let why = "expressions are not evaluated by this server yet: who is to be asked cannot be told";
-        errors.push(FieldError::forbidden(&path.child("matchConditions"), why));
-    }
+    check_conditions(webhook, path, errors);
 }
 
 fn qualified_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
@@ -96,7 +94,7 @@ fn qualified_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// What must hold of a rule that says of which requests somebody is asked.
-fn rule_with_operations(rule: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn rule_with_operations(rule: &Value, path: &Path<'_>, errors: &mut Errors) {
     let operations = path.child("operations");
     at_least_one(rule, "operations", "if '*' is present, must not specify other operations", path, errors);
     for (index, operation) in list(rule, "operations").iter().enumerate() {
@@ -276,9 +274,9 @@ mod tests {
             check(json!({"timeoutSeconds": seconds}), &[&expected]);
         }
         check(
-            json!({"matchConditions": [{"name": "a", "expression": "true"}]}),
+            json!({"matchConditions": [{"name": "a", "expression": "x"}]}),
             &[
-                "webhooks[0].matchConditions: Forbidden: expressions are not evaluated by this server yet: who is to be asked cannot be told",
+                "webhooks[0].matchConditions[0].expression: Invalid value: \"x\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')\n | x\n | ^",
             ],
         );
         check(

@@ -236,10 +236,13 @@ fn type_problem<'a>(
     let whole = is == "number" && is_whole(value) && has("integer");
     let number = is == "integer" && has("number");
     let textual = value.is_string() || value.is_array();
-    if !textual && !format.is_empty() && !(has(is) || is_format == format || whole || number) {
+    let formatted = !format.is_empty();
+    let fits = has(is) || is_format == format || whole || number;
+    if formatted && !textual && !fits {
         return Some((format, is_format));
     }
-    if !(has("number") || has("integer")) && !format.is_empty() && textual {
+    let numeric = has("number") || has("integer");
+    if formatted && textual && !numeric {
         return None;
     }
     if names.is_empty() || has(is) || whole || number { None } else { Some((names, is)) }

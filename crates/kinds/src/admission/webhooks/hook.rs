@@ -9,6 +9,7 @@ use model::select::LabelSelector;
 use model::validate::{list, number, text};
 use serde_json::Value;
 
+use super::super::policies::Conditions;
 use crate::webhook_configuration::client;
 
 /// How long one is waited for that does not say.
@@ -38,6 +39,8 @@ pub(super) struct Hook {
     pub(super) version: Version,
     /// It is asked again about what others have changed since.
     pub(super) asked_again: bool,
+    /// It is asked only where all of these hold.
+    pub(super) conditions: Arc<Conditions>,
 }
 
 /// Which labels are wanted: any, where there is none; or why that cannot be told.
@@ -101,7 +104,7 @@ pub(super) fn read(object: &Object) -> Vec<Hook> {
     webhooks.map(|(index, webhook)| one(&configuration, index, webhook)).collect()
 }
 
-fn one(configuration: &Arc<str>, index: usize, webhook: &Value) -> Hook {
+pub(super) fn one(configuration: &Arc<str>, index: usize, webhook: &Value) -> Hook {
     let name = text(webhook, "name").to_owned();
     let nothing = Value::Null;
     let seconds = number(webhook, "timeoutSeconds").unwrap_or(PATIENCE).clamp(1, 30);
@@ -125,6 +128,7 @@ fn one(configuration: &Arc<str>, index: usize, webhook: &Value) -> Hook {
         bears_dry_runs: matches!(text(webhook, "sideEffects"), "None" | "NoneOnDryRun"),
         patience: Duration::from_secs(seconds.unsigned_abs()),
         version: version.unwrap_or(Version::V1),
+        conditions: Arc::new(Conditions::read(list(webhook, "matchConditions"))),
         asked_again: text(webhook, "reinvocationPolicy") == "IfNeeded",
         name,
     }

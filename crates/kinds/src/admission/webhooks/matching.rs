@@ -90,7 +90,7 @@ pub(super) fn by_rules(hook: &Hook, named: &Named<'_>, equivalents: &[Arc<Resour
 }
 
 /// The namespace that a write is in, as rules and selectors see it: that of a namespace is itself.
-pub(super) fn namespace_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
+pub(in super::super) fn namespace_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
     let resource = write.context.resource();
     if (resource.group.as_str(), resource.plural.as_str()) == ("", "namespaces") {
         return object.or(write.old).map_or("", Object::name);

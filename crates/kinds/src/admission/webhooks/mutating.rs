@@ -10,6 +10,7 @@ use model::merge::json_patch;
 use serde_json::{Value, json};
 
 use super::call::{Asking, Failure};
+use super::conditions;
 use super::hook::Hook;
 use super::is_exempt;
 use super::known::Known;
@@ -107,7 +108,7 @@ pub(super) fn asked(known: &Known, write: &Write<'_>, object: Option<&Object>) -
 }
 
 /// The name of what is written.
-pub(super) fn name_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
+pub(in super::super) fn name_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
     match (write.form, write.old) {
         (Form::Sent, _) => write.context.name(),
         (_, Some(old)) => old.name(),
@@ -143,6 +144,9 @@ async fn ask_all(write: &Write<'_>, asked: &Asked, mut object: Option<&mut Objec
             continue;
         }
         if again && !write.kept(NAME, |rounds: &mut Rounds| rounds.due.contains(&hook.id)) {
+            continue;
+        }
+        if !conditions::hold(hook, write, of, object.as_deref(), old.as_deref()).await? {
             continue;
         }
         let round = u8::from(again);

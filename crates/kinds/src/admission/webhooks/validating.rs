@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use model::{GroupVersionKind, Object};
 
 use super::call::Asking;
+use super::conditions;
 use super::hook::Hook;
 use super::known::Known;
 use super::matching::{As, Named, by_selectors, namespace_of};
@@ -49,7 +50,9 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     let named = Named::of(write, namespace);
     let mut relevant = Vec::new();
     for (_, hook, of) in asked {
-        if by_selectors(hook, write, &named, seen.as_deref(), old.as_deref())? {
+        if by_selectors(hook, write, &named, seen.as_deref(), old.as_deref())?
+            && conditions::hold(hook, write, of, seen.as_deref(), old.as_deref()).await?
+        {
             relevant.push((hook, of));
         }
     }

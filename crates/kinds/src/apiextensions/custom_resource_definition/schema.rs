@@ -72,9 +72,12 @@ pub(super) fn check(
         is_structural = found.is_empty();
         errors.append(&mut found);
     }
-    let mut walk = Walk { is_structural, found: Errors::new() };
+    let mut walk = Walk { found: Errors::new() };
     walk.check(schema, &path, &Inside { is_root: true, ..Inside::default() });
     errors.append(&mut walk.found);
+    if is_structural && errors.len() == before {
+        validations::check_definition(schema, &path, errors);
+    }
     if errors.len() == before
         && let Err(why) = read
     {
@@ -138,7 +141,6 @@ struct Inside<'a> {
 }
 
 struct Walk {
-    is_structural: bool,
     found: Errors,
 }
 
@@ -156,7 +158,6 @@ impl Walk {
         if self.is_full() {
             return;
         }
-        let before = self.found.len();
         self.words(schema, path, inside);
         if flag(schema, "uniqueItems") {
             let message = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
@@ -214,9 +215,6 @@ impl Walk {
         self.extensions(schema, path);
         self.list_map(schema, path);
         self.rules(schema, path);
-        if self.is_structural && self.found.len() == before {
-            validations::check_definition(schema, path, &mut self.found);
-        }
     }
 
     /// Words of JSON schemas that mean something else here, or nothing.

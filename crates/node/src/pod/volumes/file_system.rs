@@ -111,7 +111,7 @@ pub(super) fn mount(path: &Path, wanted: &FileSystem) -> Result<(), FileSystemEr
     }
     let device = wanted.device.canonicalize().map_err(failed("find the device"))?;
     let locked = lock(&device)?;
-    let (kind, found) = match look(&locked).map_err(failed("read the device"))? {
+    let (kind, found) = match look(&locked.0).map_err(failed("read the device"))? {
         Content::Nothing if wanted.read_only || is_read_only(&wanted.options) => {
             return Err(FileSystemError::Unformatted(device));
         }
@@ -129,8 +129,19 @@ pub(super) fn mount(path: &Path, wanted: &FileSystem) -> Result<(), FileSystemEr
     })
 }
 
+/// A device from which those are kept away who lock it as well.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing it is not enough: a program that is started at this moment has it until it begins.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Opens a device, and keeps those away who lock it as well.
-fn lock(device: &Path) -> Result<File, FileSystemError> {
+fn lock(device: &Path) -> Result<Locked, FileSystemError> {
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(device);
     let opened = opened.map_err(failed("open the device"))?;
@@ -139,7 +150,7 @@ fn lock(device: &Path) -> Result<File, FileSystemError> {
         return Err(FileSystemError::NoDevice);
     }
     match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(opened),
+        Ok(()) => Ok(Locked(opened)),
         Err(Errno::WOULDBLOCK) => Err(FileSystemError::Locked),
         Err(error) => Err(failed("lock the device")(error.into())),
     }

@@ -16,6 +16,9 @@ use super::life::{self, Action};
 use super::{Kind, Phase, Prepared, Recipe, VolumeError};
 use crate::files::{FileWork, SLOW_TIME, Slow};
 use crate::state::{self, VolumesFile};
+use unmounting::out_of_sight;
+
+mod unmounting;
 
 /// The record, in the pod's directory.
 const RECORD: &str = "volumes.json";
@@ -312,11 +315,16 @@ impl Volumes {
             Some((name, action, kind, Box::new(move || job.perform()) as Work))
         });
         let long = long.collect();
-        let all = short.into_iter().map(|job| async move {
+        let pod = self.directory.display().to_string();
+        let all = short.into_iter().map(|job| (job, pod.clone())).map(|(job, pod)| async move {
             let (name, action) = (job.name.clone(), job.action);
             let done = match action {
                 Action::Unstage => files.removal(move || job.perform()).await,
-                Action::Unpublish if job.kind == Kind::Mounted => files.removal(move || job.perform()).await,
+                Action::Unpublish if job.kind == Kind::Mounted => {
+                    let place = job.place.clone();
+                    let work = files.slow(Slow::Server, pod, move || job.perform());
+                    out_of_sight(&name, place, work).await
+                }
                 Action::Stage | Action::Publish | Action::Unpublish => {
                     files.quick(move || job.perform()).await
                 }

@@ -1,0 +1,102 @@
+//! What expressions know of a request, and what they may ask of the authorizer.
+
+use std::sync::{Arc, LazyLock};
+
+use apiserver::{Attributes, Identity, Resource, ResourceAttributes, Write};
+use cel::{Decision, Declared, Question};
+use model::Object;
+use serde_json::{Value, json};
+
+use super::super::webhooks::{name_of, namespace_of};
+
+/// What is declared about the variable `request`.
+pub(super) static DECLARED: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+    let text = json!({"type": "string"});
+    let texts = |names: &[&str]| {
+        let fields: serde_json::Map<String, Value> =
+            names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+        json!({"type": "object", "properties": fields})
+    };
+    let kind = texts(&["group", "version", "kind"]);
+    let resource = texts(&["group", "version", "resource"]);
+    let list = json!({"type": "array", "items": text});
+    let mut user = texts(&["username", "uid"]);
+    user["properties"]["groups"] = list.clone();
+    user["properties"]["extra"] = json!({"type": "object", "additionalProperties": list});
+    let mut schema = texts(&["subResource", "requestSubResource", "name", "namespace", "operation"]);
+    schema["properties"]["kind"] = kind.clone();
+    schema["properties"]["requestKind"] = kind;
+    schema["properties"]["resource"] = resource.clone();
+    schema["properties"]["requestResource"] = resource;
+    schema["properties"]["userInfo"] = user;
+    schema["properties"]["dryRun"] = json!({"type": "boolean"});
+    // Anything.
+    schema["properties"]["options"] = json!({"x-kubernetes-int-or-string": true});
+    let declared = cel::schema::declare(&schema, false).expect("an object with fields is seen");
+    declared.named("kubernetes.AdmissionRequest")
+});
+
+/// The request of a write, looked at as one of another version if it is.
+pub(super) fn document(
+    write: &Write<'_>,
+    of: Option<&Resource>,
+    object: Option<&Object>,
+    old: Option<&Object>,
+) -> Value {
+    let own = write.context.resource();
+    let to = of.unwrap_or(own);
+    let resource = |of: &Resource| json!({"group": of.group, "version": of.version, "resource": of.plural});
+    let some = object.or(old);
+    let kind = |of: Option<&Resource>| {
+        let kind = match (of, some) {
+            (Some(of), _) => of.gvk(),
+            (None, Some(object)) => write.seen_kind(object),
+            (None, None) => own.gvk(),
+        };
+        json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+    };
+    let identity = write.identity;
+    let mut user = json!({"username": identity.user, "groups": identity.groups});
+    if !identity.uid.is_empty() {
+        user["uid"] = identity.uid.as_str().into();
+    }
+    if !identity.extra.is_empty() {
+        user["extra"] = json!(identity.extra);
+    }
+    let mut request = json!({
+        "kind": kind(of), "resource": resource(to), "requestKind": kind(None), "requestResource": resource(own),
+        "operation": write.operation.as_str(), "userInfo": user, "dryRun": write.dry_run, "options": write.options(),
+    });
+    let texts = [
+        ("subResource", write.subresource),
+        ("requestSubResource", write.subresource),
+        ("name", name_of(write, object)),
+        ("namespace", namespace_of(write, some)),
+    ];
+    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        request[name] = text.into();
+    }
+    request
+}
+
+/// Asks the authorizer what an expression wants to know.
+pub(super) async fn answer(write: &Write<'_>, question: &Question) -> Decision {
+    let account =
+        question.service_account.as_ref().map(|(namespace, name)| Identity::service_account(namespace, name));
+    let identity = account.as_ref().unwrap_or(write.identity);
+    let attributes = match question.path.as_str() {
+        "" => Attributes::Resource(ResourceAttributes {
+            verb: &question.verb,
+            group: &question.group,
+            version: "*",
+            namespace: &question.namespace,
+            resource: &question.resource,
+            subresource: &question.subresource,
+            name: &question.name,
+            ..ResourceAttributes::default()
+        }),
+        path => Attributes::Path { verb: &question.verb, path },
+    };
+    let decision = write.context.decide_as(identity, attributes).await;
+    Decision { allowed: decision.is_allowed(), reason: decision.reason().to_owned(), error: None }
+}
