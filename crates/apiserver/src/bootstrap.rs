@@ -128,13 +128,22 @@ async fn send(
     kind: &str,
     object: &Value,
 ) -> (StatusCode, String) {
-    let request = Request::builder()
+    answer(handle, request(&method, path, kind, object)).await
+}
+
+/// A request of the server's own.
+pub(crate) fn request(method: &Method, path: &str, kind: &str, object: &Value) -> Request<Bytes> {
+    Request::builder()
         .method(method)
         .uri(path)
         .header(header::USER_AGENT, "kube-apiserver")
         .header(header::CONTENT_TYPE, kind)
         .body(Bytes::from(object.to_string()))
-        .expect("method and path are well formed");
+        .expect("method and path are well formed")
+}
+
+/// What is answered to a request of the server's own.
+pub(crate) async fn answer(handle: &Handle, request: Request<Bytes>) -> (StatusCode, String) {
     let response = handle.call(request, Identity::server()).await;
     let code = response.status();
     let body = response.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();

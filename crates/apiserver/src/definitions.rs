@@ -1,11 +1,12 @@
 //! Resources that objects define while the server runs.
 //!
 //! Which there are says whoever reads the objects ([`Definitions`]); their entries are in the same table as those
-//! that are built in, and take the same path. Before each request it is looked whether there is news, so that no
-//! request is behind a write that this server has acknowledged: what is defined is served at once, and what is
-//! stored is served before the server answers at all. What becomes of the objects (their conditions, the end of
+//! that are built in, and take the same path. Before each request that may be for one of them it is looked whether there
+//! is news, so that no request is behind a write that this server has acknowledged: what is defined is served at once,
+//! and what is stored is served before the server answers at all. What becomes of the objects (their conditions, the end of
 //! what they define) is looked after beside the requests, by any server over the store.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,15 +16,17 @@ use base::backoff::Backoff;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::{Method, StatusCode};
-use model::Object;
+use model::field::shortened;
+use model::{Object, Status};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::bootstrap::call;
+use crate::bootstrap::{self, call};
 use crate::error::Result;
 use crate::handle::Handle;
 use crate::objects::Objects;
-use crate::resource::{Resource, Table, partition};
+use crate::resource::{Resource, Table};
+use crate::service::Entry;
 use crate::state::State;
 
 /// Makes whoever reads what objects define.
@@ -38,7 +41,13 @@ pub trait Definitions: Send + Sync {
     fn entries(&self) -> (Vec<Arc<Resource>>, u64);
 
     /// What is to be done to the objects, and to those of kinds that end.
-    fn work(&self, now: Timestamp) -> Work;
+    /// `built_in` says whether a resource is built in, by its group and plural name: such a one is nobody's to define.
+    fn work(&self, built_in: &dyn Fn(&str, &str) -> bool, now: Timestamp) -> Work;
+
+    /// What a definition is to be, where not all objects of its kind could be asked to go; and where it is written.
+    fn not_emptied(&self, _definition: &str, _why: &str, _now: Timestamp) -> Option<(String, Object)> {
+        None
+    }
 
     /// Waits until there may be something to do that there was not when it was last asked.
     fn changed(&self) -> BoxFuture<'_, ()>;
@@ -54,14 +63,13 @@ pub struct Work {
 }
 
 /// A resource of which all objects are to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Emptied {
-    /// Its group.
-    pub group: String,
-    /// A version that is served.
-    pub version: String,
-    /// Its plural name.
-    pub plural: String,
+    /// The name of the object that defines it.
+    pub definition: String,
+    /// Its entry for the version that is stored, whether that is served or not: so nobody has to be asked what
+    /// objects are in another version.
+    pub entry: Arc<Resource>,
 }
 
 /// Reads nothing: no kind is defined.
@@ -82,7 +90,7 @@ impl Definitions for NoDefinitions {
         (Vec::new(), 0)
     }
 
-    fn work(&self, _: Timestamp) -> Work {
+    fn work(&self, _: &dyn Fn(&str, &str) -> bool, _: Timestamp) -> Work {
         Work::default()
     }
 
@@ -139,10 +147,11 @@ pub(crate) async fn catch_up_with_others(state: &State) -> Result<()> {
 pub(crate) async fn look_after(state: &Arc<State>) {
     let handle = Handle::new(state.clone());
     let mut backoff = Backoff::new(SOON, RARELY);
+    let mut asked = Asked::default();
     loop {
         let step = async {
             state.defined.catch_up(&state.table);
-            do_once(state, &handle).await
+            do_once(state, &handle, &mut asked).await
         };
         let is_done = base::panics::catch_async(step).await.unwrap_or_else(|panic| {
             tracing::error!(%panic, "looking after definitions panicked; beginning anew");
@@ -158,51 +167,106 @@ pub(crate) async fn look_after(state: &Arc<State>) {
 }
 
 /// Does what is to be done now; whether all of it could be.
-async fn do_once(state: &Arc<State>, handle: &Handle) -> bool {
-    let Work { amendments, emptied } = state.defined.source.work(state.clock.now());
+async fn do_once(state: &Arc<State>, handle: &Handle, asked: &mut Asked) -> bool {
+    let built_in = |group: &str, plural: &str| state.table.is_built_in(group, plural);
+    let source = &state.defined.source;
+    let Work { amendments, emptied } = offload::in_place(|| source.work(&built_in, state.clock.now()));
     let mut is_done = true;
     for (path, object) in amendments {
-        let (code, answer) = call(handle, Method::PUT, &path, object.value()).await;
-        // Where somebody was faster, that is news.
-        if !code.is_success() && !matches!(code, StatusCode::CONFLICT | StatusCode::NOT_FOUND) {
-            tracing::warn!(path, answer, "a definition is not told what has become of it");
-            is_done = false;
-        }
+        is_done &= amend(handle, &path, &object).await;
     }
+    asked.0.retain(|definition, _| emptied.iter().any(|resource| resource.definition == *definition));
     for resource in emptied {
-        is_done &= empty(state, handle, &resource).await;
+        let known = asked.0.entry(resource.definition.clone()).or_default();
+        if let Err(why) = empty(state, handle, &resource, known).await {
+            is_done = false;
+            if let Some((path, object)) = source.not_emptied(&resource.definition, &why, state.clock.now()) {
+                amend(handle, &path, &object).await;
+            }
+        }
     }
     is_done
 }
 
-/// Asks all objects of a resource to go that have not been asked yet.
-async fn empty(state: &Arc<State>, handle: &Handle, resource: &Emptied) -> bool {
-    let partition = state.cache.partition(&partition(&resource.group, &resource.plural));
+/// Writes what is to become of a definition; whether that is done, by this server or another.
+async fn amend(handle: &Handle, path: &str, object: &Object) -> bool {
+    let (code, answer) = call(handle, Method::PUT, path, object.value()).await;
+    // Where somebody was faster, that is news.
+    let is_done = code.is_success() || matches!(code, StatusCode::CONFLICT | StatusCode::NOT_FOUND);
+    if !is_done {
+        tracing::warn!(path, answer, "a definition is not told what has become of it");
+    }
+    is_done
+}
+
+/// The objects that have been asked to go, by the names of definitions: what each was called, and its version then.
+#[derive(Default)]
+struct Asked(HashMap<String, HashMap<String, u64>>);
+
+/// Asks all objects of a resource to go that have not been asked yet; `asked` are those that need not be looked at.
+/// Says why where some could not be.
+async fn empty(
+    state: &Arc<State>,
+    handle: &Handle,
+    resource: &Emptied,
+    asked: &mut HashMap<String, u64>,
+) -> Result<(), String> {
+    let entry = &resource.entry;
+    // What is built in goes with no definition.
+    if state.table.is_built_in(&entry.group, &entry.plural) {
+        return Ok(());
+    }
+    let partition = state.cache.partition(&entry.storage.partition);
     let (all, _) = partition.snapshot(state.cache.revision(), "");
-    let left = all.iter().filter(|stored| {
-        let text = std::str::from_utf8(stored.encoded().text()).unwrap_or_default();
-        !text.contains("deletionTimestamp") || !stored.object().is_being_deleted()
-    });
-    let paths: Vec<String> = left
-        .map(|stored| {
-            let Emptied { group, version, plural } = resource;
-            match stored.name.split_once('/') {
-                Some((namespace, name)) => {
-                    format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}")
-                }
-                None => format!("/apis/{group}/{version}/{plural}/{}", stored.name),
+    // Each object is read once, beside the threads that answer everybody.
+    let left: Vec<(String, u64)> = offload::in_place(|| {
+        let names: HashSet<&str> = all.iter().map(|stored| &*stored.name).collect();
+        asked.retain(|name, _| names.contains(&**name));
+        let mut left = Vec::new();
+        for stored in all.iter() {
+            if asked.get(&*stored.name) == Some(&stored.revision()) {
+                continue;
             }
-        })
-        .collect();
-    let each = paths.into_iter().map(async |path| {
-        let (code, answer) =
-            call(handle, Method::DELETE, &path, &json!({"propagationPolicy": "Background"})).await;
+            if stored.object().is_being_deleted() {
+                asked.insert(stored.name.to_string(), stored.revision());
+            } else {
+                left.push((stored.name.to_string(), stored.revision()));
+            }
+        }
+        left
+    });
+    let each = left.into_iter().map(async |(name, _)| {
+        let path = path(entry, &name);
+        let (code, answer) = delete(handle, &path, entry).await;
         let is_done = code.is_success() || code == StatusCode::NOT_FOUND;
         if !is_done {
             tracing::warn!(path, answer, "an object is not deleted though its kind ends");
         }
-        is_done
+        if is_done { None } else { Some(answer) }
     });
-    let outcomes: Vec<bool> = futures::stream::iter(each).buffer_unordered(TOGETHER).collect().await;
-    outcomes.into_iter().all(|is_done| is_done)
+    let outcomes: Vec<Option<String>> =
+        futures::stream::iter(each).buffer_unordered(TOGETHER).collect().await;
+    match outcomes.into_iter().flatten().next() {
+        Some(answer) => {
+            let status: Option<Status> = serde_json::from_str(&answer).ok();
+            Err(shortened(status.map_or(answer, |status| status.message)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn path(entry: &Resource, name: &str) -> String {
+    let Resource { group, version, plural, .. } = entry;
+    match name.split_once('/') {
+        Some((namespace, name)) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}"),
+        None => format!("/apis/{group}/{version}/{plural}/{name}"),
+    }
+}
+
+/// Deletes an object by an entry, whatever is served by its path.
+async fn delete(handle: &Handle, path: &str, entry: &Arc<Resource>) -> (StatusCode, String) {
+    let options = json!({"propagationPolicy": "Background"});
+    let mut request = bootstrap::request(&Method::DELETE, path, "application/json", &options);
+    request.extensions_mut().insert(Entry(entry.clone()));
+    bootstrap::answer(handle, request).await
 }

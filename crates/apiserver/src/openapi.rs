@@ -174,7 +174,14 @@ impl Documents {
 
     /// The document of one group version; [`None`] if it has no resources.
     pub fn group_version(&self, version: &GroupVersion, entries: &[Entry]) -> Option<Document> {
-        let entries = by_version(entries).remove(version)?;
+        let mut all = by_version(entries);
+        // What was made of group versions that are gone goes too.
+        let is_there = |of: &str| match of.strip_prefix("v3 ") {
+            Some(of) => of.parse().is_ok_and(|of: GroupVersion| all.contains_key(&of)),
+            None => true,
+        };
+        self.made.lock().retain(|of, _| is_there(of));
+        let entries = all.remove(version)?;
         let (of, etag) = (format!("v3 {version}"), etag("v3", &entries));
         Some(self.get_or_make(of, etag, JSON, || document(version, &entries).to_string().into()))
     }

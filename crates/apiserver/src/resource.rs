@@ -8,6 +8,7 @@
 
 mod context;
 mod conversion;
+mod definition;
 mod permanent;
 mod storage;
 mod strategy;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::schemars::JsonSchema;
-use model::default::{Defaults, Fields};
+use model::default::{Defaults, Fields, TooMuch};
 use model::select::Selectable;
 use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
@@ -32,6 +33,7 @@ use crate::table::{Column, Columns};
 
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
+pub use definition::Definition;
 pub use permanent::{Installation, Permanent};
 pub use strategy::{Admitting, Graceful, Plain, Strategy, after_asking, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
@@ -85,6 +87,12 @@ pub struct Resource {
     pub deprecated: Option<String>,
     /// What discovery says that can be done, where that is something else than what is done.
     pub shown_verbs: Option<&'static [&'static str]>,
+    /// Why no object is made, where none is: its kind is about to go.
+    pub refuses_create: Option<&'static str>,
+    /// Whether what is written costs more than its size says, so that it never holds up others.
+    pub costly: bool,
+    /// The object that defines it, where one does.
+    pub definition: Option<Arc<Definition>>,
     /// Whether a PUT must say which revision it replaces.
     pub conditional_update: bool,
     /// What documents say of it, where that does not follow from its schema.
@@ -157,6 +165,9 @@ impl Resource {
             warnings: None,
             deprecated: None,
             shown_verbs: None,
+            refuses_create: None,
+            costly: false,
+            definition: None,
             conditional_update: false,
             documented: None,
             retired: None,
@@ -216,6 +227,19 @@ impl Resource {
     /// With these defaults.
     #[must_use]
     pub fn defaults(mut self, defaults: impl Fn(&mut Fields) + Send + Sync + 'static) -> Self {
+        self.defaults = Some(Arc::new(move |fields: &mut Fields| {
+            defaults(fields);
+            Ok(())
+        }));
+        self
+    }
+
+    /// With these defaults, which may be more than there is room for.
+    #[must_use]
+    pub fn defaults_within(
+        mut self,
+        defaults: impl Fn(&mut Fields) -> std::result::Result<(), TooMuch> + Send + Sync + 'static,
+    ) -> Self {
         self.defaults = Some(Arc::new(defaults));
         self
     }
@@ -224,6 +248,13 @@ impl Resource {
     #[must_use]
     pub fn rules(mut self, rules: impl Rules) -> Self {
         self.rules = Arc::new(rules);
+        self
+    }
+
+    /// What is written costs more than its size says.
+    #[must_use]
+    pub fn costly(mut self) -> Self {
+        self.costly = true;
         self
     }
 
@@ -374,10 +405,11 @@ impl Resource {
         if self.namespaced { Scope::Namespaced } else { Scope::Cluster }
     }
 
-    /// Fills in what `object` leaves out.
-    pub fn apply_defaults(&self, object: &mut Object) {
-        if let Some(defaults) = &self.defaults {
-            defaults(object.fields_mut());
+    /// Fills in what `object` leaves out; what fails is filled in in part.
+    pub fn apply_defaults(&self, object: &mut Object) -> std::result::Result<(), TooMuch> {
+        match &self.defaults {
+            Some(defaults) => defaults(object.fields_mut()),
+            None => Ok(()),
         }
     }
 

@@ -41,6 +41,10 @@ const AUDIT_ID: &str = "audit-id";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CameFrom(pub(crate) IpAddr);
 
+/// The entry that a request from inside the process is about, whatever is served by its path.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry(pub(crate) Arc<Resource>);
+
 /// What a request asks for, and what is kept of it.
 struct Asked {
     query: Query,
@@ -158,16 +162,19 @@ fn asked<B>(
 ) -> Asked {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query);
-    state.defined.catch_up(&state.table);
+    if !is_built_in(state, target.as_ref()) {
+        state.defined.catch_up(&state.table);
+    }
     let remote = match &target {
         Some(Target::Resource(target)) => state.aggregation.remote(&target.group, &target.version),
         Some(Target::Path(path)) => state.aggregation.remote_of_path(path),
         None => None,
     };
     let found = match &target {
-        Some(Target::Resource(target)) if remote.is_none() => {
-            state.table.get(&target.group, &target.version, &target.resource)
-        }
+        Some(Target::Resource(target)) if remote.is_none() => match request.extensions().get::<Entry>() {
+            Some(Entry(entry)) => Some(entry.clone()),
+            None => state.table.get(&target.group, &target.version, &target.resource),
+        },
         _ => None,
     };
     let selectors = match &target {
@@ -192,6 +199,13 @@ fn asked<B>(
     let own = identity.is_some_and(Identity::is_component);
     let account = Account::open(state, started, under_way, labels.long_running, own, record);
     Asked { query, target, selectors, found, remote, account }
+}
+
+/// Whether a request is for what no object can define, so that it need not wait until it is known what objects do.
+fn is_built_in(state: &State, target: Option<&Target>) -> bool {
+    let Some(Target::Resource(target)) = target else { return false };
+    let entry = state.table.get(&target.group, &target.version, &target.resource);
+    entry.is_some_and(|entry| entry.retired.is_none() && !entry.any_name)
 }
 
 /// What must be noted cannot be.
@@ -400,6 +414,16 @@ async fn resource(
     if let Some(body) = &body {
         account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;
     }
+    // What an object defines may have become something else while the body came.
+    let resource = if resource.definition.is_some() && parts.extensions.get::<Entry>().is_none() {
+        state.defined.catch_up(&state.table);
+        let now = state.table.get(&target.group, &target.version, &target.resource);
+        let now = now.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+        check_shape(&now, &target)?;
+        now
+    } else {
+        resource
+    };
     let deprecated = resource.deprecated.clone();
     let mut call = Call {
         state: state.clone(),
@@ -485,7 +509,7 @@ fn is_light(call: &Call) -> bool {
     }
     let known = if call.target.name.is_empty() { None } else { call.live().ok() };
     let size = call.body.len() + known.map_or(0, |stored| stored.len());
-    size <= LIGHT && !decode::is_yaml(call)
+    size <= LIGHT && !call.resource.costly && !decode::is_yaml(call)
 }
 
 /// Whether the resource has such paths at all.

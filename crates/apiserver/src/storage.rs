@@ -163,11 +163,15 @@ async fn write(
     if let Some(within) = within {
         txn = txn.when(within);
     }
+    if let Some(definition) = &resource.definition {
+        definition.require(&mut txn);
+    }
     take_along(&mut txn, along);
     claims::own_visible(state, resource, version).await;
     let left = claims::exchange(state, resource, &mut txn, given, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
+        resource.check_definition(state, &done).await?;
         catch_up(state, resource, along, &done).await;
         return Ok(Err(Raced));
     }
@@ -231,7 +235,8 @@ async fn catch_up(state: &State, resource: &Resource, along: &[Along], lost: &st
         all_visible(state, version_at(lost.revision)).await;
         return;
     }
-    let current = lost.results.iter().find_map(|result| match result {
+    // What is looked at first is the object.
+    let current = lost.results.first().and_then(|result| match result {
         store::OpResult::Range(range) => range.items.first(),
         _ => None,
     });

@@ -102,7 +102,7 @@ async fn fill(store: &dyn Store, partition: &str, objects: impl Iterator<Item = 
         for value in some {
             let mut object = Object::from_value(value.clone()).expect("an object");
             // As a server of today would have stored it.
-            resource.apply_defaults(&mut object);
+            resource.apply_defaults(&mut object).expect("there is room");
             let text = Encoded::encode(&object);
             bytes += text.len();
             let key =

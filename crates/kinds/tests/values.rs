@@ -65,6 +65,6 @@ fn resource(version: &str, kind: &str) -> Resource {
 /// A defaulted object.
 fn defaulted(object: Value) -> Object {
     let mut object = Object::from_value(object).expect("an object");
-    resource(object.api_version(), object.kind()).apply_defaults(&mut object);
+    resource(object.api_version(), object.kind()).apply_defaults(&mut object).expect("there is room");
     object
 }

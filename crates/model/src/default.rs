@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub use crate::structural::TooMuch;
+
 /// The fields of an object, or of an object inside one.
 pub type Fields = Map<String, Value>;
 
 /// What fills in the defaults of one kind. Applying it twice changes nothing, and what it fills in
 /// depends on nothing but the object: it is applied to what was stored by an earlier version, too.
-pub type Defaults = Arc<dyn Fn(&mut Fields) + Send + Sync>;
+pub type Defaults = Arc<dyn Fn(&mut Fields) -> Result<(), TooMuch> + Send + Sync>;
 
 /// Sets a field that is absent, null, the empty text or 0: Go's zero values, which Kubernetes cannot
 /// tell from absent in fields that are no pointers.

@@ -191,7 +191,12 @@ impl FieldError {
     }
 
     fn build(kind: FieldErrorKind, path: &Path<'_>, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), value, detail: detail.into() }
+        Self {
+            kind,
+            field: shortened(path.to_string()),
+            value: value.map(shortened_value),
+            detail: shortened(detail.into()),
+        }
     }
 }
 
@@ -230,6 +235,29 @@ impl FieldErrorKind {
             Self::NotFound => "Not found",
             Self::Internal => "Internal error",
         }
+    }
+}
+
+/// An error says no more of a place or a value than this: names of fields and texts may be megabytes long.
+const LONGEST: usize = 16 << 10;
+
+/// The beginning of a text that is too long to be told.
+pub fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.shrink_to_fit();
+        text.push_str("...");
+    }
+    text
+}
+
+fn shortened_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(shortened(text)),
+        Value::Array(_) | Value::Object(_) if crate::size::of(&value, LONGEST) > LONGEST => {
+            Value::String(shortened(value.to_string()))
+        }
+        other => other,
     }
 }
 
@@ -314,6 +342,17 @@ mod tests {
         for (text, quoted) in cases {
             assert_eq!(quote(text), quoted);
         }
+    }
+
+    #[test]
+    fn an_error_is_short_whatever_it_is_about() {
+        let long = "é".repeat(1 << 20);
+        for value in [Value::from(long.as_str()), serde_json::json!([long]), serde_json::json!({"a": long})] {
+            let error = FieldError::invalid(&Path::root(&long), value, long.as_str());
+            assert!(error.to_string().len() < 4 * LONGEST, "{}", error.to_string().len());
+        }
+        let value = serde_json::json!({"a": [1, 2]});
+        assert_eq!(FieldError::invalid(&Path::root("a"), value.clone(), "").value, Some(value));
     }
 
     #[test]

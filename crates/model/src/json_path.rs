@@ -81,11 +81,12 @@ impl std::str::FromStr for JsonPath {
 impl JsonPath {
     /// The values that it leads to.
     pub fn find<'v>(&self, document: &'v Value) -> Vec<&'v Value> {
-        let mut left = LOOKED_AT;
-        self.find_among(document, &mut left)
+        self.find_among(document, &mut { LOOKED_AT })
     }
 
-    fn find_among<'v>(&self, document: &'v Value, left: &mut usize) -> Vec<&'v Value> {
+    /// As [`JsonPath::find`], where `left` more values may be looked at, of all paths that share it: less is found
+    /// once there is nothing left.
+    pub fn find_among<'v>(&self, document: &'v Value, left: &mut usize) -> Vec<&'v Value> {
         let mut found = vec![document];
         for step in &self.0 {
             let mut next = Vec::new();
@@ -156,14 +157,10 @@ impl Range {
     fn pick<'v>(&self, items: &'v [Value], found: &mut Vec<&'v Value>) {
         let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let place = |at: i64| if at < 0 { at + length } else { at };
-        let from = place(self.from.unwrap_or(0)).max(0);
-        let to = place(self.to.unwrap_or(length)).min(length);
+        let within = |at: i64| usize::try_from(place(at).clamp(0, length)).unwrap_or_default();
+        let (from, to) = (within(self.from.unwrap_or(0)), within(self.to.unwrap_or(length)));
         let step = usize::try_from(self.step.unwrap_or(1)).unwrap_or(1).max(1);
-        let within = items.iter().enumerate().filter(|(at, _)| {
-            let at = i64::try_from(*at).unwrap_or(i64::MAX);
-            (from..to).contains(&at)
-        });
-        found.extend(within.map(|(_, item)| item).step_by(step));
+        found.extend(items.get(from..to).unwrap_or_default().iter().step_by(step));
     }
 }
 
@@ -291,7 +288,7 @@ impl Reader<'_> {
         }
         match numbers.as_slice() {
             [Some(at)] => {
-                let to = if *at == -1 { None } else { Some(at + 1) };
+                let to = if *at == -1 { None } else { Some(at.saturating_add(1)) };
                 Ok(Step::Range(Range { from: Some(*at), to, step: None }))
             }
             [from, to] => Ok(Step::Range(Range { from: *from, to: *to, step: None })),
@@ -422,6 +419,9 @@ mod tests {
         check(".spec.list[0,3]", &[json!(1), json!(4)]);
         check(".spec.list[*]", &[json!(1), json!(2), json!(3), json!(4)]);
         check(".spec.list[9]", &[]);
+        check(".spec.list[9223372036854775807]", &[]);
+        check(".spec.list[-9223372036854775808]", &[]);
+        check(".spec.list[3:1]", &[]);
         check(".status.conditions[?(@.type==\"Ready\")].status", &[json!("True")]);
         check(".status.conditions[?(@.type == 'Ready')].status", &[json!("True")]);
         check(".status.conditions[?(@.n)].type", &[json!("Ready")]);
@@ -447,5 +447,13 @@ mod tests {
         let document = json!({"x": vec![wide; 100]});
         let path: JsonPath = "........a".parse().expect("a path");
         assert!(path.find(&document).len() <= FOUND);
+        // Those that share what may be looked at find nothing more once it is used up.
+        let mut left = 20;
+        let path: JsonPath = "..a".parse().expect("a path");
+        let first = path.find_among(&json!([{"a": 1}, {"a": 2}]), &mut left).len();
+        let found: usize =
+            (0..10).map(|_| path.find_among(&json!([{"a": 1}, {"a": 2}]), &mut left).len()).sum();
+        assert_eq!((first, left), (2, 0));
+        assert!(found < 20, "{found}");
     }
 }

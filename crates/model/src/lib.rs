@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod schema;
 pub mod select;
 pub mod shared;
+mod size;
 pub mod status;
 pub mod structural;
 pub mod time;

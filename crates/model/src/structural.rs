@@ -20,8 +20,20 @@ use serde_json::{Map, Value};
 
 use pattern::Pattern;
 
+use crate::field::FieldError;
+
+pub use embedded::go_type;
+pub use fill::TooMuch;
 pub use format::is_known_format;
-pub use pattern::pattern_error;
+pub use pattern::{Room as PatternRoom, pattern_error};
+
+/// So many errors are told of one document: what is wrong may be wrong a million times.
+pub const MOST: usize = 256;
+
+/// Whether there are so many errors that nobody looks for more.
+fn is_full(errors: &[FieldError]) -> bool {
+    errors.len() >= MOST
+}
 
 /// The schema of one value.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use model::field::Path;
 use model::json_path::JsonPath;
-use model::structural::{Structural, decode, rules, types, validate};
+use model::structural::{PatternRoom, Structural, decode, rules, types, validate};
 use model::{GroupVersionKind, Schema};
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn read(text: &[u8]) -> bool {
         path.find(document);
     }
     let root = Path::root("schema");
-    let is_structural = rules::structural(schema, &root).is_empty();
+    let is_structural = rules::structural(schema, &mut PatternRoom::default(), &root).is_empty();
     rules::defaults(schema, true, &root, &mut Vec::new());
     let Ok(read) = Structural::parse(schema) else { return false };
     let kind = GroupVersionKind::new("g", "v1", "K");
@@ -60,15 +60,17 @@ fn read(text: &[u8]) -> bool {
     let structural = schema.structural().expect("it was made of one").clone();
     let Ok(decoded) = model::decode::value(&schema, document.clone()) else { return is_structural };
     let mut object = decoded.object;
-    structural.fill_in(object.fields_mut());
+    if structural.fill_in(object.fields_mut()).is_err() {
+        return is_structural;
+    }
     // What was pruned and filled in once is as it is to be.
     let again = model::decode::value(&schema, object.value().clone()).expect("it was one before").object;
     if is_structural {
         let mut filled = again.clone();
-        structural.fill_in(filled.fields_mut());
+        let done = structural.fill_in(filled.fields_mut());
         let mut twice = model::decode::value(&schema, filled.value().clone()).expect("one").object;
-        structural.fill_in(twice.fields_mut());
-        assert_eq!(filled, twice, "it settles");
+        let again = structural.fill_in(twice.fields_mut());
+        assert!(done.is_err() || again.is_err() || filled == twice, "it settles");
     }
     let mut errors = Vec::new();
     validate::values(&structural, again.value(), None, None, &mut errors);

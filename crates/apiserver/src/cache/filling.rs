@@ -73,7 +73,7 @@ fn fill(resource: &Resource, value: &[u8]) -> Option<Bytes> {
         // Stored when another version was: it gets the defaults of the version that it is read in.
         return None;
     }
-    resource.apply_defaults(&mut object);
+    resource.apply_defaults(&mut object).ok()?;
     let text = Encoded::encode(&object);
     (text != value).then_some(text)
 }

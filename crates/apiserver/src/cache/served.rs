@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, WeakShared};
 use model::{Encoded, Object};
 use parking_lot::Mutex;
 
@@ -20,20 +20,24 @@ use crate::resource::{Resource, Served};
 /// So many objects are converted together: whoever is asked far away is asked seldom, and what is computed
 /// here holds up nobody for long.
 const TOGETHER: usize = 64;
+/// Of so many bytes together at most, where it is more than one: an answer is to be no longer than it may be
+/// ([`crate::callout::LONGEST_ANSWER`]), and what comes back may be longer than what was given.
+const BYTES: usize = 1 << 20;
 
 /// What an object is in other versions than it is stored in.
 #[derive(Default)]
 pub(super) struct Forms(Mutex<Vec<(Served, Form)>>);
 
-#[derive(Clone)]
 enum Form {
     Made(Arc<Stored>),
-    /// It is under way, the object of this place among those that are made together.
-    Making(Making, usize),
+    /// It is under way, the object of this place among those that are made together. It ends with the last who
+    /// waits for it, since nobody else would have it go on.
+    Making(WeakShared<Work>, usize),
 }
 
 /// Goes on when one who waits for it goes on.
-type Making = Shared<BoxFuture<'static, Result<Arc<[Bytes]>>>>;
+type Making = Shared<Work>;
+type Work = BoxFuture<'static, Result<Arc<[Bytes]>>>;
 
 /// What is to be done for one object.
 enum Wanted {
@@ -53,8 +57,11 @@ impl Partition {
             return Ok(objects);
         }
         let mut all = Vec::with_capacity(objects.len());
-        for some in objects.chunks(TOGETHER) {
+        let mut rest = &objects[..];
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(together(rest.iter().map(|stored| stored.len())));
             self.serve_some(resource, served, some, &mut all).await?;
+            rest = others;
             tokio::task::coop::consume_budget().await;
         }
         Ok(all)
@@ -90,18 +97,18 @@ impl Partition {
             let (served, stored) = take.await.expect("it is given before anybody can wait");
             let mut objects = stored.iter().map(read).collect::<Result<Vec<Object>>>()?;
             for (object, stored) in objects.iter_mut().zip(&stored) {
-                served.settle(object, stored.revision());
+                served.settle(object, stored.revision())?;
             }
             let converted = served.convert(objects, &served.version).await?;
             let texts = converted.into_iter().zip(&stored).map(|(mut object, stored)| {
                 if let Some(defaults) = &defaults {
-                    defaults(object.fields_mut());
+                    defaults(object.fields_mut()).map_err(|error| Error::internal(&error))?;
                 }
                 let text = Encoded::encode(&object);
                 // Where nothing has changed there is one buffer.
-                if text == stored.text() { stored.text().clone() } else { text }
+                Ok(if text == stored.text() { stored.text().clone() } else { text })
             });
-            Ok(texts.collect())
+            texts.collect()
         };
         let making: Making = making.boxed().shared();
         let mut begun: Vec<Encoded> = Vec::new();
@@ -112,7 +119,7 @@ impl Partition {
             } else {
                 stored.forms().find_or(served, || {
                     begun.push(stored.encoded().clone());
-                    Form::Making(making.clone(), begun.len() - 1)
+                    (making.clone(), begun.len() - 1)
                 })
             });
         }
@@ -133,6 +140,17 @@ impl Partition {
     }
 }
 
+/// How many of the next objects, of these lengths, are converted together: one at least.
+fn together(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut left = BYTES;
+    let fitting = lengths.take(TOGETHER).take_while(|length| {
+        let rest = left.checked_sub(*length);
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    });
+    fitting.count().max(1)
+}
+
 /// Whether an object is in a version as it is stored.
 fn is_current(served: &Served, stored: &Stored) -> bool {
     stored.is_of(&served.head) && !served.is_before(stored.revision())
@@ -150,20 +168,22 @@ impl Forms {
     }
 
     /// What is known of the object in a version, or what `begin` begins.
-    fn find_or(&self, served: &Served, begin: impl FnOnce() -> Form) -> Wanted {
+    fn find_or(&self, served: &Served, begin: impl FnOnce() -> (Making, usize)) -> Wanted {
         let mut forms = self.0.lock();
-        let known = forms.iter().find(|(of, _)| of.is_same(served)).map(|(_, form)| form.clone());
-        let form = known.unwrap_or_else(|| {
+        let known = forms.iter().find(|(of, _)| of.is_same(served)).and_then(|(_, form)| match form {
+            Form::Made(made) => Some(Wanted::Known(made.clone())),
+            // Where all who waited have gone it is begun anew.
+            Form::Making(making, place) => Some(Wanted::Waits(making.upgrade()?, *place)),
+        });
+        known.unwrap_or_else(|| {
             // What another conversion into the same version has made is of no use any more.
             forms.retain(|(of, _)| of.version != served.version);
-            let form = begin();
-            forms.push((served.clone(), form.clone()));
-            form
-        });
-        match form {
-            Form::Made(made) => Wanted::Known(made),
-            Form::Making(making, place) => Wanted::Waits(making, place),
-        }
+            let (making, place) = begin();
+            if let Some(weak) = making.downgrade() {
+                forms.push((served.clone(), Form::Making(weak, place)));
+            }
+            Wanted::Waits(making, place)
+        })
     }
 
     /// What was under way is done: one for all who waited, or forgotten where it failed.
@@ -185,7 +205,9 @@ impl Forms {
                 }
                 Ok(made)
             }
-            (Err(error), Some((place, Form::Making(is, _)))) if is.ptr_eq(making) => {
+            (Err(error), Some((place, Form::Making(is, _))))
+                if is.upgrade().is_none_or(|is| is.ptr_eq(making)) =>
+            {
                 forms.remove(place);
                 Err(error)
             }
@@ -197,5 +219,53 @@ impl Forms {
 impl std::fmt::Debug for Forms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Forms").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_objects_are_converted_together_where_they_are_large() {
+        let check = |lengths: &[usize], expected| {
+            assert_eq!(together(lengths.iter().copied()), expected, "{lengths:?}");
+        };
+        check(&[10; 200], TOGETHER);
+        check(&[BYTES / 4; 200], 4);
+        check(&[BYTES + 1, 1], 1);
+        check(&[1, BYTES, 1], 1);
+        check(&[BYTES - 1, 1, 1], 2);
+        check(&[1], 1);
+    }
+
+    #[tokio::test]
+    async fn a_conversion_ends_with_the_last_who_waits_for_it() {
+        let permits = Arc::new(tokio::sync::Semaphore::new(1));
+        let kind = model::GroupVersionKind::new("g.io", "v1", "K");
+        let conversion = crate::resource::Conversion::functions(kind.clone(), |_| {}, |_| {});
+        let served =
+            Resource::new(&kind, "ks").stored_as(conversion).storage.served.expect("it is converted");
+        let forms = Forms::default();
+        let begin = || {
+            let permits = permits.clone();
+            let making = async move {
+                let _permit = permits.acquire_owned().await;
+                std::future::pending::<Result<Arc<[Bytes]>>>().await
+            };
+            (making.boxed().shared(), 0)
+        };
+        for _ in 0..2 {
+            let Wanted::Waits(first, _) = forms.find_or(&served, begin) else { panic!("nothing is made") };
+            let joins = forms.find_or(&served, || panic!("it is under way"));
+            let Wanted::Waits(second, _) = joins else { panic!("nothing is made") };
+            assert!(first.ptr_eq(&second));
+            assert!(first.clone().now_or_never().is_none());
+            assert_eq!(permits.available_permits(), 0);
+            drop(first);
+            assert_eq!(permits.available_permits(), 0, "somebody waits");
+            drop(second);
+            assert_eq!(permits.available_permits(), 1);
+        }
     }
 }

@@ -110,6 +110,23 @@ fn a_change_of_a_custom_schema_changes_the_hash() {
 }
 
 #[test]
+fn documents_of_what_is_gone_are_not_kept() {
+    let documents = Documents::new();
+    let mut all = entries();
+    all.push(entry("custom.io", "Deployment", "things"));
+    let (apps, custom) = (GroupVersion::new("apps", "v1"), GroupVersion::new("custom.io", "v1"));
+    for version in [&apps, &custom] {
+        documents.group_version(version, &all).expect("a document");
+    }
+    documents.v2(&all);
+    assert_eq!(documents.made.lock().len(), 3);
+    documents.group_version(&apps, &entries()).expect("a document");
+    let mut left: Vec<String> = documents.made.lock().keys().cloned().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["v2", "v3 apps/v1"]);
+}
+
+#[test]
 fn types_carry_what_clients_merge_and_explain_by() {
     let document =
         read(&Documents::new().group_version(&GroupVersion::new("", "v1"), &entries()).expect("a document"));

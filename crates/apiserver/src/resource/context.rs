@@ -158,7 +158,7 @@ impl<'a> Context<'a> {
         let Some(served) = &to.storage.served else { return Ok(object) };
         let converted = served.convert(vec![object], &to.gvk()).await?;
         let mut object = converted.into_iter().next().expect("as many come back as were given");
-        to.apply_defaults(&mut object);
+        to.apply_defaults(&mut object).map_err(|error| Error::internal(&error))?;
         Ok(object)
     }
 

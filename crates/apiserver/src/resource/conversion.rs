@@ -10,6 +10,10 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, Either};
+use model::field::{Path, aggregate};
+use model::object::StringMap;
+use model::structural::go_type;
+use model::validate::{Errors, metadata as rules};
 use model::{GroupVersionKind, Object, Status};
 use serde_json::{Map, Value};
 
@@ -33,7 +37,9 @@ pub trait Convert: Send + Sync + 'static {
     /// Brings an object in the version that it says to what is stored of that version today: what it may not have
     /// goes, what it leaves out is filled in. It is done before something is stored that was converted, and to what
     /// was stored before [`Conversion::since`]; whoever does something here fills in all there is to fill in.
-    fn settle(&self, _object: &mut Object) {}
+    fn settle(&self, _object: &mut Object) -> Result<(), ConvertError> {
+        Ok(())
+    }
 }
 
 /// Objects in another version, at once where nobody has to be asked.
@@ -99,18 +105,24 @@ impl Served {
     pub(crate) async fn to_stored(&self, object: Object) -> Result<Object> {
         let converted = self.convert(vec![object], &self.conversion.stored).await?;
         let mut object = converted.into_iter().next().expect("as many come back as were given");
-        self.conversion.how.settle(&mut object);
+        self.settle_now(&mut object)?;
         Ok(object)
     }
 
     /// Brings an object as it was stored, at a version, to what is stored today; says whether that may have changed
     /// it.
-    pub(crate) fn settle(&self, object: &mut Object, version: u64) -> bool {
+    pub(crate) fn settle(&self, object: &mut Object, version: u64) -> Result<bool> {
         let is_old = self.is_before(version);
         if is_old {
-            self.conversion.how.settle(object);
+            self.settle_now(object)?;
         }
-        is_old
+        Ok(is_old)
+    }
+
+    fn settle_now(&self, object: &mut Object) -> Result<()> {
+        let from = object.gvk();
+        let how = &self.conversion.how;
+        how.settle(object).map_err(|error| failure(format!("{} for {from} failed: {error}", how.name())))
     }
 
     /// Whether what was stored at a version may not be as it would be stored today.
@@ -198,11 +210,34 @@ fn accept(object: &mut Object, metadata: Value, to: &GroupVersionKind) -> Result
     let metadata = object.metadata_mut();
     for field in ["labels", "annotations"] {
         match after.get(field) {
-            Some(value) => drop(metadata.insert(field.to_owned(), value.clone())),
-            None => drop(metadata.shift_remove(field)),
+            None | Some(Value::Null) => drop(metadata.shift_remove(field)),
+            Some(value) => {
+                if metadata.get(field) != Some(value) {
+                    check_texts(field, value)?;
+                }
+                metadata.insert(field.to_owned(), value.clone());
+            }
         }
     }
     Ok(())
+}
+
+/// Checks labels or annotations that others have changed.
+fn check_texts(field: &str, value: &Value) -> Result<(), String> {
+    let Some(texts) = value.as_object() else {
+        return Err(format!("invalid metadata.{field} of type {} in converted object", go_type(value)));
+    };
+    if let Some((key, other)) = texts.iter().find(|(_, text)| !text.is_string()) {
+        let is = go_type(other);
+        return Err(format!("metadata.{field}[{key}] must be a string, but is {is} in converted object"));
+    }
+    let mut errors = Errors::new();
+    let (metadata, texts) = (Path::root("metadata"), StringMap::new(Some(texts)));
+    match field {
+        "labels" => rules::labels(texts, &metadata.child("labels"), &mut errors),
+        _ => rules::annotations(texts, &metadata.child("annotation"), &mut errors),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(aggregate(&errors)) }
 }
 
 impl Convert for Functions {
@@ -235,5 +270,52 @@ impl Resource {
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Served({})", self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_metadata_labels_and_annotations_may_change_and_are_what_they_must_be() {
+        let kind = GroupVersionKind::new("g.io", "v1", "K");
+        let before =
+            json!({"name": "a", "uid": "u", "finalizers": ["x.io/y"], "labels": {"-odd": "was there"}});
+        let check = |after: Value, expected: Result<Value, &str>| {
+            let mut after = after;
+            (after["name"], after["uid"]) = ("a".into(), "u".into());
+            let object = json!({"apiVersion": "g.io/v1", "kind": "K", "metadata": after});
+            let mut object = Object::from_value(object).expect("an object");
+            let found =
+                accept(&mut object, before.clone(), &kind).map(|()| object.value()["metadata"].clone());
+            match (found, expected) {
+                (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+                (found, expected) => assert_eq!(found, expected.map_err(str::to_owned)),
+            }
+        };
+        let kept = json!({"name": "a", "uid": "u", "finalizers": ["x.io/y"]});
+        let with = |field: &str, value: Value| {
+            let mut all = kept.clone();
+            all[field] = value;
+            all
+        };
+        check(json!({}), Ok(kept.clone()));
+        check(json!({"labels": null, "annotations": null, "finalizers": []}), Ok(kept.clone()));
+        check(json!({"annotations": {"a": "b"}}), Ok(with("annotations", json!({"a": "b"}))));
+        // What was there goes on.
+        check(json!({"labels": {"-odd": "was there"}}), Ok(with("labels", json!({"-odd": "was there"}))));
+        check(json!({"labels": {"-odd": "is new"}}), Err("metadata.labels"));
+        check(json!({"labels": {"a": "b c"}}), Err("metadata.labels"));
+        check(json!({"annotations": {"a b": ""}}), Err("metadata.annotation"));
+        check(json!({"annotations": {"a": "x".repeat(300_000)}}), Err("Too long"));
+        check(json!({"labels": {"a": 1}}), Err("metadata.labels[a] must be a string, but is int64"));
+        check(
+            json!({"annotations": {"a": {"b": []}}}),
+            Err("must be a string, but is map[string]interface {}"),
+        );
+        check(json!({"annotations": ["a"]}), Err("invalid metadata.annotations of type []interface {}"));
     }
 }

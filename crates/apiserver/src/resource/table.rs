@@ -27,6 +27,13 @@ fn key(resource: &Resource) -> Key {
     (resource.group.clone(), resource.version.clone(), resource.plural.clone())
 }
 
+fn has_built_in(entries: &Entries, group: &str, plural: &str) -> bool {
+    let of_group = entries.range((group.to_owned(), String::new(), String::new())..);
+    of_group
+        .take_while(|((of, ..), _)| of == group)
+        .any(|(_, entry)| entry.plural == plural && entry.retired.is_none())
+}
+
 impl Table {
     /// A table of `resources`.
     pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
@@ -50,8 +57,14 @@ impl Table {
     pub(crate) fn define(&self, resources: Vec<Arc<Resource>>) {
         let mut defined = self.defined.lock();
         let mut now: BTreeMap<Key, Arc<Resource>> = BTreeMap::new();
-        for resource in resources {
-            now.insert(key(&resource), resource);
+        {
+            let entries = self.entries.read();
+            for resource in resources {
+                // Its objects would be kept among those of what is built in, whatever the versions are called.
+                if !has_built_in(&entries, &resource.group, &resource.plural) {
+                    now.insert(key(&resource), resource);
+                }
+            }
         }
         let is_known = |key: &Key, resource: &Arc<Resource>| {
             defined.get(key).is_some_and(|known| Arc::ptr_eq(known, resource))
@@ -92,6 +105,11 @@ impl Table {
         *defined = now;
         drop(defined);
         self.changes.send_replace(());
+    }
+
+    /// Whether a resource of that group and plural name is built in, in whichever version.
+    pub(crate) fn is_built_in(&self, group: &str, plural: &str) -> bool {
+        has_built_in(&self.entries.read(), group, plural)
     }
 
     /// Removes an entry.
@@ -140,5 +158,45 @@ impl Table {
     /// All entries, in the order of group, version and plural name.
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.entries.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::GroupVersionKind;
+
+    use super::*;
+
+    fn resource(group: &str, version: &str, plural: &str) -> Resource {
+        Resource::new(&GroupVersionKind::new(group, version, "K"), plural)
+    }
+
+    #[test]
+    fn what_is_built_in_is_defined_in_no_version() {
+        let table = Table::new([resource("rbac.a.io", "v1", "clusterroles"), resource("z.io", "v1", "zs")]);
+        let defined =
+            |group: &str, version: &str, plural: &str| Arc::new(resource(group, version, plural).defined());
+        table.define(vec![
+            defined("rbac.a.io", "v1", "clusterroles"),
+            defined("rbac.a.io", "v9", "clusterroles"),
+            defined("rbac.a.io", "v9", "others"),
+            defined("y.io", "v1", "zs"),
+        ]);
+        let retired = |group: &str, version: &str, plural: &str| {
+            table.get(group, version, plural).map(|entry| entry.retired.is_some())
+        };
+        assert_eq!(retired("rbac.a.io", "v1", "clusterroles"), Some(false));
+        assert_eq!(retired("rbac.a.io", "v9", "clusterroles"), None);
+        assert_eq!(retired("rbac.a.io", "v9", "others"), Some(true));
+        assert_eq!(retired("y.io", "v1", "zs"), Some(true));
+        for (group, plural, is) in [
+            ("rbac.a.io", "clusterroles", true),
+            ("rbac.a.io", "others", false),
+            ("y.io", "zs", false),
+            ("z.io", "zs", true),
+            ("z.i", "zs", false),
+        ] {
+            assert_eq!(table.is_built_in(group, plural), is, "{plural}.{group}");
+        }
     }
 }

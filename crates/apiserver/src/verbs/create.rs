@@ -53,10 +53,22 @@ impl Created {
 }
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+    check_allowed(call)?;
     let options = call.write_options()?;
     let (object, warnings) = decode::object(call, options.field_validation)?;
     let again = || Ok(decode::object(call, options.field_validation)?.0);
     Ok(create_object(call, &options, object, again).await?.answer(call, &warnings))
+}
+
+/// A kind that is about to go gets no more objects.
+fn check_allowed(call: &Call) -> Result<()> {
+    match call.resource.refuses_create {
+        Some(why) => {
+            let status = Status::method_not_supported(&call.group_resource(), "create");
+            Err(Status { message: why.to_owned(), ..status }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Makes the object that a request to change it names, though it is not there. Who may change may not
@@ -86,6 +98,7 @@ pub(crate) async fn create_object(
     object: Object,
     again: impl Fn() -> Result<Object>,
 ) -> Result<Created> {
+    check_allowed(call)?;
     let has_name = !object.name().is_empty() || object.generate_name().is_empty();
     let mut object = Some(object);
     for _ in 0..NAME_TRIES {
@@ -109,7 +122,7 @@ async fn try_create(
         let mut object = object.take().map_or_else(again, Ok)?;
         check_identity(call, &object)?;
         begin_metadata(call, &mut object);
-        phases::default(call, &mut object);
+        phases::default(call, &mut object)?;
         if let Ok(created) = admit_and_store(call, options, object).await? {
             return Ok(created);
         }

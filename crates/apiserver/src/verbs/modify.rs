@@ -213,7 +213,7 @@ async fn prepare(
 ) -> Result<Object> {
     let restore = |new| restored(call, part, new, old);
     let mut new = restore(new);
-    phases::default(call, &mut new);
+    phases::default(call, &mut new)?;
     if let Some(manager) = manager {
         new = managed::note(call, Some(old), new, manager).await?;
     }

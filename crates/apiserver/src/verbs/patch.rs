@@ -68,7 +68,12 @@ pub(crate) fn patched_document(call: &Call, document: &Value, schema: Option<&Sc
 fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Value, Vec<String>)> {
     let kind = call.content_type();
     if !KINDS.contains(&kind.as_str()) {
-        return Err(unsupported(&KINDS));
+        let is_custom = schema.is_some_and(|schema| !schema.is_builtin());
+        return Err(if is_custom {
+            unsupported(&[KINDS[0], KINDS[1], KINDS[3]])
+        } else {
+            unsupported(&KINDS)
+        });
     }
     let (patch, mut problems) = model::decode::parse(&call.body)
         .map_err(|e| Error::bad_request(format!("the patch is not valid JSON: {e}")))?;

@@ -72,8 +72,8 @@ pub(super) fn form(call: &Call, part: Part) -> Form {
 }
 
 /// Fills in what the object leaves out.
-pub(super) fn default(call: &Call, object: &mut Object) {
-    call.resource.apply_defaults(object);
+pub(super) fn default(call: &Call, object: &mut Object) -> Result<()> {
+    call.resource.apply_defaults(object).map_err(|why| Status::too_large(why).into())
 }
 
 /// Lets others, then the resource's strategy, change the object; `restore` puts back what this write may not
@@ -88,7 +88,7 @@ pub(super) async fn mutate(
     let keeps_form = mutate_by_others(call, write, object, |_| true).await?;
     if !keeps_form {
         *object = prune(call, restore(object.take()))?;
-        default(call, object);
+        default(call, object)?;
     }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
@@ -97,8 +97,7 @@ pub(super) async fn mutate(
         (Some(_), Part::Named | Part::Own) => return Ok(()),
     }
     // An object that begins with an empty status has the zeros of one, too.
-    default(call, object);
-    Ok(())
+    default(call, object)
 }
 
 /// Lets others change the object, as often as they want it. Whether all of them have kept its form.

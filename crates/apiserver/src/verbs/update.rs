@@ -23,6 +23,8 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
         )));
     }
     if call.resource.conditional_update && object.resource_version().is_empty() {
+        // Of what is not there that is said first.
+        call.live()?;
         let metadata = Path::root("metadata");
         let place = metadata.child("resourceVersion");
         let error = FieldError::invalid(&place, 0, "must be specified for an update");

@@ -19,10 +19,11 @@ fn later(asked: &Arc<AtomicUsize>) -> Vec<Resource> {
     let asked = asked.clone();
     deployments.defaults = Some(Arc::new(move |fields| {
         asked.fetch_add(1, Ordering::Relaxed);
-        earlier(fields);
+        earlier(fields)?;
         let spec = inside(fields, "spec");
         missing(spec, "minReadySeconds", 7);
         missing(inside(inside(spec, "template"), "spec"), "setHostnameAsFQDN", false);
+        Ok(())
     }));
     deployments.defaults_version = "later".into();
     all

@@ -1,11 +1,17 @@
 //! Kinds that objects define: served at once, by the path that built-in ones take.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use apiserver::definitions::{Definitions, Work};
+use apiserver::{Config, Resource};
+use base::Timestamp;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const TABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
 pub const NAME: &str = "crontabs.stable.example.com";
 
@@ -54,8 +60,61 @@ pub fn tab(name: &str) -> Value {
            "spec": {"cronSpec": "* * * * */5", "replicas": 3}})
 }
 
+/// Has news whenever somebody looks, and counts how often it is read.
+#[derive(Default)]
+struct Restless {
+    looked: AtomicU64,
+    read: AtomicU64,
+    begun: tokio::sync::Notify,
+}
+
+struct Shared(Arc<Restless>);
+
+impl Definitions for Shared {
+    fn version(&self) -> u64 {
+        self.0.looked.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn entries(&self) -> (Vec<Arc<Resource>>, u64) {
+        self.0.read.fetch_add(1, Ordering::SeqCst);
+        (Vec::new(), 0)
+    }
+
+    fn work(&self, _: &dyn Fn(&str, &str) -> bool, _: Timestamp) -> Work {
+        self.0.begun.notify_one();
+        Work::default()
+    }
+
+    fn changed(&self) -> futures::future::BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_what_is_built_in_does_not_wait_for_definitions() {
+    let restless = Arc::new(Restless::default());
+    let reads = restless.clone();
+    let cluster = Cluster::configured(move |config: &mut Config| {
+        let restless = restless.clone();
+        config.definitions = Arc::new(move |_| Arc::new(Shared(restless.clone())));
+    })
+    .await;
+    reads.begun.notified().await;
+    for (path, waits) in [
+        ("/api/v1/namespaces/default/pods", false),
+        ("/apis/apps/v1/deployments", false),
+        (DEFINITIONS, false),
+        (TABS, true),
+        ("/apis", true),
+    ] {
+        let before = reads.read.load(Ordering::SeqCst);
+        cluster.get(path).await;
+        assert_eq!(reads.read.load(Ordering::SeqCst) > before, waits, "{path}");
+    }
+}
+
 /// Waits until a definition is as it is to be.
-async fn until(cluster: &Cluster, name: &str, what: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
+pub async fn until(cluster: &Cluster, name: &str, what: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
     let path = format!("{DEFINITIONS}/{name}");
     testkit::wait_until_async(what, || async {
         let (code, answer) = cluster.get(&path).await;
@@ -302,13 +361,11 @@ async fn a_definition_goes_with_all_objects_of_its_kind() {
     assert_eq!(condition(&going, "Terminating")["reason"], "InstanceDeletionPending");
     let (code, refused) = cluster.send("POST", TABS, &tab("late")).await;
     assert_eq!(
-        (code, refused["message"].as_str()),
+        (code, refused["reason"].as_str(), refused["message"].as_str()),
         (
-            403,
-            Some(
-                "crontabs.stable.example.com \"late\" is forbidden: create not allowed while custom resource definition is \
-         terminating"
-            )
+            405,
+            Some("MethodNotAllowed"),
+            Some("create not allowed while custom resource definition is terminating")
         )
     );
     until(&cluster, NAME, "its objects to go", |_, now| {
@@ -331,6 +388,60 @@ async fn a_definition_goes_with_all_objects_of_its_kind() {
     // Who defines it anew finds nothing.
     define(&cluster, &crontabs()).await;
     assert_eq!(cluster.get(TABS).await.1["items"], json!([]));
+    let (code, missing) = cluster.send("PUT", &format!("{TABS}/missing"), &tab("missing")).await;
+    assert_eq!((code, missing["reason"].as_str()), (404, Some("NotFound")));
+    cluster.ok("POST", TABS, &tab("a")).await;
+    let patch = "application/strategic-merge-patch+json";
+    for kind in [patch, "text/plain"] {
+        let (code, refused) = cluster.send_as("PATCH", &format!("{TABS}/a"), kind, Bytes::from("{}")).await;
+        let message = refused["message"].as_str().unwrap_or_default();
+        assert!(code == 415 && !message.contains(patch), "{refused}");
+    }
+    // One that is served in no version goes with its objects, too.
+    let mut definition = cluster.get(&path).await.1;
+    definition["spec"]["versions"][0]["served"] = json!(false);
+    cluster.ok("PUT", &path, &definition).await;
+    assert_eq!(cluster.get(TABS).await.0, 404);
+    cluster.ok("DELETE", &path, &json!({})).await;
+    until(&cluster, NAME, "the definition to be gone again", |code, _| code == 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_built_in_is_nobodys_to_define() {
+    let cluster = Cluster::start().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
+    cluster.ok("POST", roles, &role).await;
+    let version = |name: &str, storage: bool| {
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema}})
+    };
+    let name = "clusterroles.rbac.authorization.k8s.io";
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "https://a.io"}},
+        "spec": {"group": "rbac.authorization.k8s.io", "scope": "Cluster",
+                 "names": {"plural": "clusterroles", "kind": "Rule"},
+                 "versions": [version("v1", true), version("v9", false)]},
+    });
+    cluster.ok("POST", DEFINITIONS, &definition).await;
+    let refused =
+        until(&cluster, name, "a refusal", |_, now| condition(now, "NamesAccepted")["status"] == "False")
+            .await;
+    assert_eq!(condition(&refused, "Established")["status"], "False");
+    let v9 = roles.replace("v1", "v9");
+    assert_eq!(cluster.get(&v9).await.0, 404);
+    // Even where somebody says otherwise.
+    let mut lie = refused.clone();
+    lie["status"]["acceptedNames"] = lie["spec"]["names"].clone();
+    for condition in lie["status"]["conditions"].as_array_mut().expect("conditions") {
+        condition["status"] = json!("True");
+    }
+    cluster.ok("PUT", &format!("{DEFINITIONS}/{name}/status"), &lie).await;
+    assert_eq!(cluster.get(&v9).await.0, 404);
+    cluster.ok("DELETE", &format!("{DEFINITIONS}/{name}"), &json!({})).await;
+    until(&cluster, name, "the definition to be gone", |code, _| code == 404).await;
+    assert_eq!(cluster.get(&format!("{roles}/r")).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,13 +43,18 @@ pub(super) fn columns(defined: &[Value]) -> Columns {
         paths.push((kind, path));
     }
     Columns::new(columns, move |object: &Object, now: Timestamp| {
-        let cells = paths.iter().map(|(kind, path)| match path.find(object.value()).first() {
-            Some(value) => cell(kind, value, now),
-            None => Value::Null,
-        });
+        let mut left = LOOKED_AT;
+        let cells =
+            paths.iter().map(|(kind, path)| match path.find_among(object.value(), &mut left).first() {
+                Some(value) => cell(kind, value, now),
+                None => Value::Null,
+            });
         std::iter::once(object.name().into()).chain(cells).collect()
     })
 }
+
+/// No more values are looked at for all columns of a row; those that come after are empty.
+const LOOKED_AT: usize = 1 << 16;
 
 /// Types and formats that columns may have.
 pub(crate) const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -109,6 +114,14 @@ mod tests {
         check("date", ".metadata.creationTimestamp", json!("5m"));
         check("date", ".spec.bad", json!("<invalid>"));
         check("string", ".status.conditions[?(@.type==\"Ready\")].status", json!("True"));
+        let wide =
+            json!({"metadata": {"name": "a"}, "spec": {"list": vec![json!({}); LOOKED_AT / 4], "n": 3}});
+        let wide = Object::from_value(wide).expect("an object");
+        let costly = json!({"name": "C", "type": "string", "jsonPath": ".spec.list[?(@.x==1)].y"});
+        let cheap = json!({"name": "N", "type": "integer", "jsonPath": ".spec.n"});
+        let row = columns(&[vec![cheap.clone(), costly.clone()], vec![costly; 8], vec![cheap]].concat())
+            .cells(&wide, now);
+        assert_eq!((&row[1], row.last()), (&json!(3), Some(&Value::Null)));
         assert_eq!(columns(&[]).cells(&object, now), [json!("a"), json!("5m")]);
     }
 }

@@ -63,10 +63,10 @@ impl Convert for Converter {
         Either::Left(ready(Ok(converted)))
     }
 
-    fn settle(&self, object: &mut Object) {
-        let Some(schema) = self.schema(object) else { return };
+    fn settle(&self, object: &mut Object) -> Result<(), ConvertError> {
+        let Some(schema) = self.schema(object) else { return Ok(()) };
         prune(Some(schema), object);
-        schema.fill_in(object.fields_mut());
+        schema.fill_in(object.fields_mut()).map_err(|error| ConvertError(error.to_string()))
     }
 }
 

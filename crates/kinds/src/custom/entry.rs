@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apiserver::resource::{Admitting, Context, Conversion, at_once};
+use apiserver::resource::{Context, Conversion, Definition};
 use apiserver::{Objects, Resource, Strategy};
 use model::default::Fields;
 use model::field::quote;
 use model::select::Selectable;
 use model::structural::{Structural, types};
 use model::validate::{flag, list, metadata, text};
-use model::{Encoded, GroupVersionKind, Object};
+use model::{Encoded, GroupResource, GroupVersionKind, Object};
 use serde_json::Value;
 
 use super::columns::columns;
@@ -18,6 +18,7 @@ use super::convert::{Converter, Schemas};
 use super::definition::{accepted, group, rank, schema, stored_version, versions};
 use super::documents::Documents;
 use super::rules::{CustomRules, Scale};
+use super::{GROUP, PLURAL};
 use crate::webhook_configuration::conversion::ConversionWebhook;
 
 /// What discovery says of objects whose kind is to go.
@@ -32,7 +33,7 @@ pub(super) fn of(
     since: u64,
     is_terminating: bool,
     objects: &Arc<dyn Objects>,
-) -> Vec<Arc<Resource>> {
+) -> Entries {
     let (names, group) = (accepted(object), group(object));
     let mut schemas: Schemas = BTreeMap::new();
     for version in versions(object) {
@@ -40,7 +41,7 @@ pub(super) fn of(
         let read = schema(version).and_then(|schema| Structural::parse(schema).ok()).unwrap_or_default();
         schemas.insert(text(version, "name").to_owned(), Arc::new(read));
     }
-    let Some(stored) = stored_version(object) else { return Vec::new() };
+    let Some(stored) = stored_version(object) else { return Entries::default() };
     let webhook = object
         .get(&["spec", "conversion"])
         .filter(|conversion| text(conversion, "strategy") == "Webhook")
@@ -49,7 +50,7 @@ pub(super) fn of(
     let converter = Converter::new(schemas.clone(), webhook);
     let conversion =
         Conversion::new(GroupVersionKind::new(group, stored, names.kind.as_str()), converter).since(since);
-    let served = versions(object).iter().filter(|version| flag(version, "served"));
+    let defined_by = defined_by(object.name(), &definition);
     let entry = |version: &Value| {
         let name = text(version, "name");
         let kind = GroupVersionKind::new(group, name, names.kind.as_str());
@@ -60,10 +61,10 @@ pub(super) fn of(
         let rules = CustomRules::new(schema.clone(), scale.map(Scale::of), has_status);
         let defaults = schema.clone();
         let mut resource = Resource::new(&kind, &names.plural)
-            .defaults(move |fields: &mut Fields| defaults.fill_in(fields))
+            .defaults_within(move |fields: &mut Fields| defaults.fill_in(fields))
             .rules(rules)
             .warnings(warnings)
-            .strategy(CustomStrategy { is_terminating: false })
+            .strategy(CustomStrategy)
             .selectable(selectable(version))
             .stored_as(conversion.clone())
             .defined();
@@ -75,6 +76,7 @@ pub(super) fn of(
         resource.categories.clone_from(&names.categories);
         resource.namespaced = object.get_str(&["spec", "scope"]) == Some("Namespaced");
         resource.conditional_update = true;
+        resource.definition = Some(defined_by.clone());
         resource.shown_verbs = Some(VERBS);
         resource.deprecated = deprecation(object, version, &kind);
         resource.documented = Some(Arc::new(Documents::new(definition.clone(), kind)));
@@ -88,15 +90,62 @@ pub(super) fn of(
         }
         Arc::new(resource)
     };
-    let entries = served.map(entry);
-    if is_terminating { entries.map(|entry| terminating(&entry, true)).collect() } else { entries.collect() }
+    let mut entries = Entries { definition: Some(defined_by.clone()), ..Entries::default() };
+    for version in versions(object) {
+        let (is_served, is_stored) = (flag(version, "served"), text(version, "name") == stored);
+        if !is_served && !is_stored {
+            continue;
+        }
+        let entry = entry(version);
+        if is_stored {
+            entries.stored = Some(entry.clone());
+        }
+        if is_served {
+            entries.served.push(entry);
+        }
+    }
+    if is_terminating { entries.terminating(true, defined_by) } else { entries }
 }
 
-/// The same entry, of a kind that is to go or not.
-pub(super) fn terminating(entry: &Resource, is_terminating: bool) -> Arc<Resource> {
-    let mut entry = entry.clone().strategy(CustomStrategy { is_terminating });
-    entry.shown_verbs = Some(if is_terminating { TERMINATING } else { VERBS });
-    Arc::new(entry)
+/// The entries of a definition.
+#[derive(Default)]
+pub(super) struct Entries {
+    pub(super) served: Vec<Arc<Resource>>,
+    /// The one of the version that is stored, which may not be served.
+    pub(super) stored: Option<Arc<Resource>>,
+    /// The definition, as all of them know it.
+    definition: Option<Arc<Definition>>,
+}
+
+impl Entries {
+    /// The definition has changed, and means the same.
+    pub(super) fn reached(&self, version: u64) {
+        if let Some(definition) = &self.definition {
+            definition.reached(version);
+        }
+    }
+
+    /// The same entries, of a kind that is to go or not: nothing is written any more by those that were there.
+    pub(super) fn terminating(&self, is_terminating: bool, definition: Arc<Definition>) -> Self {
+        let one = |entry: &Arc<Resource>| {
+            let mut entry = Resource::clone(entry);
+            let why = "create not allowed while custom resource definition is terminating";
+            entry.refuses_create = is_terminating.then_some(why);
+            entry.shown_verbs = Some(if is_terminating { TERMINATING } else { VERBS });
+            entry.definition = Some(definition.clone());
+            Arc::new(entry)
+        };
+        Self {
+            served: self.served.iter().map(one).collect(),
+            stored: self.stored.as_ref().map(one),
+            definition: Some(definition.clone()),
+        }
+    }
+}
+
+/// A definition of which this is the text.
+pub(super) fn defined_by(name: &str, text: &Encoded) -> Arc<Definition> {
+    Arc::new(Definition::new(GroupResource::new(GROUP, PLURAL), name, text.revision()))
 }
 
 fn selectable(version: &Value) -> impl Iterator<Item = Selectable> {
@@ -155,19 +204,9 @@ fn warnings(object: &Object, old: Option<&Object>) -> Vec<String> {
 }
 
 /// What is particular of objects of custom kinds.
-struct CustomStrategy {
-    is_terminating: bool,
-}
+struct CustomStrategy;
 
 impl Strategy for CustomStrategy {
-    fn admit_create<'a>(&'a self, context: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
-        if self.is_terminating {
-            let why = "create not allowed while custom resource definition is terminating";
-            return at_once(Err(context.forbidden(object, why)));
-        }
-        at_once(Ok(()))
-    }
-
     fn counts_generations(&self) -> bool {
         true
     }

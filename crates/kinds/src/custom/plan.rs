@@ -1,6 +1,6 @@
 //! What becomes of a definition: which names it gets, whether it is served, how it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use base::Timestamp;
 use model::Object;
@@ -18,15 +18,53 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    fn of(names: &Names) -> Self {
+        let mut taken = Self::default();
+        taken.add(names);
+        taken
+    }
+
     pub(super) fn add(&mut self, names: &Names) {
         let Names { plural, singular, short_names, kind, list_kind, .. } = names;
         self.resources.extend([plural, singular].into_iter().chain(short_names).cloned());
         self.kinds.extend([kind, list_kind].into_iter().cloned());
     }
 
+    /// A resource that is built in has this plural name.
+    pub(super) fn take(&mut self, plural: &str) {
+        self.resources.insert(plural.to_owned());
+    }
+
     pub(super) fn join(&mut self, others: &Self) {
         self.resources.extend(others.resources.iter().cloned());
         self.kinds.extend(others.kinds.iter().cloned());
+    }
+}
+
+/// Names that the definitions of a group have, and how many have each.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    resources: HashMap<String, usize>,
+    kinds: HashMap<String, usize>,
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, names: &Names) {
+        let Taken { resources, kinds } = Taken::of(names);
+        resources.into_iter().for_each(|name| *self.resources.entry(name).or_default() += 1);
+        kinds.into_iter().for_each(|name| *self.kinds.entry(name).or_default() += 1);
+    }
+
+    /// Those that a definition wishes and that others have, where this is what it has itself.
+    pub(super) fn without(&self, has: &Names, wished: &Names) -> Taken {
+        let (own, wished) = (Taken::of(has), Taken::of(wished));
+        let others = |counted: &HashMap<String, usize>, own: &BTreeSet<String>, name: &String| {
+            counted.get(name).is_some_and(|count| *count > usize::from(own.contains(name)))
+        };
+        let mut taken = wished;
+        taken.resources.retain(|name| others(&self.resources, &own.resources, name));
+        taken.kinds.retain(|name| others(&self.kinds, &own.kinds, name));
+        taken
     }
 }
 
@@ -99,6 +137,10 @@ pub(super) fn ending(object: &Object, left: usize, now: Timestamp) -> Option<End
         None
     };
     let Some((reason, message)) = over else {
+        // Why it does not go on is told until it does.
+        if condition(object, "Terminating").is_some_and(|is| text(is, "reason") == FAILED) {
+            return Some(Ending::Empties(None));
+        }
         let message = "CustomResource deletion is in progress";
         set(&mut new, &Condition::new("Terminating", true, "InstanceDeletionInProgress", message), now);
         return Some(Ending::Empties((new != *object).then_some(new)));
@@ -108,6 +150,16 @@ pub(super) fn ending(object: &Object, left: usize, now: Timestamp) -> Option<End
         object.finalizers().filter(|finalizer| *finalizer != FINALIZER).map(str::to_owned).collect();
     new.set_finalizers(rest);
     Some(Ending::Over(new))
+}
+
+const FAILED: &str = "InstanceDeletionFailed";
+
+/// A definition that is to go, where not all objects of its kind could be asked to; none where it says so already.
+pub(super) fn not_emptied(object: &Object, why: &str, now: Timestamp) -> Option<Object> {
+    let mut new = object.clone();
+    let message = format!("could not issue all deletes: {why}");
+    set(&mut new, &Condition::new("Terminating", true, FAILED, message), now);
+    (object.is_being_deleted() && new != *object).then_some(new)
 }
 
 /// Marks a definition that is to go.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use apiserver::definitions::{Definitions, Emptied, Work};
 use apiserver::{Collection, Objects, Resource};
-use base::Timestamp;
+use base::{Timestamp, panics};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{Encoded, GroupResource, Object};
 use parking_lot::Mutex;
 
 use super::definition::{Names, accepted, group, is_true, wished};
-use super::plan::{self, Ending, Taken};
-use super::{GROUP, PLURAL, entry};
+use super::entry::{self, Entries};
+use super::plan::{self, Counted, Ending, Taken};
+use super::{GROUP, PLURAL};
 use crate::followed::{Followed, Step};
 
 /// The definitions of a server.
@@ -43,7 +44,7 @@ struct Defined {
     /// What it means: another where that is something else.
     meaning: u64,
     terminating: bool,
-    entries: Vec<Arc<Resource>>,
+    entries: Entries,
 }
 
 impl Custom {
@@ -70,14 +71,25 @@ impl Definitions for Custom {
         let mut known = self.known.lock();
         known.catch_up();
         let entries =
-            known.definitions.values().flat_map(|defined| defined.entries.iter().cloned()).collect();
+            known.definitions.values().flat_map(|defined| defined.entries.served.iter().cloned()).collect();
         (entries, known.followed.version())
     }
 
-    fn work(&self, now: Timestamp) -> Work {
-        let mut known = self.known.lock();
-        known.catch_up();
-        known.work(&*self.objects, now)
+    fn work(&self, built_in: &dyn Fn(&str, &str) -> bool, now: Timestamp) -> Work {
+        let open = {
+            let mut known = self.known.lock();
+            known.catch_up();
+            known.open()
+        };
+        let (work, waits) = work(open, &*self.objects, built_in, now);
+        self.known.lock().waits = waits;
+        work
+    }
+
+    fn not_emptied(&self, definition: &str, why: &str, now: Timestamp) -> Option<(String, Object)> {
+        let text = self.known.lock().definitions.get(definition)?.text.clone();
+        let new = plan::not_emptied(&text.object().ok()?, why, now)?;
+        Some((status_path(definition), new))
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
@@ -127,48 +139,92 @@ impl Known {
         self.open.retain(|name| definitions.contains_key(name));
     }
 
-    fn work(&mut self, objects: &dyn Objects, now: Timestamp) -> Work {
-        let mut work = Work::default();
+    /// What is to be looked at for work; others may use the definitions while it is.
+    fn open(&mut self) -> Vec<Open> {
         self.worked = self.followed.version();
-        self.waits.clear();
-        // Names that somebody gets in this round.
-        let mut given: HashMap<String, Taken> = HashMap::new();
-        for name in &self.open {
-            let Some(defined) = self.definitions.get(name) else { continue };
-            let Ok(object) = defined.text.object() else { continue };
-            let path = format!("/apis/{GROUP}/v1/{PLURAL}/{name}/status");
-            if object.is_being_deleted() {
-                let plural = accepted(&object).plural;
-                let resource = GroupResource::new(defined.group.as_str(), plural.as_str());
-                let collection = objects.collection(&resource);
-                let version = collection.version();
-                match plan::ending(&object, collection.count(), now) {
-                    Some(Ending::Over(new)) => work.amendments.push((path, new)),
-                    Some(Ending::Empties(meanwhile)) => {
-                        work.amendments.extend(meanwhile.map(|new| (path, new)));
-                        let served = defined.entries.first().map(|entry| entry.version.clone());
-                        let emptied = |version| Emptied { group: resource.group.clone(), version, plural };
-                        work.emptied.extend(served.map(emptied));
-                        self.waits.push((collection, version));
-                    }
-                    None => {}
-                }
-                continue;
-            }
-            let mut others = Taken::default();
-            if defined.accepted != wished(&object) {
-                let all = self.definitions.iter();
-                let of_group = all.filter(|(other, known)| *other != name && known.group == defined.group);
-                of_group.for_each(|(_, known)| others.add(&known.accepted));
-                given.get(&defined.group).into_iter().for_each(|given| others.join(given));
-            }
-            if let Some(new) = plan::amended(&object, &others, now) {
-                given.entry(defined.group.clone()).or_default().add(&accepted(&new));
-                work.amendments.push((path, new));
+        let mut names: HashMap<&str, Counted> = HashMap::new();
+        let open: Vec<&Defined> = self.open.iter().filter_map(|name| self.definitions.get(name)).collect();
+        // Only of groups in which somebody waits for names.
+        for defined in open.iter().filter(|defined| !defined.terminating) {
+            names.entry(&defined.group).or_default();
+        }
+        for defined in self.definitions.values() {
+            if let Some(names) = names.get_mut(defined.group.as_str()) {
+                names.add(&defined.accepted);
             }
         }
-        work
+        let names: HashMap<&str, Arc<Counted>> =
+            names.into_iter().map(|(group, names)| (group, Arc::new(names))).collect();
+        let one = |defined: &&Defined| Open {
+            text: defined.text.clone(),
+            group: defined.group.clone(),
+            accepted: defined.accepted.clone(),
+            stored: defined.entries.stored.clone(),
+            names: names.get(defined.group.as_str()).cloned().unwrap_or_default(),
+        };
+        open.iter().map(one).collect()
     }
+}
+
+/// A definition that waits for something, or that is to go.
+struct Open {
+    text: Encoded,
+    group: String,
+    accepted: Names,
+    stored: Option<Arc<Resource>>,
+    /// Names of its group, its own among them.
+    names: Arc<Counted>,
+}
+
+fn work(
+    open: Vec<Open>,
+    objects: &dyn Objects,
+    built_in: &dyn Fn(&str, &str) -> bool,
+    now: Timestamp,
+) -> (Work, Vec<(Arc<dyn Collection>, u64)>) {
+    let (mut work, mut waits) = (Work::default(), Vec::new());
+    // Names that somebody gets in this round.
+    let mut given: HashMap<String, Taken> = HashMap::new();
+    for Open { text, group, accepted: has, stored, names } in open {
+        let Ok(object) = text.object() else { continue };
+        let path = status_path(object.name());
+        if object.is_being_deleted() {
+            let plural = accepted(&object).plural;
+            let resource = GroupResource::new(group.as_str(), plural.as_str());
+            let collection = objects.collection(&resource);
+            let version = collection.version();
+            // What is built in is not its to empty.
+            let left = if built_in(&group, &plural) { 0 } else { collection.count() };
+            match plan::ending(&object, left, now) {
+                Some(Ending::Over(new)) => work.amendments.push((path, new)),
+                Some(Ending::Empties(meanwhile)) => {
+                    work.amendments.extend(meanwhile.map(|new| (path, new)));
+                    let definition = object.name().to_owned();
+                    work.emptied.extend(stored.map(|entry| Emptied { definition, entry }));
+                    waits.push((collection, version));
+                }
+                None => {}
+            }
+            continue;
+        }
+        let (mut others, wished) = (Taken::default(), wished(&object));
+        if has != wished {
+            others = names.without(&has, &wished);
+            given.get(&group).into_iter().for_each(|given| others.join(given));
+            if built_in(&group, &wished.plural) {
+                others.take(&wished.plural);
+            }
+        }
+        if let Some(new) = plan::amended(&object, &others, now) {
+            given.entry(group).or_default().add(&accepted(&new));
+            work.amendments.push((path, new));
+        }
+    }
+    (work, waits)
+}
+
+fn status_path(name: &str) -> String {
+    format!("/apis/{GROUP}/v1/{PLURAL}/{name}/status")
 }
 
 impl Defined {
@@ -185,10 +241,17 @@ impl Defined {
         let group = group(object).to_owned();
         let known = known.filter(|known| known.meaning == meaning);
         let entries = match known {
-            Some(known) if known.terminating == terminating => known.entries,
-            Some(known) => known.entries.iter().map(|entry| entry::terminating(entry, terminating)).collect(),
-            None if is_served(object) => entry::of(object, text.clone(), since, terminating, objects),
-            None => Vec::new(),
+            Some(known) if known.terminating == terminating => {
+                known.entries.reached(text.revision());
+                known.entries
+            }
+            Some(known) => known.entries.terminating(terminating, entry::defined_by(object.name(), &text)),
+            None if is_served(object) => {
+                // One that meets a fault of the server is not served; all others are.
+                let made = panics::catch(|| entry::of(object, text.clone(), since, terminating, objects));
+                made.unwrap_or_default()
+            }
+            None => Entries::default(),
         };
         Self { text, group, accepted, meaning, terminating, entries }
     }

@@ -8,7 +8,7 @@ use apiserver::{Objects, Reach};
 use bytes::Bytes;
 use model::field::quote;
 use model::validate::list;
-use model::{Object, Status};
+use model::{Object, Status, depth};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -142,7 +142,11 @@ fn converted(text: &[u8], version: Version, uid: &str) -> Result<Vec<Object>, St
         (_, message) => return Err(message.to_owned()),
     }
     let converted = response.converted_objects.unwrap_or_default().into_iter();
-    converted.map(Object::from_value).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    let read = |value: Value| {
+        depth::check(&value).map_err(|error| error.to_string())?;
+        Object::from_value(value).map_err(|error| error.to_string())
+    };
+    converted.map(read).collect()
 }
 
 /// For the fuzzer: how many objects an answer gives.
@@ -192,6 +196,14 @@ mod tests {
         assert!(why.len() <= 2 << 10, "{} bytes are told", why.len());
         let rubbish = review(json!({"uid": "u", "result": done, "convertedObjects": [7]}));
         assert!(read(rubbish.to_string().as_bytes(), Version::V1, "u").is_err());
+        let nested = |levels: usize| {
+            let inner = (0..levels).fold(json!(1), |inner, _| json!([inner]));
+            let mut object = object("x");
+            object["spec"] = inner;
+            review(json!({"uid": "u", "result": done, "convertedObjects": [object]}))
+        };
+        check(&nested(depth::MAX_DEPTH - 1), Version::V1, Ok(&["x"]));
+        check(&nested(depth::MAX_DEPTH), Version::V1, Err("it nests deeper than 96 levels"));
     }
 
     #[test]

@@ -37,9 +37,9 @@ proptest! {
         if let Ok(decoded) = decode::slice(&pod, text.as_bytes()) {
             let resource = resource("v1", "Pod");
             let mut object = decoded.object;
-            resource.apply_defaults(&mut object);
+            resource.apply_defaults(&mut object).expect("there is room");
             let once = object.clone();
-            resource.apply_defaults(&mut object);
+            resource.apply_defaults(&mut object).expect("there is room");
             prop_assert_eq!(&object, &once);
             let _ = validate::create(&*resource.rules, &object, Scope::Namespaced);
             let unchanged = validate::update(&*resource.rules, &object, &object, Scope::Namespaced);

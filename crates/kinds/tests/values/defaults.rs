@@ -6,9 +6,9 @@ use crate::resource;
 fn defaulted(object: Value) -> Value {
     let mut object = Object::from_value(object).expect("an object");
     let resource = resource(object.api_version(), object.kind());
-    resource.apply_defaults(&mut object);
+    resource.apply_defaults(&mut object).expect("there is room");
     let once = object.value().clone();
-    resource.apply_defaults(&mut object);
+    resource.apply_defaults(&mut object).expect("there is room");
     assert_eq!(object.value(), &once, "applying twice changes something");
     once
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Structural;
+use super::{Structural, is_full};
 use crate::decode::{DecodeError, Problems};
 use crate::field::{FieldError, Path};
 use crate::gvk::GroupVersion;
@@ -95,6 +95,9 @@ pub(super) fn check(
     path: &Path<'_>,
     errors: &mut Errors,
 ) {
+    if is_full(errors) {
+        return;
+    }
     match value {
         Value::Object(fields) => {
             if is_whole || schema.embedded {
@@ -186,7 +189,7 @@ fn check_metadata(value: &Value, path: &Path<'_>, place: &Path<'_>, errors: &mut
 }
 
 /// The Go type of a value of JSON.
-pub(super) fn go_type(value: &Value) -> &'static str {
+pub fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::{ListType, Structural};
+use super::{ListType, MOST, Structural, is_full};
 use crate::field::{FieldError, Path};
 use crate::validate::Errors;
 
 /// What is wrong with the lists inside a value.
 pub(super) fn check(schema: &Structural, value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if is_full(errors) {
+        return;
+    }
     match value {
         Value::Object(fields) => check_fields(schema, fields, path, errors),
         Value::Array(items) => {
@@ -19,7 +22,7 @@ pub(super) fn check(schema: &Structural, value: &Value, path: &Path<'_>, errors:
                     let again = repeated(items.iter());
                     let duplicate =
                         |index: usize| FieldError::duplicate(&path.index(index), items[index].clone());
-                    errors.extend(again.into_iter().map(duplicate));
+                    errors.extend(again.into_iter().take(MOST).map(duplicate));
                 }
                 ListType::Map(keys) => check_map(keys, items, path, errors),
             }
@@ -58,7 +61,8 @@ fn check_map(keys: &[Box<str>], items: &[Value], path: &Path<'_>, errors: &mut E
     };
     let found: Vec<Value> = items.iter().map(of_item).collect();
     let again = repeated(found.iter());
-    errors.extend(again.into_iter().map(|at| FieldError::duplicate(&path.index(at), found[at].clone())));
+    let duplicate = |at: usize| FieldError::duplicate(&path.index(at), found[at].clone());
+    errors.extend(again.into_iter().take(MOST).map(duplicate));
 }
 
 /// The places of values that are there for the second time.

@@ -3,23 +3,32 @@
 //! Both engines take a time that is linear in the text and have nearly the same syntax. What is written the
 //! same and means something else is rewritten: classes like `\d` are of ASCII alone in Go.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
-use regex::Regex;
+use parking_lot::Mutex;
+use regex_automata::meta::Regex;
 
+/// A pattern is no longer than this.
+const LONGEST: usize = 4 << 10;
 /// How much memory one pattern may take when it is compiled.
-const SIZE: usize = 4 << 20;
+const SIZE: usize = 1 << 20;
+/// How much all patterns of a definition may take together.
+const ALL: usize = 8 << 20;
+/// How much is kept of patterns that are compiled, of all definitions.
+const KEPT: usize = 32 << 20;
+/// Go repeats nothing more often.
+const REPETITIONS: u32 = 1000;
 
-/// A pattern; it is compiled when it is first asked for.
+/// A pattern; it is compiled when it is asked for, and kept as long as there is room.
 pub struct Pattern {
     text: Box<str>,
-    compiled: OnceLock<Option<Box<Regex>>>,
 }
 
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.into(), compiled: OnceLock::new() }
+        Self { text: text.into() }
     }
 
     /// As it is written.
@@ -29,8 +38,7 @@ impl Pattern {
 
     /// Whether a text has a part that matches. None does where the pattern is none.
     pub fn is_match(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| compile(&self.text).ok().map(Box::new));
-        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
+        compiled(&self.text).is_ok_and(|regex| regex.is_match(text))
     }
 }
 
@@ -42,17 +50,99 @@ impl fmt::Debug for Pattern {
 
 /// Why a text is no pattern, as Go says it.
 pub fn pattern_error(text: &str) -> Option<String> {
-    compile(text).err().map(|why| format!("error parsing regexp: {why}"))
+    compiled(text).err().map(|why| format!("error parsing regexp: {why}"))
+}
+
+/// How much the patterns of a definition may still take.
+#[derive(Debug)]
+pub struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(ALL)
+    }
+}
+
+impl Room {
+    /// As [`pattern_error`]; patterns for which there is no room beside the others are none either.
+    pub(super) fn error(&mut self, text: &str) -> Option<String> {
+        // Once there is no room, nothing is compiled any more.
+        let outcome = if self.0 == 0 { Err(too_large(text)) } else { compiled(text) };
+        let outcome = outcome.and_then(|regex| {
+            let left = self.0.checked_sub(regex.memory_usage());
+            self.0 = left.unwrap_or_default();
+            left.ok_or_else(|| too_large(text))
+        });
+        outcome.err().map(|why| format!("error parsing regexp: {why}"))
+    }
+}
+
+fn too_large(text: &str) -> String {
+    format!("expression too large: `{text}`")
+}
+
+/// The patterns that were asked for last, compiled.
+#[derive(Default)]
+struct Kept {
+    by_text: HashMap<Box<str>, (Arc<Regex>, u64)>,
+    /// How often one was asked for.
+    asked: u64,
+    size: usize,
+}
+
+impl Kept {
+    fn get(&mut self, text: &str) -> Option<Arc<Regex>> {
+        self.asked += 1;
+        let (regex, asked) = self.by_text.get_mut(text)?;
+        *asked = self.asked;
+        Some(regex.clone())
+    }
+
+    fn keep(&mut self, text: &str, regex: &Arc<Regex>) {
+        if self.by_text.insert(text.into(), (regex.clone(), self.asked)).is_none() {
+            self.size += size(text, regex);
+        }
+        if self.size <= KEPT {
+            return;
+        }
+        // Half of them go, so that this is seldom.
+        let mut asked: Vec<u64> = self.by_text.values().map(|(_, asked)| *asked).collect();
+        asked.sort_unstable();
+        let since = asked[asked.len() / 2];
+        self.by_text.retain(|_, (_, asked)| *asked > since);
+        self.size = self.by_text.iter().map(|(text, (regex, _))| size(text, regex)).sum();
+    }
+}
+
+fn size(text: &str, regex: &Regex) -> usize {
+    /// What is kept takes so much besides.
+    const EACH: usize = 256;
+    text.len() + regex.memory_usage() + EACH
+}
+
+static COMPILED: Mutex<Option<Kept>> = Mutex::new(None);
+
+fn compiled(text: &str) -> Result<Arc<Regex>, String> {
+    if let Some(known) = COMPILED.lock().get_or_insert_default().get(text) {
+        return Ok(known);
+    }
+    let regex = Arc::new(compile(text)?);
+    COMPILED.lock().get_or_insert_default().keep(text, &regex);
+    Ok(regex)
 }
 
 fn compile(text: &str) -> Result<Regex, String> {
+    if text.len() > LONGEST {
+        return Err(format!("expression too large: it has more than {LONGEST} bytes"));
+    }
     let rewritten = rewrite(text)?;
-    regex::RegexBuilder::new(&rewritten).size_limit(SIZE).dfa_size_limit(SIZE).build().map_err(|error| {
-        match error {
-            regex::Error::CompiledTooBig(_) => format!("expression too large: `{text}`"),
-            other => said(text, &other.to_string()),
-        }
-    })
+    let config = Regex::config().nfa_size_limit(Some(SIZE)).onepass_size_limit(Some(SIZE / 4));
+    let built = Regex::builder().configure(config).build(&rewritten);
+    let regex = built.map_err(|error| match error.syntax_error() {
+        Some(why) => said(text, &why.to_string()),
+        None => too_large(text),
+    })?;
+    if regex.memory_usage() > SIZE { Err(too_large(text)) } else { Ok(regex) }
 }
 
 /// What the other engine says of a pattern, in Go's words where there are some.
@@ -83,6 +173,8 @@ fn rewrite(text: &str) -> Result<String, String> {
     let chars: Vec<char> = text.chars().collect();
     let mut at = 0;
     let mut in_class = false;
+    // Whether a brace is open that is a repetition, or a name of a class or a character.
+    let mut in_braces = false;
     while let Some(&c) = chars.get(at) {
         let next = chars.get(at + 1).copied();
         at += 1;
@@ -93,16 +185,20 @@ fn rewrite(text: &str) -> Result<String, String> {
                 };
                 at += 1;
                 if next == 'Q' && !in_class {
-                    let quoted: String = chars[at..].iter().collect();
-                    let (quoted, ended) = match quoted.split_once("\\E") {
-                        Some((quoted, _)) => (quoted.to_owned(), 2),
-                        None => (quoted, 0),
-                    };
-                    out.push_str(&regex::escape(&quoted));
-                    at += quoted.chars().count() + ended;
+                    let rest = &chars[at..];
+                    let end = rest.windows(2).position(|two| two == ['\\', 'E']);
+                    let quoted = &rest[..end.unwrap_or(rest.len())];
+                    quoted.iter().for_each(|c| literal(*c, &mut out));
+                    at += quoted.len() + if end.is_some() { 2 } else { 0 };
                     continue;
                 }
                 escape(next, in_class, &chars, &mut at, &mut out)?;
+                // What it names may follow in braces.
+                if matches!(next, 'p' | 'P' | 'x') && chars.get(at) == Some(&'{') {
+                    out.push('{');
+                    at += 1;
+                    in_braces = true;
+                }
             }
             '[' if !in_class => {
                 in_class = true;
@@ -132,8 +228,19 @@ fn rewrite(text: &str) -> Result<String, String> {
                 out.push(c);
             }
             '-' if in_class && next == Some('-') => out.push_str("\\-"),
-            '{' if !in_class && !is_repetition(&chars[at..]) => out.push_str("\\{"),
-            '}' if !in_class && !out_has_open(&out) => out.push_str("\\}"),
+            '}' if in_braces => {
+                in_braces = false;
+                out.push('}');
+            }
+            '{' if !in_class => match repetition(&chars[at..]) {
+                None => out.push_str("\\{"),
+                Some(Ok(())) => {
+                    in_braces = true;
+                    out.push('{');
+                }
+                Some(Err(count)) => return Err(format!("invalid repeat count: `{count}`")),
+            },
+            '}' if !in_class => out.push_str("\\}"),
             '(' if !in_class && next == Some('?') => {
                 let rest: String = chars[at - 1..].iter().take(4).collect();
                 let unsupported = ["(?=", "(?!", "(?<=", "(?<!", "(?>", "(?#", "(?x", "(?u", "(?R", "(?-u"];
@@ -179,8 +286,13 @@ fn escape(
             out.push_str(&format!("\\x{{{code:X}}}"));
             return Ok(());
         }
-        '8' | '9' | 'Z' | 'C' | 'G' | 'R' | 'X' | 'K' | 'h' | 'H' | 'N' | 'V' | 'u' | 'U' | '<' | '>' => {
+        '8' | '9' | 'Z' | 'C' | 'G' | 'R' | 'X' | 'K' | 'h' | 'H' | 'N' | 'V' | 'u' | 'U' => {
             return Err(format!("invalid escape sequence: `\\{next}`"));
+        }
+        // In the other engine these mean the beginning and the end of a word.
+        '<' | '>' => {
+            out.push_str(&format!("\\x{{{:X}}}", u32::from(next)));
+            return Ok(());
         }
         other => {
             out.push('\\');
@@ -200,20 +312,30 @@ fn posix(chars: &[char]) -> Option<String> {
     (!name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase())).then(|| text[..end + 2].to_owned())
 }
 
-/// Whether what follows a brace makes it a repetition; otherwise it stands for itself.
-fn is_repetition(rest: &[char]) -> bool {
-    let inside: String = rest.iter().take_while(|c| **c != '}').take(12).collect();
-    let closed = rest.get(inside.chars().count()) == Some(&'}');
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    closed
-        && match inside.split_once(',') {
-            Some((low, high)) => number(low) && (high.is_empty() || number(high)),
-            None => number(&inside),
-        }
+/// What follows a brace, where that makes it a repetition: one that is allowed, or what it is. Without, it stands for
+/// itself.
+fn repetition(rest: &[char]) -> Option<Result<(), String>> {
+    /// Longer numbers are none.
+    const DIGITS: usize = 40;
+    let end = rest.iter().take(DIGITS).position(|c| *c == '}')?;
+    let inside: String = rest[..end].iter().collect();
+    let number = |text: &str| {
+        let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_one.then(|| text.parse().unwrap_or(u32::MAX))
+    };
+    let (low, high) = match inside.split_once(',') {
+        Some((low, "")) => (number(low)?, None),
+        Some((low, high)) => (number(low)?, Some(number(high)?)),
+        None => (number(&inside)?, None),
+    };
+    let is_allowed = low <= REPETITIONS && high.is_none_or(|high| (low..=REPETITIONS).contains(&high));
+    Some(if is_allowed { Ok(()) } else { Err(format!("{{{inside}}}")) })
 }
 
-/// Whether a brace is open that is a repetition, or a name of a class or a character.
-fn out_has_open(out: &str) -> bool {
-    let open = out.rfind('{').filter(|at| !out[..*at].ends_with('\\'));
-    open.is_some_and(|open| !out[open..].contains('}'))
+/// A character that stands for itself.
+fn literal(c: char, out: &mut String) {
+    if c.is_ascii_punctuation() {
+        out.push('\\');
+    }
+    out.push(c);
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::Structural;
 use super::decode::prune;
-use super::pattern::pattern_error;
-use super::{embedded, validate};
+use super::pattern::Room as PatternRoom;
+use super::{embedded, is_full, validate};
 use crate::decode::Problems;
 use crate::field::{FieldError, Path};
 use crate::validate::{Errors, flag, text};
@@ -24,9 +24,10 @@ enum Level {
 }
 
 /// What is not structural about a schema, in the order of the messages.
-pub fn structural(schema: &Value, path: &Path<'_>) -> Errors {
+/// `room`: what patterns may take, of all schemas of a definition.
+pub fn structural(schema: &Value, room: &mut PatternRoom, path: &Path<'_>) -> Errors {
     let mut errors = Errors::new();
-    invariants(schema, Level::Root, path, &mut errors);
+    invariants(schema, Level::Root, path, room, &mut errors);
     complete(schema, Some(schema), path, path, &mut errors);
     errors.sort_by_cached_key(ToString::to_string);
     errors
@@ -45,18 +46,21 @@ fn parts<'a>(schema: &'a Value, name: &str) -> &'a [Value] {
     schema.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn invariants(schema: &Value, level: Level, path: &Path<'_>, errors: &mut Errors) {
+fn invariants(schema: &Value, level: Level, path: &Path<'_>, room: &mut PatternRoom, errors: &mut Errors) {
+    if is_full(errors) {
+        return;
+    }
     let ty = text(schema, "type");
     let items = part(schema, "items");
     if ty == "array" && items.is_none() {
         errors.push(FieldError::required(&path.child("items"), "must be specified"));
     }
     if let Some(items) = items {
-        invariants(items, Level::Item, &path.child("items"), errors);
+        invariants(items, Level::Item, &path.child("items"), room, errors);
     }
     let place = path.child("properties");
     for (name, property) in properties(schema) {
-        invariants(property, Level::Field, &place.key(name), errors);
+        invariants(property, Level::Field, &place.key(name), room, errors);
     }
     let additional = schema.get("additionalProperties").filter(|additional| !additional.is_null());
     if let Some(additional) = additional {
@@ -65,7 +69,7 @@ fn invariants(schema: &Value, level: Level, path: &Path<'_>, errors: &mut Errors
             errors.push(FieldError::forbidden(&place, "must not be used at the root"));
         }
         if additional.is_object() {
-            invariants(additional, Level::Field, &place, errors);
+            invariants(additional, Level::Field, &place, room, errors);
         }
     }
     let int_or_string = flag(schema, "x-kubernetes-int-or-string");
@@ -82,7 +86,7 @@ fn invariants(schema: &Value, level: Level, path: &Path<'_>, errors: &mut Errors
     let both = |list: &[Value]| list == [json!({"type": "integer"}), json!({"type": "string"})];
     let skip_any_of = both(parts(schema, "anyOf"));
     let skip_first = parts(schema, "allOf").first().is_some_and(|first| both(parts(first, "anyOf")));
-    asked(schema, skip_any_of, skip_first, path, errors);
+    asked(schema, (skip_any_of, skip_first), path, room, errors);
     let place = path.child("type");
     if is_embedded && ty != "object" {
         let message = "must be object if x-kubernetes-embedded-resource is true";
@@ -154,7 +158,16 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// What is asked of values, at one place.
-fn asked(schema: &Value, skip_any_of: bool, skip_first: bool, path: &Path<'_>, errors: &mut Errors) {
+fn asked(
+    schema: &Value,
+    (skip_any_of, skip_first): (bool, bool),
+    path: &Path<'_>,
+    room: &mut PatternRoom,
+    errors: &mut Errors,
+) {
+    if is_full(errors) {
+        return;
+    }
     for word in ["anyOf", "allOf", "oneOf"] {
         if word == "anyOf" && skip_any_of {
             continue;
@@ -162,15 +175,15 @@ fn asked(schema: &Value, skip_any_of: bool, skip_first: bool, path: &Path<'_>, e
         let place = path.child(word);
         for (index, inner) in parts(schema, word).iter().enumerate() {
             let skip = word == "allOf" && skip_first && index == 0;
-            nested(inner, skip, &place.index(index), errors);
+            nested(inner, skip, &place.index(index), room, errors);
         }
     }
     if let Some(not) = part(schema, "not") {
-        nested(not, false, &path.child("not"), errors);
+        nested(not, false, &path.child("not"), room, errors);
     }
     let pattern = text(schema, "pattern");
     if !pattern.is_empty()
-        && let Some(why) = pattern_error(pattern)
+        && let Some(why) = room.error(pattern)
     {
         let message = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(&path.child("pattern"), pattern, message));
@@ -178,14 +191,14 @@ fn asked(schema: &Value, skip_any_of: bool, skip_first: bool, path: &Path<'_>, e
 }
 
 /// What is asked inside a logical word: nothing of types.
-fn nested(schema: &Value, skip_any_of: bool, path: &Path<'_>, errors: &mut Errors) {
-    asked(schema, skip_any_of, false, path, errors);
+fn nested(schema: &Value, skip_any_of: bool, path: &Path<'_>, room: &mut PatternRoom, errors: &mut Errors) {
+    asked(schema, (skip_any_of, false), path, room, errors);
     if let Some(items) = part(schema, "items") {
-        nested(items, false, &path.child("items"), errors);
+        nested(items, false, &path.child("items"), room, errors);
     }
     let place = path.child("properties");
     for (name, property) in properties(schema) {
-        nested(property, false, &place.key(name), errors);
+        nested(property, false, &place.key(name), room, errors);
     }
     let additional = schema.get("additionalProperties");
     if additional.is_some_and(|additional| additional.is_object() || additional == &Value::Bool(true)) {
@@ -241,6 +254,9 @@ fn complete_nested(
     from: &Path<'_>,
     errors: &mut Errors,
 ) {
+    if is_full(errors) {
+        return;
+    }
     let Some(schema) = schema else {
         errors.push(FieldError::required(at, format!("because it is defined in {from}")));
         return;
@@ -286,6 +302,9 @@ impl Defaults {
         path: &Path<'_>,
         errors: &mut Errors,
     ) {
+        if is_full(errors) {
+            return;
+        }
         let is_whole = is_root || read.embedded;
         let inside = if is_whole { &[] } else { inside };
         if let Some(default) = read.default.as_deref() {

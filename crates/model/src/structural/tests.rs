@@ -4,6 +4,7 @@ use super::*;
 use crate::field::Path;
 use crate::gvk::GroupVersionKind;
 use crate::merge::apply;
+use crate::validate::Errors;
 
 fn read(schema: &Value) -> Structural {
     Structural::parse(schema).unwrap_or_else(|error| panic!("{schema}: {error}"))
@@ -17,7 +18,10 @@ fn of_spec(spec: Value) -> Structural {
 #[track_caller]
 fn structural(schema: Value, expected: &[&str]) {
     let root = Path::root("s");
-    let found: Vec<String> = rules::structural(&schema, &root).iter().map(ToString::to_string).collect();
+    let found: Vec<String> = rules::structural(&schema, &mut PatternRoom::default(), &root)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(found, expected, "{schema}");
 }
 
@@ -221,7 +225,7 @@ fn defaults_are_filled_in_where_something_is_left_out() {
         let schema = of_spec(spec);
         let mut fields = json!({"spec": given});
         for _ in 0..2 {
-            schema.fill_in(fields.as_object_mut().expect("an object"));
+            schema.fill_in(fields.as_object_mut().expect("an object")).expect("there is room");
             assert_eq!(fields["spec"], expected);
         }
     }
@@ -565,6 +569,11 @@ fn patterns_mean_what_they_mean_in_go() {
     check(r"^[a&&b]$", &["&", "a"], &["c"]);
     check(r"\bfoo\b", &["a foo b"], &["afoob"]);
     check(r"^(?i)abc$", &["ABC"], &["abd"]);
+    check(r"^\<a\>$", &["<a>"], &["a"]);
+    check(r"^[\<\>]$", &["<", ">"], &["a"]);
+    check(r"^\p{Greek}\x{4A}$", &["λJ"], &["lJ", "λj"]);
+    check(r"^a}\Q{1}\E{2}$", &["a}{1}}"], &["a}{1}"]);
+    check(r"^.{1,1000}$", &["é"], &[""]);
     for (bad, why) in [
         ("(?!a)", "invalid or unsupported Perl syntax: `(?!`"),
         ("(?<=a)", "invalid or unsupported Perl syntax: `(?<`"),
@@ -572,10 +581,100 @@ fn patterns_mean_what_they_mean_in_go() {
         ("[a", "missing closing ]: `[a`"),
         ("*a", "missing argument to repetition operator: `*a`"),
         (r"\8", r"invalid escape sequence: `\8`"),
+        ("a{1001}", "invalid repeat count: `{1001}`"),
+        ("a{0,99999999999999999999}", "invalid repeat count: `{0,99999999999999999999}`"),
+        ("a{2,1}", "invalid repeat count: `{2,1}`"),
     ] {
         assert_eq!(pattern_error(bad), Some(format!("error parsing regexp: {why}")), "{bad}");
     }
     assert!(pattern_error("(((a{1000}){1000}){1000})").is_some(), "it would take all memory");
+    assert!(pattern_error(&"a".repeat(5000)).is_some(), "it is too long");
+}
+
+#[test]
+fn all_patterns_of_a_definition_share_what_they_may_take() {
+    let mut room = PatternRoom::default();
+    let schema = |from: usize| {
+        let fields = (from..from + 10)
+            .map(|n| (format!("f{n}"), json!({"type": "string", "pattern": format!("^{n}.{{1,900}}$")})));
+        json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()})
+    };
+    let root = Path::root("s");
+    assert_eq!(rules::structural(&schema(0), &mut room, &root), []);
+    let refused = (1..20).find_map(|n| rules::structural(&schema(n * 10), &mut room, &root).pop());
+    let refused = refused.expect("there is no more room").to_string();
+    assert!(refused.contains("expression too large"), "{refused}");
+    // What was refused there is a pattern by itself.
+    assert_eq!(rules::structural(&schema(190), &mut PatternRoom::default(), &root), []);
+}
+
+#[test]
+fn defaults_fill_a_document_so_far_and_no_further() {
+    let default = "x".repeat(100_000);
+    let item = json!({"type": "object", "properties": {"d": {"type": "string", "default": default}}});
+    let schema = of_spec(json!({"type": "object", "properties": {
+        "list": {"type": "array", "items": item},
+        "map": {"type": "object", "additionalProperties": {"type": "string", "nullable": false, "default": default}},
+    }}));
+    let fill = |spec: Value| {
+        let mut fields = json!({"spec": spec});
+        schema.fill_in(fields.as_object_mut().expect("an object"))
+    };
+    assert_eq!(fill(json!({"list": vec![json!({}); 100]})), Ok(()));
+    assert_eq!(fill(json!({"list": vec![json!({}); 100_000]})).ok(), None);
+    let nulls = |count: usize| (0..count).map(|n| (n.to_string(), Value::Null)).collect::<Value>();
+    assert_eq!(fill(json!({"map": nulls(100)})), Ok(()));
+    assert_eq!(fill(json!({"map": nulls(10_000)})).ok(), None);
+    // What is small is counted by what it takes beside its text.
+    let small = of_spec(json!({"type": "array", "items": {"type": "object", "properties": {
+        "a": {"type": "boolean", "default": true}, "b": {"type": "boolean", "default": true}}}}));
+    let mut fields = json!({"spec": vec![json!({}); 1_000_000]});
+    assert!(small.fill_in(fields.as_object_mut().expect("an object")).is_err());
+}
+
+#[test]
+fn so_many_errors_are_told_and_no_more() {
+    let many = || (0..2 * MOST).map(|n| (format!("f{n}"), json!({"a": 1}))).collect::<Value>();
+    let list = || Value::Array((0..MOST * 3).map(|n| json!([n / 2, n / 2])).collect());
+    let count = |spec: Value, given: Value| {
+        let (schema, document) = (of_spec(spec), json!({"spec": given}));
+        let mut errors = Errors::new();
+        validate::values(&schema, &document, None, None, &mut errors);
+        validate::sets_and_maps(&schema, &document, &mut errors);
+        validate::embedded_objects(&schema, &document, &mut errors);
+        errors.len()
+    };
+    let embedded = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true});
+    let few = MOST..MOST + 8;
+    let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}});
+    let all = json!({"allOf": vec![json!({"properties": {"x": {}}, "required": ["x"], "minProperties": 9999}); 600]});
+    for (spec, given) in [
+        (json!({"type": "object", "additionalProperties": {"type": "string"}}), many()),
+        (json!({"type": "object", "additionalProperties": false}), many()),
+        (json!({"type": "object", "additionalProperties": embedded}), many()),
+        (json!({"type": "array", "items": set}), list()),
+        (all, json!({})),
+    ] {
+        let found = count(spec.clone(), given);
+        assert!(few.contains(&found), "{spec} {found}");
+    }
+    let fields = (0..MOST * 2).map(|n| (format!("f{n}"), json!({})));
+    let schema = json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()});
+    let found = rules::structural(&schema, &mut PatternRoom::default(), &Path::root("s")).len();
+    assert!(few.contains(&found), "{found}");
+}
+
+#[test]
+fn what_is_wrong_with_an_alternative_is_written_where_it_is_told() {
+    // Each level doubles what is tried; what is told is one path through them.
+    let mut schema = json!({"required": ["missing"]});
+    for _ in 0..12 {
+        schema = json!({"anyOf": [{"oneOf": [schema.clone(), {"required": ["missing"]}]}, {"not": {"not": schema}}]});
+    }
+    let read = of_spec(schema);
+    let mut errors = Errors::new();
+    validate::values(&read, &json!({"spec": {}}), None, None, &mut errors);
+    assert!(errors.len() <= 2 * 12 + 1, "{}", errors.len());
 }
 
 #[test]

@@ -10,9 +10,11 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::{MUTATING, VALIDATING, cluster, decide, register, site, webhook};
-use crate::definitions::define;
+use crate::cluster::Cluster;
+use crate::definitions::{DEFINITIONS, define, until};
 use crate::elsewhere::{Answers, Site, json as answer};
 
+const PEOPLE: &str = "people.stable.example.com";
 const V1: &str = "/apis/stable.example.com/v1/namespaces/default/people";
 const V2: &str = "/apis/stable.example.com/v2/namespaces/default/people";
 
@@ -178,11 +180,95 @@ async fn objects_are_converted_by_a_webhook_and_webhooks_of_admission_see_them_s
     for path in [V1, "/api/v1/namespaces/default/pods", "/apis/stable.example.com/v2", "/openapi/v3"] {
         cluster.ok("GET", path, &Value::Null).await;
     }
-    cluster
-        .ok(
-            "DELETE",
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/people.stable.example.com",
-            &json!({}),
-        )
-        .await;
+    // Neither does it hold the definition, whichever versions are served.
+    let path = format!("{DEFINITIONS}/{PEOPLE}");
+    let mut definition = cluster.ok("GET", &path, &Value::Null).await;
+    definition["spec"]["versions"][0]["served"] = json!(false);
+    cluster.ok("PUT", &path, &definition).await;
+    cluster.ok("DELETE", &path, &json!({})).await;
+    until(&cluster, PEOPLE, "the definition to be gone", |code, _| code == 404).await;
+}
+
+/// Says that a write goes on once it is told to.
+struct Gate {
+    asked: tokio::sync::mpsc::UnboundedReceiver<()>,
+    go: std::sync::mpsc::Sender<()>,
+}
+
+impl Gate {
+    async fn site() -> (Self, Site) {
+        let (tell, asked) = tokio::sync::mpsc::unbounded_channel();
+        let (go, wait) = std::sync::mpsc::channel();
+        let wait = parking_lot::Mutex::new(wait);
+        let answers: Answers = Arc::new(move |request: &Request<Bytes>| {
+            let review: Value = serde_json::from_slice(request.body()).expect("a review");
+            tell.send(()).expect("the test is there");
+            wait.lock().recv_timeout(std::time::Duration::from_secs(20)).expect("the test goes on");
+            let response = json!({"uid": review["request"]["uid"], "allowed": true});
+            answer(
+                200,
+                &json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response}),
+            )
+        });
+        (Self { asked, go }, Site::named("localhost", answers).await)
+    }
+
+    /// Sends a write, and does something else while it is under way.
+    async fn meanwhile(
+        &mut self,
+        cluster: &Cluster,
+        body: &Value,
+        other: impl AsyncFnOnce(),
+    ) -> (u16, Value) {
+        let write = cluster.send("POST", V1, body);
+        let change = async {
+            self.asked.recv().await.expect("it is asked");
+            other().await;
+            // Where it is tried again it is asked again.
+            for _ in 0..4 {
+                self.go.send(()).expect("the site is there");
+            }
+        };
+        tokio::join!(write, change).0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_stored_by_a_definition_that_has_become_another() {
+    let cluster = cluster().await;
+    let mut definition = people(Value::Null);
+    definition["spec"]["conversion"] = json!({"strategy": "None"});
+    define(&cluster, &definition).await;
+    let path = format!("{DEFINITIONS}/{PEOPLE}");
+    let person = |name: &str| person("v1", name, json!({"name": "Ada Byron", "label": "x"}));
+    for (name, change, code) in [
+        // It means the same.
+        ("same", json!({"metadata": {"labels": {"a": "b"}}}), 201),
+        ("scope", json!({"spec": {"names": {"shortNames": ["pp"]}}}), 429),
+        ("gone", Value::Null, 404),
+    ] {
+        let (mut gate, site) = Gate::site().await;
+        let look = webhook(&site, "/look", &["people"], json!({}));
+        register(&cluster, VALIDATING, name, json!([look])).await;
+        let (found, answer) = gate
+            .meanwhile(&cluster, &person(name), async || {
+                if change.is_null() {
+                    cluster.ok("DELETE", &format!("{VALIDATING}/{name}"), &json!({})).await;
+                    cluster.ok("DELETE", &path, &json!({})).await;
+                    until(&cluster, PEOPLE, "the definition to be gone", |code, _| code == 404).await;
+                } else {
+                    cluster.ok("PATCH", &path, &change).await;
+                }
+            })
+            .await;
+        assert_eq!(found, code, "{name}: {answer}");
+        if !change.is_null() {
+            cluster.ok("DELETE", &format!("{VALIDATING}/{name}"), &json!({})).await;
+            let there = cluster.get(&format!("{V1}/{name}")).await.0;
+            assert_eq!(there == 200, code == 201, "{name}");
+        }
+    }
+    define(&cluster, &definition).await;
+    let left = cluster.ok("GET", V1, &Value::Null).await;
+    assert_eq!(left["items"], json!([]), "nobody finds what was of the definition before");
 }

@@ -273,7 +273,7 @@ async fn patched(
         }
     }
     if own {
-        resource.apply_defaults(&mut patched);
+        resource.apply_defaults(&mut patched).map_err(|why| why.to_string())?;
     }
     Ok(patched)
 }

@@ -27,7 +27,9 @@ pub(crate) fn resource() -> Resource {
         .rules(rules::Definitions)
         .warnings(rules::warnings)
         .columns(COLUMNS, cells)
-        .strategy(Strategies);
+        .strategy(Strategies)
+        // Patterns are compiled, defaults checked.
+        .costly();
     resource.conditional_update = true;
     // Schemas refer to themselves, and hold values of any form: the tables of fields have no such thing.
     resource.protobuf = false;

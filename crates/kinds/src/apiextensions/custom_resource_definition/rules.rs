@@ -1,6 +1,6 @@
 //! Rules of definitions, in the words of Kubernetes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use model::Object;
 use model::field::{FieldError, Path, quote};
@@ -124,7 +124,7 @@ fn approval(object: &Object, old: Option<&Object>, errors: &mut Errors) {
 
 /// Formats that nobody knows, and lists that apply cannot tell the items of; of a change only what is new.
 pub(super) fn warnings(object: &Object, old: Option<&Object>) -> Vec<String> {
-    let known: Vec<String> = old.map(odd).unwrap_or_default();
+    let known: HashSet<String> = old.map(odd).unwrap_or_default().into_iter().collect();
     let mut found = odd(object);
     found.retain(|warning| !known.contains(warning));
     found

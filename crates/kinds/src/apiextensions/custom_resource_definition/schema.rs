@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use model::field::{FieldError, Path};
-use model::structural::{Structural, rules};
+use model::structural::{MOST, PatternRoom, Structural, rules};
 use model::validate::{Errors, entries, flag, list, text};
 use serde_json::{Map, Value};
 
@@ -41,7 +41,18 @@ const AT_ROOT: [(&str, &str); 22] = [
 ];
 
 /// What is wrong with the validation of a version, or of all.
-pub(super) fn check(validation: &Value, has_status: bool, path: &Path<'_>, errors: &mut Errors) {
+///
+/// `room`: what the patterns of all versions may take together.
+pub(super) fn check(
+    validation: &Value,
+    has_status: bool,
+    room: &mut PatternRoom,
+    path: &Path<'_>,
+    errors: &mut Errors,
+) {
+    if errors.len() >= MOST {
+        return;
+    }
     let Some(schema) = validation.get("openAPIV3Schema").filter(|schema| schema.is_object()) else { return };
     let path = path.child("openAPIV3Schema");
     let before = errors.len();
@@ -54,7 +65,7 @@ pub(super) fn check(validation: &Value, has_status: bool, path: &Path<'_>, error
     let read = Structural::parse(schema);
     let mut is_structural = false;
     if read.is_ok() {
-        let mut found = rules::structural(schema, &path);
+        let mut found = rules::structural(schema, room, &path);
         if found.is_empty() {
             rules::defaults(schema, true, &path, &mut found);
         }
@@ -134,11 +145,19 @@ struct Walk {
 }
 
 impl Walk {
+    /// Whether there are so many errors that nobody looks for more.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
     fn forbid(&mut self, path: &Path<'_>, name: &str, message: &str) {
         self.found.push(FieldError::forbidden(&path.child(name), message));
     }
 
     fn check(&mut self, schema: &Value, path: &Path<'_>, inside: &Inside<'_>) {
+        if self.is_full() {
+            return;
+        }
         self.words(schema, path, inside);
         if flag(schema, "uniqueItems") {
             let message = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
@@ -369,6 +388,9 @@ impl Walk {
         let properties = place.child("properties");
         let mut known = HashSet::new();
         for key in keys {
+            if self.is_full() {
+                return;
+            }
             match items.get("properties").and_then(|properties| properties.get(*key)) {
                 Some(property) if matches!(text(property, "type"), "array" | "object") => {
                     let message = "must be a scalar type if parent array's x-kubernetes-list-type is map";
@@ -394,6 +416,9 @@ impl Walk {
             ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
         let path = path.child("x-kubernetes-validations");
         for (index, rule) in list(schema, "x-kubernetes-validations").iter().enumerate() {
+            if self.is_full() {
+                return;
+            }
             let path = path.index(index);
             let has_lines = |text: &str| text.contains(['\n', '\r']);
             let message = text(rule, "message");

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use model::Object;
 use model::field::{FieldError, Path};
 use model::names::{dns1035_label, dns1123_subdomain};
+use model::structural::PatternRoom;
 use model::validate::{Errors, flag, list, one_of, text};
 use serde_json::Value;
 
@@ -96,6 +97,7 @@ pub(super) fn check(object: &Object, errors: &mut Errors) {
     };
     let (shared_columns, columns) = split(all, "additionalPrinterColumns");
     let (shared_fields, fields) = split(all, "selectableFields");
+    let mut room = PatternRoom::default();
     for (index, version) in all.iter().enumerate() {
         let place = place.index(index);
         let name = text(version, "name");
@@ -103,7 +105,7 @@ pub(super) fn check(object: &Object, errors: &mut Errors) {
         deprecation(version, &place.child("deprecationWarning"), errors);
         let own = shared_subresources.or(subresources[index]);
         if let Some(validation) = validations.each[index] {
-            schema::check(validation, has_status(own), &place.child("schema"), errors);
+            schema::check(validation, has_status(own), &mut room, &place.child("schema"), errors);
         }
         subresource(subresources[index], &place.child("subresources"), errors);
         check_columns(columns[index], &place.child("additionalPrinterColumns"), errors);
@@ -141,7 +143,7 @@ pub(super) fn check(object: &Object, errors: &mut Errors) {
     names(&wished, &place, errors);
     if let Some(validation) = validations.shared {
         let any_status = has_status(shared_subresources) || subresources.iter().any(|it| has_status(*it));
-        schema::check(validation, any_status, &path.child("validation"), errors);
+        schema::check(validation, any_status, &mut room, &path.child("validation"), errors);
     }
     subresource(shared_subresources, &path.child("subresources"), errors);
     check_columns(shared_columns, &path.child("additionalPrinterColumns"), errors);

@@ -124,3 +124,53 @@ fn a_definition_ends_when_the_last_object_of_its_kind_is_gone() {
     let Some(Ending::Over(over)) = ending(&never, 5, now()) else { panic!("it was never served") };
     assert_eq!(conditions(&over), ["Terminating False NeverEstablished: resource was never established"]);
 }
+
+#[test]
+fn names_are_taken_by_others_and_not_by_oneself() {
+    let names = |plural: &str, kind: &str| Names::of(Some(&json!({"plural": plural, "kind": kind})));
+    let mut counted = Counted::default();
+    let (own, other, twin) = (names("as", "A"), names("bs", "B"), names("cs", "A"));
+    [&own, &other].into_iter().for_each(|names| counted.add(names));
+    let found = |has: &Names, wished: &Names| {
+        let Taken { resources, kinds } = counted.without(has, wished);
+        let all: Vec<String> = resources.into_iter().chain(kinds).filter(|name| !name.is_empty()).collect();
+        all
+    };
+    assert_eq!(found(&own, &own), [""; 0]);
+    assert_eq!(found(&own, &other), ["bs", "B"]);
+    assert_eq!(found(&Names::default(), &own), ["as", "A"]);
+    assert_eq!(found(&own, &names("zs", "Z")), [""; 0]);
+    counted.add(&twin);
+    let Taken { kinds, .. } = counted.without(&own, &own);
+    assert!(kinds.contains("A"), "another has it too");
+}
+
+#[test]
+fn what_is_built_in_is_nobodys_to_define() {
+    let mut others = Taken::default();
+    others.take("as");
+    let new = amended(&definition(json!({})), &others, now()).expect("news");
+    assert_eq!(
+        conditions(&new),
+        [
+            "NamesAccepted False PluralConflict: \"as\" is already in use",
+            "Established False NotAccepted: not all names are accepted",
+        ]
+    );
+    assert_eq!(accepted(&new).plural, "");
+}
+
+#[test]
+fn why_the_objects_of_a_kind_stay_is_told_until_they_go() {
+    let mut object =
+        definition(json!({"status": {"conditions": [{"type": "Established", "status": "True"}]}}));
+    begin_ending(&mut object, now());
+    let Some(Ending::Empties(Some(begun))) = ending(&object, 1, now()) else { panic!("it has objects") };
+    let failed = not_emptied(&begun, "no way", now()).expect("news");
+    let said = "Terminating True InstanceDeletionFailed: could not issue all deletes: no way";
+    assert!(conditions(&failed).contains(&said.to_owned()), "{:?}", conditions(&failed));
+    assert_eq!(not_emptied(&failed, "no way", now()), None);
+    assert_eq!(ending(&failed, 1, now()), Some(Ending::Empties(None)));
+    assert!(matches!(ending(&failed, 0, now()), Some(Ending::Over(_))));
+    assert_eq!(not_emptied(&definition(json!({})), "no way", now()), None, "it is to stay");
+}
