@@ -124,7 +124,7 @@ impl Kind<'_> {
 
     /// Whether none can be made, which is said in a sentence.
     async fn is_refused(&self) -> bool {
-        if self.resource.group != "admissionregistration.k8s.io" || self.resource.kind.contains("Webhook") {
+        if !self.resource.kind.starts_with("MutatingAdmissionPolicy") {
             return false;
         }
         let (code, _, answer) =

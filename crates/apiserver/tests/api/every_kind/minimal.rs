@@ -149,6 +149,15 @@ fn fields(group: &str, kind: &str) -> Value {
             "spec": {"attacher": "a.b", "nodeName": "n", "source": {"persistentVolumeName": "v"}},
         }),
         ("storage.k8s.io", "VolumeAttributesClass") => json!({"driverName": "a.b", "parameters": {"a": "b"}}),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => json!({"spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["things"],
+            }]},
+            "validations": [{"expression": "object.metadata.name != 'two'"}],
+        }}),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            json!({"spec": {"policyName": "one", "validationActions": ["Deny"]}})
+        }
         ("admissionregistration.k8s.io", _) => json!({}),
         _ => panic!("no object is given for {kind} in {group}"),
     }
