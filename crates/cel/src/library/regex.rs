@@ -145,7 +145,7 @@ fn translate(pattern: &str) -> Result<String, String> {
                     ('b', false) => result.push_str("(?-u:\\b)"),
                     ('Q', false) => {
                         let mut literal = String::new();
-                        while let Some(next) = rest.next() {
+                        for next in rest.by_ref() {
                             literal.push(next);
                             if literal.ends_with("\\E") {
                                 literal.truncate(literal.len() - 2);

@@ -151,7 +151,7 @@ impl<'c> Planner<'c> {
     fn call(&mut self, id: Id, function: &str, target: Option<Id>, arguments: &[Id]) -> Planned {
         if let (operator::OPTIONAL_SELECT, [operand, field]) = (function, arguments) {
             let Kind::Literal(Literal::String(field)) = self.kind(*field) else {
-                return Ok(self.plan(*operand)?);
+                return self.plan(*operand);
             };
             let key = QualifierKey::Field(field.clone());
             return self.qualify(*operand, Qualifier { key, optional: true }, false);

@@ -116,7 +116,7 @@ fn costs_are_estimated_by_the_sizes_that_a_schema_allows() {
         ("self.tags.exists(t, t == 'a')", 2 + 1 + 5 * (3 + 1 + 1 + 1)),
         ("self.tags.map(t, t)", 2 + 10 + 1 + 5 * (1 + 11 + 1)),
         ("self.labels.all(k, k == 'a')", 2 + 1 + 3 * (2 + 1 + 1)),
-        ("self.name + self.name == ''", 4 + 8 + 0),
+        ("self.name + self.name == ''", 4 + 8),
         ("self.tags[0] == 'a'", 2 + 1 + 1),
         ("self.tags.isSorted()", 2 + 5 * (1 + 2)),
         ("sets.contains(self.tags, ['a'])", 2 + 10 + 5 + 1),
