@@ -225,6 +225,8 @@ impl RemoteServer {
     }
 }
 
+type Peers = HashMap<Arc<RemoteServer>, Result<Arc<Peer>, String>>;
+
 /// What a server knows of those behind it.
 pub(crate) struct Aggregation {
     source: Arc<dyn Registrations>,
@@ -233,7 +235,7 @@ pub(crate) struct Aggregation {
     authorities: fn() -> String,
     of_system: OnceLock<String>,
     /// The ways to servers, or why there is none.
-    peers: Mutex<HashMap<Arc<RemoteServer>, Result<Arc<Peer>, String>>>,
+    peers: Mutex<Peers>,
     told: RwLock<Told>,
     /// How often it was found of a registration that it cannot be asked for any more, and why.
     lost: Mutex<BTreeMap<(String, &'static str), u64>>,
