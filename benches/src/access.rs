@@ -49,6 +49,10 @@ impl Collection for Unchanged {
         self.0.len() as u64
     }
 
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn since(&self, _: u64) -> News {
         News { version: self.version(), everything: true, changes: self.0.clone() }
     }

@@ -127,7 +127,7 @@ async fn fill(
     for value in objects {
         let mut object = Object::from_value(value).context("an object")?;
         // As a server of today would have stored it.
-        resource.apply_defaults(&mut object);
+        resource.apply_defaults(&mut object)?;
         let text = Encoded::encode(&object);
         bytes += text.len();
         let namespace = object.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();

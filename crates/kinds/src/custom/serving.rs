@@ -176,12 +176,15 @@ struct Open {
     names: Arc<Counted>,
 }
 
+/// What is waited for to change, and how far it was seen.
+type Waits = Vec<(Arc<dyn Collection>, u64)>;
+
 fn work(
     open: Vec<Open>,
     objects: &dyn Objects,
     built_in: &dyn Fn(&str, &str) -> bool,
     now: Timestamp,
-) -> (Work, Vec<(Arc<dyn Collection>, u64)>) {
+) -> (Work, Waits) {
     let (mut work, mut waits) = (Work::default(), Vec::new());
     // Names that somebody gets in this round.
     let mut given: HashMap<String, Taken> = HashMap::new();

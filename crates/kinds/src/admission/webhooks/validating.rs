@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use apiserver::{Admission, Admitting, Error, Result, Write, after_asking, at_once};
@@ -63,9 +64,8 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     let mut forms: HashMap<GroupVersionKind, Forms<'_>> = HashMap::new();
     for (_, of) in &relevant {
         let As::Equivalent(to) = of else { continue };
-        if !forms.contains_key(&to.gvk()) {
-            let made = (converted(write, &seen, of).await?, converted(write, &old, of).await?);
-            forms.insert(to.gvk(), made);
+        if let Entry::Vacant(place) = forms.entry(to.gvk()) {
+            place.insert((converted(write, &seen, of).await?, converted(write, &old, of).await?));
         }
     }
     let itself: Forms<'_> = (seen, old);
