@@ -81,10 +81,25 @@ fn take<'a>(next: &Mutex<std::slice::Iter<'a, Program>>) -> Option<&'a Program> 
     next.lock().ok()?.next()
 }
 
+/// A cargo that knows nothing of the one that runs this: where it is told of a package, what looks at that is built
+/// anew each time somebody builds in another way.
+fn cargo(root: &Path) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    let of_package = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
+        cargo.env_remove(name);
+    }
+    cargo.current_dir(root);
+    cargo
+}
+
 /// Builds all programs of tests.
 fn build(root: &Path) -> anyhow::Result<Vec<Program>> {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root)
+    let output = cargo(root)
         .args(["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
@@ -132,11 +147,8 @@ fn tell(program: &Program, ended: anyhow::Result<Ended>) -> anyhow::Result<bool>
 }
 
 fn of_documents(root: &Path) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .current_dir(root)
-        .args(["test", "--workspace", "--doc", "--quiet"])
-        .status()
-        .context("run cargo")?;
+    let status =
+        cargo(root).args(["test", "--workspace", "--doc", "--quiet"]).status().context("run cargo")?;
     ensure!(status.success(), "tests of documents failed");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Group versions that somebody else serves: who that is, and what is asked of them on the way.
 //!
 //! Which there are says [`Registrations`], which the kinds bring. Requests to them are answered by a server behind
-//! a service ([`forward`]), which knows this one by its certificate ([`certificate`]) and is told whose the request
+//! a service ([`forward`](mod@forward)), which knows this one by its certificate ([`certificate`]) and is told whose the request
 //! is. What such servers offer is asked of them now and then ([`upkeep`]), never while somebody waits for
 //! discovery or for OpenAPI: of one that does not answer it is told what it said last.
 

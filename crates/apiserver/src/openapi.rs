@@ -68,7 +68,7 @@ pub trait Documented: std::fmt::Debug + Send + Sync {
     /// Changes whenever that does.
     fn revision(&self) -> String;
 
-    /// The schema of its objects. It may refer to those of built-in types by [`reference`].
+    /// The schema of its objects. It may refer to those of built-in types by [`reference`](fn@reference).
     fn schema(&self, form: Form) -> Value;
 }
 
