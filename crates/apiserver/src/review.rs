@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::plain_object;
+use crate::consistency::catch_up_with_store;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::{OFFERED, View};
@@ -159,6 +160,8 @@ async fn token(state: &Arc<State>, review: &Object) -> Result<Value> {
     if token.is_empty() {
         return Err(Error::bad_request("token is required for TokenReview in authentication"));
     }
+    // What a token stands on may have gone by another server.
+    catch_up_with_store(state).await?;
     let audiences: Vec<String> = review
         .get_list(&["spec", "audiences"])
         .iter()

@@ -162,7 +162,7 @@ impl Daemon {
             command.env_remove(name);
         }
         // Pods run however full the disk of this machine is.
-        command.env("GANTRY_EVICTION_HARD", "memory.available<100Mi,nodefs.available<64Mi");
+        command.env("GANTRY_EVICTION_HARD", "memory.available<100Mi,nodefs.available<1Mi");
         command
     }
 

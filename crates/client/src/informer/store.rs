@@ -302,6 +302,8 @@ impl<K: Resource> Store<K> {
         let gone: Vec<Arc<str>> =
             state.objects.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         let entries: Vec<Entry<K>> = gone.iter().filter_map(|name| state.remove(name)).collect();
+        // A list comes in the order of names, and a tree that grows at its end is half empty.
+        state.objects = std::mem::take(&mut state.objects).into_iter().collect();
         drop(state);
         entries.into_iter().filter_map(|entry| self.old_view(entry)).map(Change::Deleted).collect()
     }
