@@ -13,9 +13,9 @@ use regex_automata::meta::Regex;
 /// A pattern is no longer than this.
 const LONGEST: usize = 4 << 10;
 /// How much memory one pattern may take when it is compiled.
-const SIZE: usize = 1 << 20;
+const SIZE: usize = 2 << 20;
 /// How much all patterns of a definition may take together.
-const ALL: usize = 8 << 20;
+const ALL: usize = 16 << 20;
 /// How much is kept of patterns that are compiled, of all definitions.
 const KEPT: usize = 32 << 20;
 /// Go repeats nothing more often.
