@@ -182,6 +182,21 @@ impl fmt::Display for GroupKind {
     }
 }
 
+/// Where the version of that name stands in Kubernetes' order, of which the highest is preferred: stable before beta
+/// before alpha, higher numbers before lower ones, and whatever is called otherwise last.
+pub fn rank(version: &str) -> (u8, u64, u64) {
+    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let (major, stage, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
+        (Some((major, minor)), _) => (major, 2, minor),
+        (None, Some((major, minor))) => (major, 1, minor),
+        (None, None) => (rest, 3, "0"),
+    };
+    match (major.parse(), minor.parse()) {
+        (Ok(major), Ok(minor)) => (stage, major, minor),
+        _ => (0, 0, 0),
+    }
+}
+
 fn write_api_version(f: &mut fmt::Formatter<'_>, group: &str, version: &str) -> fmt::Result {
     if group.is_empty() { f.write_str(version) } else { write!(f, "{group}/{version}") }
 }
@@ -210,5 +225,12 @@ mod tests {
     fn the_core_group_is_not_printed() {
         assert_eq!(GroupResource::new("", "pods").to_string(), "pods");
         assert_eq!(GroupKind::new("apps", "Deployment").to_string(), "Deployment.apps");
+    }
+
+    #[test]
+    fn stable_versions_are_preferred_and_then_higher_ones() {
+        let mut versions = ["v1alpha1", "v2", "v1beta2", "v10", "v1", "foo"];
+        versions.sort_by_key(|v| std::cmp::Reverse(rank(v)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1alpha1", "foo"]);
     }
 }

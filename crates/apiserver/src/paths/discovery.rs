@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use model::gvk::GroupVersion;
+use model::gvk::{GroupVersion, rank};
 use model::{GroupVersionKind, Status};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -243,20 +243,6 @@ fn preferred_first<T>(
     all.into_iter().map(|(_, group)| group).collect()
 }
 
-/// `v2` is 2, stable, 0; `v1beta3` is 1, beta, 3; anything else comes last.
-fn rank(version: &str) -> (u8, u32, u32) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    let (major, stage, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
-        (Some((major, minor)), _) => (major, 2, minor),
-        (None, Some((major, minor))) => (major, 1, minor),
-        (None, None) => (rest, 3, "0"),
-    };
-    match (major.parse(), minor.parse()) {
-        (Ok(major), Ok(minor)) => (stage, major, minor),
-        _ => (0, 0, 0),
-    }
-}
-
 fn group_document(name: &str, versions: &Versions) -> Value {
     let describe = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let all: Vec<Value> = versions.iter().map(|(v, _)| describe(v)).collect();
@@ -411,12 +397,5 @@ mod tests {
                 "c.example.com: v1",
             ]
         );
-    }
-
-    #[test]
-    fn stable_versions_are_preferred_and_then_higher_ones() {
-        let mut versions = ["v1alpha1", "v2", "v1beta2", "v10", "v1", "foo"];
-        versions.sort_by_key(|v| std::cmp::Reverse(rank(v)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1alpha1", "foo"]);
     }
 }

@@ -88,17 +88,3 @@ pub(crate) fn condition<'a>(object: &'a Object, kind: &str) -> Option<&'a Value>
 pub(crate) fn is_true(object: &Object, kind: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "status") == "True")
 }
-
-/// The first version of those names by Kubernetes' order: stable before beta before alpha, higher before lower.
-pub(crate) fn rank(version: &str) -> (u8, u64, u64) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    let (major, stage, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
-        (Some((major, minor)), _) => (major, 2, minor),
-        (None, Some((major, minor))) => (major, 1, minor),
-        (None, None) => (rest, 3, "0"),
-    };
-    match (major.parse(), minor.parse()) {
-        (Ok(major), Ok(minor)) => (stage, major, minor),
-        _ => (0, 0, 0),
-    }
-}

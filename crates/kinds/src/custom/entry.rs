@@ -7,6 +7,7 @@ use apiserver::resource::{Context, Conversion, Definition};
 use apiserver::{Objects, Resource, Strategy};
 use model::default::Fields;
 use model::field::quote;
+use model::gvk::rank;
 use model::select::Selectable;
 use model::structural::{Structural, types};
 use model::validate::{flag, list, metadata, text};
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::columns::columns;
 use super::convert::{Converter, Schemas};
-use super::definition::{accepted, group, rank, schema, stored_version, versions};
+use super::definition::{accepted, group, schema, stored_version, versions};
 use super::documents::Documents;
 use super::rules::{CustomRules, Scale};
 use super::{GROUP, PLURAL};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::Object;
 use model::field::{FieldError, Path};
-use model::structural::{Structural, validate};
+use model::structural::{Structural, go_type, validate};
 use model::validate::{Errors, Rules, text};
 use serde_json::Value;
 
@@ -105,17 +105,8 @@ fn find<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
 }
 
 fn accessor(path: &str, value: &Value, wanted: &str) -> String {
-    let is = match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    };
     let place = format!(".{}", path.trim_start_matches('.'));
-    format!("{place} accessor error: {value} is of the type {is}, expected {wanted}")
+    format!("{place} accessor error: {value} is of the type {is}, expected {wanted}", is = go_type(value))
 }
 
 fn check_replicas(object: &Object, path: &str, errors: &mut Errors) {
