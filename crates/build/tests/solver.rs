@@ -219,7 +219,9 @@ fn a_socket_of_a_command_leads_to_the_client_s_agent() {
             ..bind(llb::EMPTY, "/run/agent", false)
         };
         let mounts = vec![agent.clone(), cache("end", "/c", pb::CacheSharingOpt::Shared)];
-        let line = "while [ ! -e /c/end ]; do sleep 0.05; done";
+        // However the asking ends, this does.
+        let line =
+            "n=0; while [ ! -e /c/end ] && [ $n -lt 1200 ]; do n=$((n+1)); sleep 0.05; done; test -e /c/end";
         let run = draft.run_with(&base, line, mounts, &[], |_| {});
         let definition = draft.finish(&run);
         let root = engine.config().root.join("builder");
@@ -236,13 +238,21 @@ fn a_socket_of_a_command_leads_to_the_client_s_agent() {
             // Its path may be longer than that of a socket can be.
             let directory = std::fs::File::open(socket.parent().expect("in a directory")).expect("open");
             let fd = std::os::fd::AsRawFd::as_raw_fd(&directory);
-            let mut agent = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{fd}/agent"))
-                .expect("connect");
+            // It has a name before anybody listens.
+            let mut agent = testkit::wait_until("somebody to listen", || {
+                std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{fd}/agent"))
+            });
             agent.write_all(b"hello").expect("ask");
             let mut answer = String::new();
             agent.read_to_string(&mut answer).expect("an answer");
-            let cache = below(root.join("cache")).remove(0);
-            std::fs::write(cache.join("fs/end"), "").expect("write");
+            // What is mounted after the agent may be made after it, too.
+            testkit::wait_until("the cache", || {
+                let end = |cache: &std::path::PathBuf| std::fs::write(cache.join("fs/end"), "");
+                below(root.join("cache"))
+                    .first()
+                    .ok_or(std::io::Error::from(std::io::ErrorKind::NotFound))
+                    .and_then(end)
+            });
             answer
         });
         let (solved, answer) = tokio::join!(solve(&solver, &client, &definition), ask);
