@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
-use crate::value::{EvalError, Evaluated, Value, failed};
+use crate::value::{EvalError, Evaluated, Value, failed, shown};
 
 /// Seconds since 1970 of the first and the last moment that there is in the language.
 const FIRST: i64 = -62_135_596_800;
@@ -105,7 +105,7 @@ pub(crate) fn parse_any_duration(text: &str) -> Option<i64> {
 
 /// A time zone: a name, or an offset such as `-08:00`.
 fn zone(name: &str) -> Result<TimeZone, EvalError> {
-    let unknown = || EvalError::Failed(format!("unknown time zone {name}").into());
+    let unknown = || EvalError::Failed(format!("unknown time zone {}", shown(name)).into());
     if matches!(name, "" | "UTC" | "Z") {
         return Ok(TimeZone::UTC);
     }

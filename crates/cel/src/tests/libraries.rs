@@ -20,6 +20,10 @@ fn text_is_taken_apart_and_put_together() {
         ("'hello mellow'.lastIndexOf('ello')", "7"),
         ("'hello mellow'.lastIndexOf('ello', 6)", "1"),
         ("'hello mellow'.lastIndexOf('')", "12"),
+        ("'xyé'.lastIndexOf('é', 1)", "-1"),
+        ("'xyé'.lastIndexOf('é', 2)", "2"),
+        ("'éxéyé'.lastIndexOf('éy', 2)", "2"),
+        ("'aaéaa'.lastIndexOf('aa', 2)", "0"),
         ("'TacoCÆt'.lowerAscii() + 'tacocæt'.upperAscii()", "\"tacocÆtTACOCæT\""),
         ("'hello hello'.replace('he', 'we', 1)", "\"wello hello\""),
         ("'ab'.replace('', '_')", "\"_a_b_\""),
@@ -49,7 +53,7 @@ fn text_is_taken_apart_and_put_together() {
         ("'a1b2c3'.findAll('[0-9]')", "[\"1\", \"2\", \"3\"]"),
         ("'a1b2c3'.findAll('[0-9]', 2)", "[\"1\", \"2\"]"),
         ("'abc'.matches('^a.c$') && !'abc'.matches('^b')", "true"),
-        ("'a'.find('(')", "#error parsing regexp: invalid or too large: `(`"),
+        ("'a'.find('(')", "#error parsing regexp: missing closing ): `(`"),
         ("jsonpatch.escapeKey('k8s.io/my~label')", "\"k8s.io~1my~0label\""),
     ]);
 }
