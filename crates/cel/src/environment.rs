@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{Ast, Kind};
+use crate::ast::{Ast, Id, Kind, Literal, operator};
 use crate::checker::{self, Reference};
 use crate::cost::{self, CostEstimate};
 use crate::declared::{Declared, ObjectShape};
@@ -119,6 +119,21 @@ impl Checked {
     pub fn uses(&self, name: &str) -> bool {
         let Some(variable) = self.environment.variable(name) else { return false };
         self.references.contains(&Reference::Variable(variable))
+    }
+
+    /// Whether it selects this field of this variable: `claims.email`, `has(claims.email)`, `claims.?email`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let kind = |node: Id| self.ast.kind(node);
+        let is_variable = |node: Id| matches!(kind(node), Kind::Ident(name) if **name == *variable);
+        let is_field =
+            |node: Id| matches!(kind(node), Kind::Literal(Literal::String(name)) if **name == *field);
+        self.ast.nodes.iter().any(|node| match &node.kind {
+            Kind::Select { operand, field: selected, .. } => is_variable(*operand) && **selected == *field,
+            Kind::Call { function, target: None, arguments } if **function == *operator::OPTIONAL_SELECT => {
+                matches!(arguments[..], [operand, selected] if is_variable(operand) && is_field(selected))
+            }
+            _ => false,
+        })
     }
 
     /// The variables of a composite that it speaks of: `a` and `b` for `variables.a + variables.b`.
