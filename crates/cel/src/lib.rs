@@ -9,6 +9,7 @@
 //! evaluation cannot take more time or memory than its budget has, whatever the expression says.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod ast;
 mod budget;
 mod checker;

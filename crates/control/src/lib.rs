@@ -39,6 +39,7 @@ mod persistent_volumes;
 mod pod_autoscaler;
 mod pod_garbage;
 mod pods;
+mod policy_status;
 mod protection;
 mod ready;
 mod replica_set;
@@ -169,6 +170,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     crew.acts("resourcequota-controller", resource_quota::run);
     crew.acts("service-account-controller", service_account::run);
     crew.acts("clusterrole-aggregation-controller", aggregation::run);
+    crew.acts("validatingadmissionpolicy-status-controller", policy_status::run);
     crew.acts("token-cleaner", token_secrets::bootstrap);
     if let Some(signer) = signer {
         crew.signs("certificate-controller", &signer, certificates::approve);

@@ -221,7 +221,7 @@ fn examples() -> Vec<Vec<u8>> {
         "self.replicas <= 5 && self.name.startsWith('a') && has(self.labels.a)",
         "self.ports.all(p, p.port > 0 && p.name.matches('^[a-z]{1,3}$'))",
         "self.ports.exists(p, p.name == 'b') ? self.tags.map(t, t + '!') : []",
-        "self.tags + ['c'] == ['a', 'b', 'c'] && self.`my-field` && self.ports + [] == self.ports",
+        "self.tags + ['c'] == ['a', 'b', 'c'] && self.my__dash__field && self.ports + [] == self.ports",
         "object.labels.transformMap(k, v, k + v).size() == 1 && object.?missing.orValue(1) == 1",
         "oldSelf.?replicas.optMap(r, r < self.replicas).orValue(true)",
         "'%s %d %.2f %x'.format([object.tags, 3, self.ratio, b'a']) != ''",

@@ -29,7 +29,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("observe", &["offload"]),
     // Actors.
     ("kinds", &["model", "cel", "apiserver", "observe"]),
-    ("control", &["model", "metrics", "client"]),
+    ("control", &["model", "cel", "offload", "metrics", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.
     ("buildkit", &["oci", "offload", "engine", "llb", "build"]),

@@ -106,6 +106,7 @@ typed! {
     core::Service,
     core::ServiceAccount,
     admission::MutatingWebhookConfiguration,
+    admission::ValidatingAdmissionPolicy,
     admission::ValidatingWebhookConfiguration,
     apiextensions::CustomResourceDefinition,
     apps::ControllerRevision,
