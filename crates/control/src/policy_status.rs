@@ -70,9 +70,10 @@ async fn warnings(
     policy: &ValidatingAdmissionPolicy,
 ) -> Result<Vec<(String, String)>, Error> {
     let spec = serde_json::to_value(&policy.spec).unwrap_or_default();
-    let mut published = Published { client, resources: BTreeMap::new(), schemas: BTreeMap::new() };
+    let mut published = Published { client, resources: BTreeMap::new(), schemas: None };
     let mut kinds = Vec::new();
-    for kind in published.kinds(&spec).await? {
+    // Those of a group and version come one after another.
+    for kind in published.kinds(&spec).await?.into_iter().take(check::MOST_KINDS_OF_ALL) {
         if let Some(declared) = published.declared(&kind).await? {
             kinds.push((kind, declared));
         }
@@ -85,12 +86,13 @@ async fn warnings(
     Ok(threads.run(move || check::warnings(&spec, &kinds, parameters.as_ref())).await)
 }
 
-/// What the API says of itself, read once.
+/// What the API says of itself.
 struct Published<'c> {
     client: &'c Client,
     /// By group and version.
     resources: BTreeMap<(String, String), Option<Value>>,
-    schemas: BTreeMap<(String, String), Option<Value>>,
+    /// The schemas of one group and version: they are large.
+    schemas: Option<((String, String), Option<Value>)>,
 }
 
 impl Published<'_> {
@@ -100,10 +102,10 @@ impl Published<'_> {
         for rule in check::resources(spec) {
             let mut count = 0;
             for (group, version, resource) in rule {
-                let path = at(&group, &version);
                 let place = (group, version);
                 if !self.resources.contains_key(&place) {
-                    self.resources.insert(place.clone(), self.read(&format!("/{path}")).await?);
+                    let list = self.read("", &place.0, &place.1).await?;
+                    self.resources.insert(place.clone(), list);
                 }
                 let Some(Some(list)) = self.resources.get(&place) else { continue };
                 if let Some(kind) = check::kind_of(list, &place.0, &place.1, &resource) {
@@ -121,27 +123,31 @@ impl Published<'_> {
     /// What is declared about objects of a kind, if that is published.
     async fn declared(&mut self, kind: &Kind) -> Result<Option<Arc<Declared>>, Error> {
         let place = (kind.group.clone(), kind.version.clone());
-        if !self.schemas.contains_key(&place) {
-            let path = format!("/openapi/v3/{}", at(&kind.group, &kind.version));
-            let document = self.read(&path).await?;
-            self.schemas.insert(place.clone(), document);
+        if self.schemas.as_ref().is_none_or(|(known, _)| *known != place) {
+            self.schemas = None;
+            let document = self.read("/openapi/v3", &kind.group, &kind.version).await?;
+            self.schemas = Some((place, document));
         }
-        Ok(self
-            .schemas
-            .get(&place)
-            .and_then(Option::as_ref)
-            .and_then(|document| check::declared(document, kind)))
+        let document = self.schemas.as_ref().and_then(|(_, document)| document.as_ref());
+        Ok(document.and_then(|document| check::declared(document, kind)))
     }
 
-    async fn read(&self, path: &str) -> Result<Option<Value>, Error> {
-        match self.client.get(path).await {
+    /// What is at the place of a group and version, if there is one.
+    async fn read(&self, below: &str, group: &str, version: &str) -> Result<Option<Value>, Error> {
+        // What cannot be part of a path is no group and no version.
+        let is_word =
+            |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        if version.is_empty() || !is_word(group) || !is_word(version) {
+            return Ok(None);
+        }
+        let path = match group {
+            "" => format!("{below}/api/{version}"),
+            _ => format!("{below}/apis/{group}/{version}"),
+        };
+        match self.client.get(&path).await {
             Ok(document) => Ok(Some(document)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
-}
-
-fn at(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }

@@ -82,6 +82,18 @@ async fn expressions_of_policies_are_checked_against_what_they_are_about() {
     assert_eq!(told[1].0, field("messageExpression"));
     assert!(told[1].1.contains("undefined field 'foo'"), "{}", told[1].1);
 
+    // What names nothing is asked of nobody.
+    let strange =
+        json!({"apiGroups": ["", "../api", "a?b"], "apiVersions": ["v1", "v1 #"], "resources": ["pods"]});
+    let strange = policy("strange", strange, json!([{"expression": "object.foo"}]));
+    policies.create(&strange).await.expect("create");
+    let told = warnings(&policies, "strange").await;
+    assert!(
+        told[0].1.starts_with("/v1, Kind=Pod: ERROR: <input>:1:7: undefined field 'foo'"),
+        "{}",
+        told[0].1
+    );
+
     // What it says later is looked at again, whatever kind it is about then.
     let custom = json!({"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets"]});
     let mut changed = policies.get("bad").await.expect("get");

@@ -6,8 +6,15 @@ use std::sync::Arc;
 use cel::{Declared, Environment, Type, admission};
 use serde_json::Value;
 
-/// Kinds are looked for until there are so many of one rule.
+/// Kinds are looked for until there are so many of one rule, and of all rules.
 pub(super) const MOST_KINDS: usize = 10;
+pub(super) const MOST_KINDS_OF_ALL: usize = 64;
+/// So many resources that a policy names are looked for: what rules name is multiplied.
+const MOST_RESOURCES: usize = 1_000;
+/// So many bytes of sources are compiled, each source once for each kind.
+const MOST_COMPILED: usize = 8 << 20;
+/// What compiling a source takes however short it is, in bytes of source.
+const LEAST_COMPILED: usize = 64;
 /// All warnings together have so many bytes; they are to fit into the object beside what they are about.
 const MOST_BYTES: usize = 256 << 10;
 
@@ -37,10 +44,16 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 /// versions name none, and subresources are not looked at.
 pub(super) fn resources(spec: &Value) -> Vec<Vec<(String, String, String)>> {
     let constraints = spec.get("matchConstraints").unwrap_or(&Value::Null);
-    list(constraints, "resourceRules").iter().map(rule).collect()
+    let mut left = MOST_RESOURCES;
+    let named = |rule| {
+        let named: Vec<_> = rule_resources(rule, left);
+        left -= named.len();
+        named
+    };
+    list(constraints, "resourceRules").iter().map(named).collect()
 }
 
-fn rule(rule: &Value) -> Vec<(String, String, String)> {
+fn rule_resources(rule: &Value, most: usize) -> Vec<(String, String, String)> {
     let words = |name: &str| {
         let mut words: Vec<&str> = list(rule, name).iter().filter_map(Value::as_str).collect();
         words.sort_unstable();
@@ -52,17 +65,15 @@ fn rule(rule: &Value) -> Vec<(String, String, String)> {
     }
     let resources: Vec<&str> =
         words("resources").into_iter().filter(|resource| !resource.contains(['*', '/'])).collect();
-    let mut named = Vec::new();
-    for group in &groups {
-        for version in &versions {
-            named.extend(
-                resources
-                    .iter()
-                    .map(|resource| ((*group).to_owned(), (*version).to_owned(), (*resource).to_owned())),
-            );
-        }
-    }
-    named
+    let of_version = |group: &str, version: &str| {
+        let (group, version) = (group.to_owned(), version.to_owned());
+        let named = move |resource: &&str| (group.clone(), version.clone(), (*resource).to_owned());
+        resources.iter().map(named)
+    };
+    let of_group = |group: &&str| {
+        versions.iter().flat_map(|version| of_version(group, version)).take(most).collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(of_group).take(most).collect()
 }
 
 /// The kind of a policy's parameters.
@@ -105,8 +116,11 @@ pub(super) fn warnings(
     kinds: &[(Kind, Arc<Declared>)],
     parameters: Option<&Arc<Declared>>,
 ) -> Vec<(String, String)> {
-    let environments: Vec<(&Kind, Environment)> =
-        kinds.iter().map(|(kind, declared)| (kind, environment(spec, declared, parameters))).collect();
+    let mut work = Some(MOST_COMPILED);
+    let environments: Vec<(&Kind, Environment)> = kinds
+        .iter()
+        .map(|(kind, declared)| (kind, environment(spec, declared, parameters, &mut work)))
+        .collect();
     let mut warnings = Vec::new();
     let mut left = MOST_BYTES;
     for (index, validation) in list(spec, "validations").iter().enumerate() {
@@ -114,6 +128,10 @@ pub(super) fn warnings(
             let source = text(validation, name);
             if source.is_empty() && name == "messageExpression" {
                 continue;
+            }
+            pay(&mut work, source, environments.len());
+            if work.is_none() {
+                return warnings;
             }
             let wrong: Vec<String> = environments
                 .iter()
@@ -133,8 +151,18 @@ pub(super) fn warnings(
     warnings
 }
 
+/// Takes off what compiling a source so often costs; nothing is left where that is too much.
+fn pay(work: &mut Option<usize>, source: &str, times: usize) {
+    *work = work.and_then(|left| left.checked_sub((source.len() + LEAST_COMPILED).saturating_mul(times)));
+}
+
 /// The variables of a policy where objects are of a kind.
-fn environment(spec: &Value, object: &Arc<Declared>, parameters: Option<&Arc<Declared>>) -> Environment {
+fn environment(
+    spec: &Value,
+    object: &Arc<Declared>,
+    parameters: Option<&Arc<Declared>>,
+    work: &mut Option<usize>,
+) -> Environment {
     let authorizer = |name: &str| Type::object(&format!("kubernetes.authorization.{name}"));
     let mut environment = Environment::new()
         .with_declared("object", object)
@@ -147,7 +175,12 @@ fn environment(spec: &Value, object: &Arc<Declared>, parameters: Option<&Arc<Dec
         environment = environment.with_declared("params", parameters);
     }
     for variable in list(spec, "variables") {
-        let checked = environment.compile(text(variable, "expression"));
+        let source = text(variable, "expression");
+        pay(work, source, 1);
+        if work.is_none() {
+            break;
+        }
+        let checked = environment.compile(source);
         // What is wrong with it shows where it is used.
         let ty = checked.map_or(Type::Dyn, |checked| checked.output().clone());
         environment = environment.with_variable(&format!("variables.{}", text(variable, "name")), ty);
@@ -187,6 +220,11 @@ mod tests {
             assert_eq!(found.join(", "), expected, "{rule}");
         }
         assert!(resources(&json!({})).is_empty());
+        // What three lists name together is more than what is in them.
+        let many: Vec<String> = (0..2_000).map(|number| format!("a{number}")).collect();
+        let rule = json!({"apiGroups": many, "apiVersions": many, "resources": many});
+        let spec = json!({"matchConstraints": {"resourceRules": [rule, rule]}});
+        assert_eq!(resources(&spec).iter().map(Vec::len).collect::<Vec<_>>(), [MOST_RESOURCES, 0]);
     }
 
     #[test]
@@ -287,5 +325,13 @@ mod tests {
         assert_eq!(said(&spec), [("spec.validations[0].expression".to_owned(), expected)]);
         let spec = json!({"validations": vec![json!({"expression": "object.foo"}); 5_000]});
         assert!((100..4_000).contains(&said(&spec).len()));
+        // What is compiled again and again for variables leaves nothing for what speaks of them.
+        let variables: Vec<Value> = (0..100)
+            .map(|n| json!({"name": format!("v{n}"), "expression": format!("1{}", " ".repeat(90_000))}))
+            .collect();
+        let mut spec = json!({"variables": variables, "validations": [{"expression": "object.foo"}]});
+        assert_eq!(said(&spec), []);
+        spec["variables"] = json!(&variables[..3]);
+        assert_eq!(said(&spec).len(), 1);
     }
 }
