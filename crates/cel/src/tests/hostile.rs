@@ -125,13 +125,13 @@ fn expressions_can_share_what_work_there_is() {
         .expect("it is right")
         .program()
         .expect("it can be made ready");
-    let value = Value::list((0..1_000).map(Value::Int).collect());
+    let values = [Value::list((0..1_000).map(Value::Int).collect())];
     let mut left = 100_000;
     let mut done = 0;
     loop {
         let mut budget = Budget::going_on(1_000_000, left);
         assert_eq!(budget.work_left(), left);
-        let result = program.evaluate(&[value.clone()], &mut budget);
+        let result = program.evaluate(&values, &mut budget);
         assert!(budget.work_left() < left);
         left = budget.work_left();
         match result {
