@@ -11,20 +11,31 @@ use crate::value::EvalError;
 pub const PER_CALL_LIMIT: u64 = 1_000_000;
 
 /// How much work one evaluation may be: about a byte made or a value looked at for each.
-const MOST_WORK: u64 = 50_000_000;
+pub const MOST_WORK: u64 = 50_000_000;
 
 /// What is left of what an evaluation may cost.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     cost: u64,
-    work: u64,
+    work_left: u64,
 }
 
 impl Budget {
     /// As much as this, in units of cost.
     pub fn new(limit: u64) -> Self {
-        Self { limit, cost: 0, work: 0 }
+        Self::going_on(limit, MOST_WORK)
+    }
+
+    /// As much as this, in units of cost, where only so much work is left: for expressions that share what they may
+    /// take, each of which goes on with the [`work_left`](Self::work_left) by the one before.
+    pub fn going_on(limit: u64, work: u64) -> Self {
+        Self { limit, cost: 0, work_left: work }
+    }
+
+    /// How much work may still be done.
+    pub fn work_left(&self) -> u64 {
+        self.work_left
     }
 
     /// What was spent.
@@ -47,7 +58,9 @@ impl Budget {
     /// Does work.
     #[inline]
     pub(crate) fn work(&mut self, amount: usize) -> Result<(), EvalError> {
-        self.work = self.work.saturating_add(amount as u64);
-        if self.work > MOST_WORK { Err(EvalError::Cancelled) } else { Ok(()) }
+        let left = self.work_left.checked_sub(amount as u64);
+        // Who has asked for too much gets nothing more.
+        self.work_left = left.unwrap_or_default();
+        left.map_or(Err(EvalError::Cancelled), |_| Ok(()))
     }
 }

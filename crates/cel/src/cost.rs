@@ -8,8 +8,9 @@ mod estimate;
 pub use estimate::CostEstimate;
 pub(crate) use estimate::estimate;
 
+use crate::budget::Budget;
 use crate::library::Other;
-use crate::value::{Map, Object, Value};
+use crate::value::{EvalError, Map, Object, Value};
 
 /// Looking at a variable or a field.
 pub(crate) const SELECT: u64 = 1;
@@ -133,16 +134,24 @@ impl CallCost {
     }
 
     /// What a call costs with these arguments. The result is looked at only where it must be.
-    pub(crate) fn count(self, arguments: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
+    pub(crate) fn count(
+        self,
+        arguments: &[Value<'_>],
+        result: Option<&Value<'_>>,
+        budget: &mut Budget,
+    ) -> Result<u64, EvalError> {
         let size = |index: usize| arguments.get(index).map_or(1, Value::size);
         let pattern = |text: u64, pattern: u64| {
             rounded((1.0 + text as f64) * TRAVERSAL).saturating_mul(rounded(pattern as f64 * PATTERN))
         };
         let list = |elements: f64| 1 + LIST + elements as u64;
-        match self {
+        Ok(match self {
             Self::Fixed(cost) => cost,
             Self::Selector => selector(size(1)),
-            Self::Scan => arguments.first().map_or(0, |value| scan(value, &mut 2_000_000)),
+            Self::Scan => match arguments.first() {
+                Some(value) => scan(value, budget)?,
+                None => 0,
+            },
             Self::Traverse(times) => rounded(size(0) as f64 * times * TRAVERSAL),
             Self::Result => rounded(result.map_or(0, Value::size) as f64 * 2.0 * TRAVERSAL),
             Self::Pattern => pattern(size(0), size(1)),
@@ -184,7 +193,7 @@ impl CallCost {
                 let each = if text { 2.0 + TRAVERSAL } else { 2.0 };
                 list(elements * elements * each)
             }
-        }
+        })
     }
 }
 
@@ -199,39 +208,38 @@ pub(crate) fn selector(length: u64) -> u64 {
     LIST + rounded(length as f64 * TRAVERSAL) + requirements.saturating_mul(LIST + STRUCT)
 }
 
-/// What looking at everything in a value costs. What is shared in many places is looked at so often: `steps` are left.
-fn scan(value: &Value<'_>, steps: &mut u64) -> u64 {
-    if *steps == 0 {
-        return u64::MAX / 4;
-    }
-    *steps -= 1;
-    match value {
+/// What looking at everything in a value costs. What is shared in many places is looked at so often, which is work.
+fn scan(value: &Value<'_>, budget: &mut Budget) -> Result<u64, EvalError> {
+    budget.work(8)?;
+    Ok(match value {
         Value::String(text) => (text.len() as f64 * TRAVERSAL) as u64,
         Value::Bytes(bytes) => (bytes.len() as f64 * TRAVERSAL) as u64,
         Value::List(list) => {
             let mut cost = 0_u64;
             for element in list.iter() {
-                cost = cost.saturating_add(element.map_or(1, |element| scan(&element, steps)));
-                if *steps == 0 {
-                    break;
-                }
+                let element = match element {
+                    Ok(element) => scan(&element, budget)?,
+                    Err(_) => 1,
+                };
+                cost = cost.saturating_add(element);
             }
             cost
         }
-        Value::Map(map) => scan_map(map, steps),
-        Value::Object(Object::Json(fields, _)) => scan_map(&Map::Json(fields, None), steps),
+        Value::Map(map) => scan_map(map, budget)?,
+        Value::Object(Object::Json(fields, _)) => scan_map(&Map::Json(fields, None), budget)?,
         _ => 1,
-    }
+    })
 }
 
-fn scan_map(map: &Map<'_>, steps: &mut u64) -> u64 {
+fn scan_map(map: &Map<'_>, budget: &mut Budget) -> Result<u64, EvalError> {
+    budget.work(map.len().saturating_mul(16))?;
     let mut cost = 0_u64;
     for (key, value) in map.entries().iter() {
-        let value = value.as_ref().map_or(1, |value| scan(value, steps));
-        cost = cost.saturating_add(scan(key, steps)).saturating_add(value);
-        if *steps == 0 {
-            break;
-        }
+        let value = match value {
+            Ok(value) => scan(value, budget)?,
+            Err(_) => 1,
+        };
+        cost = cost.saturating_add(scan(key, budget)?).saturating_add(value);
     }
-    cost
+    Ok(cost)
 }

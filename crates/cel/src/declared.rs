@@ -69,6 +69,14 @@ pub struct Field {
     pub(crate) declared: Arc<Declared>,
 }
 
+impl ObjectShape {
+    /// What is declared about a field, by its name in JSON.
+    pub(crate) fn field_of_json(&self, name: &str) -> Option<&Field> {
+        let plain = self.fields.get(name).filter(|field| *field.json == *name);
+        plain.or_else(|| self.fields.get(&*crate::escape::escape(name)?).filter(|field| *field.json == *name))
+    }
+}
+
 impl Declared {
     pub(crate) fn new(shape: Shape, most: u64, least_json: u64) -> Self {
         Self { shape, most, least_json, nullable: false }

@@ -1,9 +1,11 @@
 //! What an expression may speak of: variables, their types, and which libraries there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::ast::{Ast, Kind};
+use model::structural::PatternRoom;
+
+use crate::ast::{Ast, Id, Kind, Literal, operator};
 use crate::checker::{self, Reference};
 use crate::cost::{self, CostEstimate};
 use crate::declared::{Declared, ObjectShape};
@@ -17,17 +19,21 @@ use crate::validators;
 ///
 /// All functions of Kubernetes' environment are there. Variables get their numbers in the order in which they are
 /// declared; a variable whose name has points in it (`variables.replicas`) is meant by that selection.
+///
+/// Another variable costs no more than itself, however many there are: what was compiled keeps of the environment
+/// only the variables that it speaks of.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     pub(crate) variables: Vec<Variable>,
     pub(crate) by_name: HashMap<Arc<str>, usize>,
-    pub(crate) objects: HashMap<Arc<str>, Arc<ObjectShape>>,
+    pub(crate) objects: Arc<HashMap<Arc<str>, Arc<ObjectShape>>>,
     pub(crate) mutation: bool,
 }
 
 /// A variable.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
+    pub(crate) name: Arc<str>,
     pub(crate) ty: Type,
     pub(crate) declared: Option<Arc<Declared>>,
 }
@@ -39,7 +45,8 @@ pub struct Checked {
     pub(crate) types: Vec<Type>,
     pub(crate) references: Vec<Reference>,
     pub(crate) locals: usize,
-    environment: Environment,
+    /// The variables that it speaks of, by their numbers.
+    pub(crate) variables: BTreeMap<usize, Variable>,
 }
 
 impl Environment {
@@ -75,15 +82,17 @@ impl Environment {
     }
 
     fn with_types(mut self, declared: &Arc<Declared>) -> Self {
+        let objects = Arc::make_mut(&mut self.objects);
         declared.objects(&mut |object| {
-            self.objects.insert(object.name.clone(), object.clone());
+            objects.insert(object.name.clone(), object.clone());
         });
         self
     }
 
     fn add(mut self, name: &str, ty: Type, declared: Option<Arc<Declared>>) -> Self {
-        self.by_name.insert(name.into(), self.variables.len());
-        self.variables.push(Variable { ty, declared });
+        let name: Arc<str> = name.into();
+        self.by_name.insert(name.clone(), self.variables.len());
+        self.variables.push(Variable { name, ty, declared });
         self
     }
 
@@ -105,7 +114,14 @@ impl Environment {
         if issues.is_empty() {
             validators::validate(&ast, &types, &references, &mut issues);
         }
-        issues.into_result(Checked { ast, types, references, locals, environment: self.clone() })
+        let variables = references
+            .iter()
+            .filter_map(|reference| match reference {
+                Reference::Variable(number) => Some((*number, self.variables[*number].clone())),
+                _ => None,
+            })
+            .collect();
+        issues.into_result(Checked { ast, types, references, locals, variables })
     }
 }
 
@@ -117,26 +133,42 @@ impl Checked {
 
     /// Whether it speaks of a variable.
     pub fn uses(&self, name: &str) -> bool {
-        let Some(variable) = self.environment.variable(name) else { return false };
-        self.references.contains(&Reference::Variable(variable))
+        self.variables.values().any(|variable| *variable.name == *name)
     }
 
-    /// The variables of a composite that it speaks of: `a` and `b` for `variables.a + variables.b`.
-    pub fn variables(&self) -> impl Iterator<Item = usize> + '_ {
-        self.references.iter().filter_map(|reference| match reference {
-            Reference::Variable(number) => Some(*number),
-            _ => None,
+    /// Whether it selects this field of this variable: `claims.email`, `has(claims.email)`, `claims.?email`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let kind = |node: Id| self.ast.kind(node);
+        let is_variable = |node: Id| matches!(kind(node), Kind::Ident(name) if **name == *variable);
+        let is_field =
+            |node: Id| matches!(kind(node), Kind::Literal(Literal::String(name)) if **name == *field);
+        self.ast.nodes.iter().any(|node| match &node.kind {
+            Kind::Select { operand, field: selected, .. } => is_variable(*operand) && **selected == *field,
+            Kind::Call { function, target: None, arguments } if **function == *operator::OPTIONAL_SELECT => {
+                matches!(arguments[..], [operand, selected] if is_variable(operand) && is_field(selected))
+            }
+            _ => false,
         })
+    }
+
+    /// The numbers of the variables that it speaks of, each once.
+    pub fn variables(&self) -> impl Iterator<Item = usize> + '_ {
+        self.variables.keys().copied()
     }
 
     /// What it costs at least and at most, by what is declared about sizes.
     pub fn estimate(&self) -> CostEstimate {
-        cost::estimate(self, &self.environment)
+        cost::estimate(self)
     }
 
     /// Makes it ready to be evaluated.
     pub fn program(&self) -> Result<Program, ProgramError> {
-        Program::new(self)
+        self.program_within(&mut PatternRoom::default())
+    }
+
+    /// Makes it ready to be evaluated, where its patterns have the room that others have left.
+    pub fn program_within(&self, patterns: &mut PatternRoom) -> Result<Program, ProgramError> {
+        Program::new(self, patterns)
     }
 
     /// How many parts it has.

@@ -29,12 +29,13 @@ mod types;
 mod validators;
 mod value;
 
-pub use budget::{Budget, PER_CALL_LIMIT};
+pub use budget::{Budget, MOST_WORK, PER_CALL_LIMIT};
 pub use cost::CostEstimate;
 pub use declared::Declared;
 pub use environment::{Checked, Environment};
 pub use escape::escape;
 pub use library::{Authorizer, AuthorizerValue, Decision, Question};
+pub use model::structural::PatternRoom;
 pub use program::{Program, ProgramError, Variables};
 pub use source::{Issue, Issues};
 pub use types::Type;

@@ -24,7 +24,7 @@ use std::sync::{Arc, LazyLock};
 
 pub use authorizer::{Authorizer, AuthorizerValue, Decision, Question};
 pub(crate) use optional::{first_valued, value_or};
-pub(crate) use regex::{Patterns, compile as compile_pattern};
+pub(crate) use regex::Patterns;
 
 use crate::budget::Budget;
 use crate::types::Type;
@@ -58,7 +58,7 @@ pub(crate) struct Context<'c> {
     /// The overload that is called; empty if that is known only now.
     pub(crate) overload: &'c str,
     /// The pattern of the call, if it is known from the source.
-    pub(crate) pattern: Option<&'c ::regex::Regex>,
+    pub(crate) pattern: Option<&'c model::structural::Regex>,
     /// Patterns that were made meanwhile.
     pub(crate) patterns: &'c mut Patterns,
 }

@@ -10,7 +10,7 @@ mod plan;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ::regex::Regex;
+use model::structural::{PatternRoom, Regex};
 
 use crate::budget::Budget;
 use crate::cost::CallCost;
@@ -25,6 +25,7 @@ pub struct Program {
     steps: Vec<Step>,
     root: u32,
     locals: usize,
+    depth: usize,
 }
 
 /// Why an expression cannot be made ready: something in it that is constant fails.
@@ -85,7 +86,7 @@ struct Call {
     overload: Box<str>,
     cost: CallCost,
     arguments: Box<[u32]>,
-    pattern: Option<Regex>,
+    pattern: Option<Arc<Regex>>,
 }
 
 /// A beginning, and what is asked of it, one after another.
@@ -158,13 +159,68 @@ enum Body {
 
 impl Program {
     /// Makes an expression ready.
-    pub(crate) fn new(checked: &Checked) -> Result<Self, ProgramError> {
-        plan::plan(checked).map_err(ProgramError)
+    pub(crate) fn new(checked: &Checked, patterns: &mut PatternRoom) -> Result<Self, ProgramError> {
+        plan::plan(checked, patterns).map_err(ProgramError)
+    }
+
+    /// How many steps are within each other at most while it is evaluated: each takes frames of the stack. What the
+    /// variables take that it speaks of comes on top.
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     /// What the expression comes to. What it cost is in the budget.
     pub fn evaluate<'a>(&'a self, variables: &dyn Variables<'a>, budget: &mut Budget) -> Evaluated<'a> {
         evaluate::evaluate(self, variables, budget)
+    }
+}
+
+impl Step {
+    /// Calls for each step that this one evaluates.
+    fn parts(&self, mut each: impl FnMut(u32)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Chain(chain) => {
+                match chain.base {
+                    Base::Variable(_) | Base::Composed(_) | Base::Local(_) => {}
+                    Base::Conditional(one, two, three) => [one, two, three].into_iter().for_each(&mut each),
+                    Base::Step(one) => each(one),
+                }
+                for qualifier in &chain.qualifiers {
+                    if let QualifierKey::Step(key) = qualifier.key {
+                        each(key);
+                    }
+                }
+            }
+            Self::And(one, two)
+            | Self::Or(one, two)
+            | Self::OptionalOr(one, two)
+            | Self::OptionalOrValue(one, two)
+            | Self::Bind { value: one, result: two, .. } => [*one, *two].into_iter().for_each(each),
+            Self::Not(one) | Self::NotStrictlyFalse(one) | Self::InSet(one, _) => each(*one),
+            Self::Call(call) => call.arguments.iter().copied().for_each(each),
+            Self::List(parts) => parts.iter().for_each(|(part, _)| each(*part)),
+            Self::Map(parts) => parts.iter().for_each(|(key, value, _)| {
+                each(*key);
+                each(*value);
+            }),
+            Self::Struct(_, parts) => parts.iter().for_each(|(_, part, _)| each(*part)),
+            Self::Fold(fold) => {
+                each(fold.range);
+                match &fold.body {
+                    Body::All(one) | Body::Exists(one) => each(*one),
+                    Body::Collect { filter, element, .. } => {
+                        filter.iter().chain([element]).for_each(|one| each(*one))
+                    }
+                    Body::Insert { filter, key, value } => {
+                        filter.iter().chain(key).chain([value]).for_each(|one| each(*one));
+                    }
+                    Body::Other { init, condition, step, result } => {
+                        [*init, *condition, *step, *result].into_iter().for_each(each);
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
-use crate::value::{EvalError, Evaluated, Value, failed};
+use crate::value::{EvalError, Evaluated, Value, failed, shown};
 
 /// Seconds since 1970 of the first and the last moment that there is in the language.
 const FIRST: i64 = -62_135_596_800;
@@ -17,7 +17,9 @@ pub(crate) fn zero() -> Timestamp {
 
 /// A moment, if it is one of the language.
 pub(crate) fn checked<'a>(at: Option<Timestamp>) -> Evaluated<'a> {
-    match at.filter(|at| (FIRST..=LAST).contains(&at.as_second())) {
+    // Seconds that are cut count towards 1970, and so a part of one before the first is none of its own.
+    let second = |at: &Timestamp| at.as_nanosecond().div_euclid(1_000_000_000);
+    match at.filter(|at| (i128::from(FIRST)..=i128::from(LAST)).contains(&second(at))) {
         Some(at) => Ok(Value::Timestamp(at)),
         None => failed("timestamp overflow"),
     }
@@ -105,7 +107,7 @@ pub(crate) fn parse_any_duration(text: &str) -> Option<i64> {
 
 /// A time zone: a name, or an offset such as `-08:00`.
 fn zone(name: &str) -> Result<TimeZone, EvalError> {
-    let unknown = || EvalError::Failed(format!("unknown time zone {name}").into());
+    let unknown = || EvalError::Failed(format!("unknown time zone {}", shown(name)).into());
     if matches!(name, "" | "UTC" | "Z") {
         return Ok(TimeZone::UTC);
     }

@@ -1,9 +1,10 @@
 //! What can be told to be wrong before anything is evaluated: literals that are no moments, spans or patterns,
 //! aggregates of several types, formats that do not fit what is formatted.
 
+use model::structural::syntax_error;
+
 use crate::ast::{Ast, Id, Kind, Literal, children};
 use crate::checker::Reference;
-use crate::library::compile_pattern;
 use crate::source::Issues;
 use crate::time;
 use crate::types::Type;
@@ -75,7 +76,7 @@ impl Validator<'_> {
             ("timestamp", _, Some(number)) => {
                 time::checked(jiff::Timestamp::from_second(number).ok()).is_err()
             }
-            ("matches", Some(text), _) => compile_pattern(text).is_err(),
+            ("matches", Some(text), _) => syntax_error(text).is_some(),
             _ => false,
         };
         if wrong {

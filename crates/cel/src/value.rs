@@ -5,10 +5,13 @@
 //! reference.
 
 mod compare;
+mod depth;
 mod json;
+mod list;
 mod map;
 mod text;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,13 +19,15 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 pub(crate) use compare::{compare, equal};
+pub(crate) use depth::{Entries, Fields, Measured};
+pub use list::List;
+pub(crate) use list::contains;
 pub(crate) use map::Key;
 pub use map::Map;
 pub use text::Text;
 pub(crate) use text::{duration_text, float_text, format_value, timestamp_text};
 
-use crate::budget::Budget;
-use crate::declared::{Declared, ListKind, ObjectShape, Shape};
+use crate::declared::ObjectShape;
 use crate::library::Other;
 use crate::types::Type;
 
@@ -82,31 +87,6 @@ pub(crate) fn no_overload<T>() -> Result<T, EvalError> {
     failed("no such overload")
 }
 
-/// A list of values.
-#[derive(Clone, Debug)]
-pub enum List<'a> {
-    /// JSON, with what is declared about the list.
-    #[doc(hidden)]
-    Json(&'a [Json], Option<&'a Declared>),
-    /// What an expression made.
-    #[doc(hidden)]
-    Made(Arc<Vec<Value<'a>>>),
-    /// What an expression made of a list that is a set or a map: it still is.
-    #[doc(hidden)]
-    Kept(Arc<Vec<Value<'a>>>, &'a Declared),
-    /// One list behind another.
-    #[doc(hidden)]
-    Joined(Arc<Joined<'a>>),
-}
-
-/// Two lists, one behind the other: nothing is copied.
-#[derive(Debug)]
-pub struct Joined<'a> {
-    first: List<'a>,
-    second: List<'a>,
-    length: usize,
-}
-
 /// An object: it has fields that are declared, unlike a map.
 #[derive(Clone, Debug)]
 pub enum Object<'a> {
@@ -123,7 +103,7 @@ pub enum Object<'a> {
 pub struct Made<'a> {
     pub(crate) name: Arc<str>,
     /// By their names in JSON.
-    pub(crate) fields: Vec<(Arc<str>, Value<'a>)>,
+    pub(crate) fields: Measured<Fields<'a>>,
 }
 
 impl<'a> Value<'a> {
@@ -138,7 +118,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn list(values: Vec<Value<'a>>) -> Self {
-        Self::List(List::Made(Arc::new(values)))
+        Self::List(List::made(values))
     }
 
     pub(crate) fn some(value: Value<'a>) -> Self {
@@ -220,133 +200,6 @@ impl<'a> Value<'a> {
     }
 }
 
-impl<'a> List<'a> {
-    /// How many elements there are.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Json(items, _) => items.len(),
-            Self::Made(values) | Self::Kept(values, _) => values.len(),
-            Self::Joined(joined) => joined.length,
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The element at a place, which is there.
-    pub(crate) fn get(&self, mut index: usize) -> Evaluated<'a> {
-        let mut list = self;
-        loop {
-            match list {
-                Self::Json(items, declared) => {
-                    return match items.get(index) {
-                        Some(item) => {
-                            Value::from_json(item, declared.and_then(|list| list.element()).map(|of| &**of))
-                        }
-                        None => failed(format!("index out of bounds: {index}")),
-                    };
-                }
-                Self::Made(values) | Self::Kept(values, _) => {
-                    return match values.get(index) {
-                        Some(value) => Ok(value.clone()),
-                        None => failed(format!("index out of bounds: {index}")),
-                    };
-                }
-                Self::Joined(joined) if index < joined.first.len() => list = &joined.first,
-                Self::Joined(joined) => {
-                    index -= joined.first.len();
-                    list = &joined.second;
-                }
-            }
-        }
-    }
-
-    /// All elements, one after another.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Evaluated<'a>> + use<'_, 'a> {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    pub(crate) fn kind(&self) -> &ListKind {
-        match self {
-            Self::Json(_, Some(Declared { shape: Shape::List(_, kind), .. }))
-            | Self::Kept(_, Declared { shape: Shape::List(_, kind), .. }) => kind,
-            _ => &ListKind::Atomic,
-        }
-    }
-
-    /// What became of it, which is what it was: a list, a set, a map.
-    fn keep(&self, values: Vec<Value<'a>>) -> List<'a> {
-        match self {
-            Self::Json(_, Some(declared)) | Self::Kept(_, declared) => List::Kept(Arc::new(values), declared),
-            _ => List::Made(Arc::new(values)),
-        }
-    }
-
-    /// Another list behind this one; sets and maps take what they have not.
-    pub(crate) fn join(self, other: List<'a>, budget: &mut Budget) -> Result<List<'a>, EvalError> {
-        match self.kind().clone() {
-            ListKind::Atomic => {}
-            ListKind::Set => {
-                let mut values = self.iter().collect::<Result<Vec<_>, _>>()?;
-                for value in other.iter() {
-                    let value = value?;
-                    if !contains(&values, &value, budget)? {
-                        values.push(value);
-                    }
-                }
-                budget.work(32 * values.len())?;
-                return Ok(self.keep(values));
-            }
-            ListKind::Map(keys) => {
-                let mut values = self.iter().collect::<Result<Vec<_>, _>>()?;
-                for value in other.iter() {
-                    let value = value?;
-                    let mut place = None;
-                    for (index, known) in values.iter().enumerate() {
-                        if compare::same_keys(known, &value, &keys, budget)? {
-                            place = Some(index);
-                            break;
-                        }
-                    }
-                    match place {
-                        Some(index) => values[index] = value,
-                        None => values.push(value),
-                    }
-                }
-                budget.work(32 * values.len())?;
-                return Ok(self.keep(values));
-            }
-        }
-        if other.is_empty() {
-            return Ok(self);
-        }
-        if self.is_empty() {
-            return Ok(other);
-        }
-        let Some(length) = self.len().checked_add(other.len()).filter(|length| *length < usize::MAX / 64)
-        else {
-            return Err(EvalError::Cancelled);
-        };
-        Ok(List::Joined(Arc::new(Joined { first: self, second: other, length })))
-    }
-}
-
-/// Whether one of the values equals another.
-pub(crate) fn contains(
-    values: &[Value<'_>],
-    wanted: &Value<'_>,
-    budget: &mut Budget,
-) -> Result<bool, EvalError> {
-    for value in values {
-        if equal(value, wanted, budget)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 impl<'a> Object<'a> {
     /// The name of its type.
     pub(crate) fn name(&self) -> Arc<str> {
@@ -373,23 +226,30 @@ impl<'a> Object<'a> {
                     None => Ok(None),
                 }
             }
-            Self::Made(made) => {
-                let escaped = |json: &str| crate::escape::escape(json).is_some_and(|escaped| escaped == name);
-                Ok(made
-                    .fields
-                    .iter()
-                    .find(|(json, _)| &**json == name || escaped(json))
-                    .map(|(_, value)| value.clone()))
-            }
+            Self::Made(made) => Ok(made.fields.get(name).cloned()),
+        }
+    }
+
+    /// The field of this name in JSON. [`None`] if it is not set.
+    pub(crate) fn get_json(&self, name: &str) -> Result<Option<Value<'a>>, EvalError> {
+        match self {
+            Self::Json(fields, shape) => match (shape.field_of_json(name), fields.get(name)) {
+                (Some(field), Some(value)) => Value::from_json(value, Some(&field.declared)).map(Some),
+                _ => Ok(None),
+            },
+            Self::Made(made) => Ok(made.fields.get(name).cloned()),
         }
     }
 }
 
+/// How much of a text errors show.
+const SHOWN: usize = 256;
+
 impl fmt::Display for Value<'_> {
-    /// As errors of Kubernetes show a value.
+    /// As errors of Kubernetes show a value; long text is cut.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::String(text) => f.write_str(text),
+            Self::String(text) => f.write_str(&shown(text)),
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
             Self::Uint(value) => value.fmt(f),
@@ -401,4 +261,13 @@ impl fmt::Display for Value<'_> {
             other => f.write_str(other.ty().name()),
         }
     }
+}
+
+/// A text as errors show it.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN {
+        return text.into();
+    }
+    let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", &text[..end]).into()
 }

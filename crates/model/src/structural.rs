@@ -25,7 +25,7 @@ use crate::field::FieldError;
 pub use embedded::go_type;
 pub use fill::TooMuch;
 pub use format::is_known_format;
-pub use pattern::{Room as PatternRoom, pattern_error};
+pub use pattern::{Regex, Room as PatternRoom, pattern_error, syntax_error};
 
 /// So many errors are told of one document: what is wrong may be wrong a million times.
 pub const MOST: usize = 256;

@@ -7,7 +7,7 @@ use super::{CHECK, FORMAT_PATTERN, LIST, MAP, PATTERN, SELECT, STRUCT, TRAVERSAL
 use crate::ast::{Comprehension, Id, Kind, Literal};
 use crate::checker::Reference;
 use crate::declared::{Declared, Shape};
-use crate::environment::{Checked, Environment};
+use crate::environment::Checked;
 use crate::library::FUNCTIONS;
 use crate::types::Type;
 
@@ -76,7 +76,6 @@ struct Node<'c> {
 
 struct Estimator<'c> {
     checked: &'c Checked,
-    environment: &'c Environment,
     /// What is declared about what a part stands for.
     declared: HashMap<Id, Option<Arc<Declared>>>,
     sizes: HashMap<Id, Range>,
@@ -88,10 +87,9 @@ struct Estimator<'c> {
 type Call = (Range, Option<Range>);
 
 /// Estimates the cost of an expression.
-pub(crate) fn estimate(checked: &Checked, environment: &Environment) -> CostEstimate {
+pub(crate) fn estimate(checked: &Checked) -> CostEstimate {
     let mut estimator = Estimator {
         checked,
-        environment,
         declared: HashMap::new(),
         sizes: HashMap::new(),
         entries: HashMap::new(),
@@ -171,7 +169,9 @@ impl<'c> Estimator<'c> {
                     Reference::Local(place) => {
                         self.locals.get(*place).and_then(|local| local.declared.clone())
                     }
-                    Reference::Variable(number) => self.environment.variables[*number].declared.clone(),
+                    Reference::Variable(number) => {
+                        self.checked.variables.get(number).and_then(|variable| variable.declared.clone())
+                    }
                     _ => None,
                 };
                 self.declared.insert(id, declared);

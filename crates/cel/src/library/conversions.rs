@@ -2,7 +2,7 @@
 
 use super::{Context, Declaration, Other};
 use crate::time;
-use crate::value::{Evaluated, Value, failed, float_text, no_overload};
+use crate::value::{EvalError, Evaluated, Value, failed, float_text, no_overload};
 
 pub(super) const FUNCTIONS: &[Declaration] = &[
     (
@@ -88,6 +88,14 @@ fn one<'a>(arguments: &[Value<'a>], convert: impl FnOnce(&Value<'a>) -> Evaluate
     }
 }
 
+/// Reading a text looks at all of it.
+fn read(arguments: &[Value<'_>], context: &mut Context<'_>) -> Result<(), EvalError> {
+    match arguments {
+        [Value::String(text)] => context.budget.work(text.len()),
+        _ => Ok(()),
+    }
+}
+
 /// The text does not say what is wanted.
 fn unreadable<'a>(wanted: &str) -> Evaluated<'a> {
     failed(format!("type conversion error from 'string' to '{wanted}'"))
@@ -116,7 +124,8 @@ fn to_bytes<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated
     }
 }
 
-fn to_double<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
+fn to_double<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
+    read(arguments, context)?;
     match arguments {
         [Value::Double(value)] => Ok(Value::Double(*value)),
         [Value::Int(value)] => Ok(Value::Double(*value as f64)),
@@ -132,7 +141,8 @@ fn to_double<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> 
     }
 }
 
-fn to_duration<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
+fn to_duration<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
+    read(arguments, context)?;
     match arguments {
         [Value::Duration(nanos) | Value::Int(nanos)] => Ok(Value::Duration(*nanos)),
         [Value::String(text)] => match time::parse_duration(text) {
@@ -143,7 +153,8 @@ fn to_duration<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a
     }
 }
 
-fn to_int<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
+fn to_int<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
+    read(arguments, context)?;
     match arguments {
         [Value::Int(value) | Value::Duration(value)] => Ok(Value::Int(*value)),
         [Value::Double(value)] => {
@@ -165,7 +176,8 @@ fn to_int<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
     }
 }
 
-fn to_uint<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
+fn to_uint<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
+    read(arguments, context)?;
     match arguments {
         [Value::Uint(value)] => Ok(Value::Uint(*value)),
         [Value::Double(value)] => {
@@ -210,7 +222,8 @@ fn to_string<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluate
     }
 }
 
-fn to_timestamp<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
+fn to_timestamp<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
+    read(arguments, context)?;
     match arguments {
         [Value::Timestamp(at)] => Ok(Value::Timestamp(*at)),
         [Value::Int(seconds)] => time::checked(jiff::Timestamp::from_second(*seconds).ok()),

@@ -91,7 +91,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ("endsWith", ends_with, &[("ends_with_string", "string.(string) -> bool")]),
     (
         "getFullYear",
-        |arguments, _| part("getFullYear", arguments),
+        |arguments, context| part("getFullYear", arguments, context),
         &[
             ("timestamp_to_year", "timestamp.() -> int"),
             ("timestamp_to_year_with_tz", "timestamp.(string) -> int"),
@@ -99,7 +99,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getMonth",
-        |arguments, _| part("getMonth", arguments),
+        |arguments, context| part("getMonth", arguments, context),
         &[
             ("timestamp_to_month", "timestamp.() -> int"),
             ("timestamp_to_month_with_tz", "timestamp.(string) -> int"),
@@ -107,7 +107,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getDayOfYear",
-        |arguments, _| part("getDayOfYear", arguments),
+        |arguments, context| part("getDayOfYear", arguments, context),
         &[
             ("timestamp_to_day_of_year", "timestamp.() -> int"),
             ("timestamp_to_day_of_year_with_tz", "timestamp.(string) -> int"),
@@ -115,7 +115,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getDayOfMonth",
-        |arguments, _| part("getDayOfMonth", arguments),
+        |arguments, context| part("getDayOfMonth", arguments, context),
         &[
             ("timestamp_to_day_of_month", "timestamp.() -> int"),
             ("timestamp_to_day_of_month_with_tz", "timestamp.(string) -> int"),
@@ -123,7 +123,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getDate",
-        |arguments, _| part("getDate", arguments),
+        |arguments, context| part("getDate", arguments, context),
         &[
             ("timestamp_to_day_of_month_1_based", "timestamp.() -> int"),
             ("timestamp_to_day_of_month_1_based_with_tz", "timestamp.(string) -> int"),
@@ -131,7 +131,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getDayOfWeek",
-        |arguments, _| part("getDayOfWeek", arguments),
+        |arguments, context| part("getDayOfWeek", arguments, context),
         &[
             ("timestamp_to_day_of_week", "timestamp.() -> int"),
             ("timestamp_to_day_of_week_with_tz", "timestamp.(string) -> int"),
@@ -139,7 +139,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getHours",
-        |arguments, _| part("getHours", arguments),
+        |arguments, context| part("getHours", arguments, context),
         &[
             ("timestamp_to_hours", "timestamp.() -> int"),
             ("timestamp_to_hours_with_tz", "timestamp.(string) -> int"),
@@ -148,7 +148,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getMinutes",
-        |arguments, _| part("getMinutes", arguments),
+        |arguments, context| part("getMinutes", arguments, context),
         &[
             ("timestamp_to_minutes", "timestamp.() -> int"),
             ("timestamp_to_minutes_with_tz", "timestamp.(string) -> int"),
@@ -157,7 +157,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getSeconds",
-        |arguments, _| part("getSeconds", arguments),
+        |arguments, context| part("getSeconds", arguments, context),
         &[
             ("timestamp_to_seconds", "timestamp.() -> int"),
             ("timestamp_to_seconds_tz", "timestamp.(string) -> int"),
@@ -166,7 +166,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
     ),
     (
         "getMilliseconds",
-        |arguments, _| part("getMilliseconds", arguments),
+        |arguments, context| part("getMilliseconds", arguments, context),
         &[
             ("timestamp_to_milliseconds", "timestamp.() -> int"),
             ("timestamp_to_milliseconds_with_tz", "timestamp.(string) -> int"),
@@ -356,7 +356,12 @@ fn within<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'
             }
             Ok(Value::Bool(false))
         }
-        [wanted, Value::Map(map)] => Ok(Value::Bool(map.get(wanted)?.is_some())),
+        [wanted, Value::Map(map)] => {
+            if let Value::String(text) = wanted {
+                context.budget.work(text.len() / 8)?;
+            }
+            Ok(Value::Bool(map.get(wanted)?.is_some()))
+        }
         [Value::String(name), Value::Object(object)] => Ok(Value::Bool(object.get(name)?.is_some())),
         _ => no_overload(),
     }
@@ -395,10 +400,14 @@ fn ends_with<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> 
     }
 }
 
-fn part<'a>(function: &str, arguments: &[Value<'a>]) -> Evaluated<'a> {
+fn part<'a>(function: &str, arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
     match arguments {
         [Value::Timestamp(at)] => time::part(function, *at, None),
-        [Value::Timestamp(at), Value::String(zone)] => time::part(function, *at, Some(zone)),
+        [Value::Timestamp(at), Value::String(zone)] => {
+            // What is known of a zone is read anew.
+            context.budget.work(2_000 + zone.len() / 8)?;
+            time::part(function, *at, Some(zone))
+        }
         [Value::Duration(nanos)] => time::span_part(function, *nanos),
         _ => no_overload(),
     }

@@ -61,7 +61,7 @@ pub(crate) fn value_or<'a>(
 
 fn of<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
     match arguments {
-        [value] => Ok(Value::some(value.clone())),
+        [value] => Value::some(value.clone()).not_too_deep(),
         _ => no_overload(),
     }
 }
@@ -69,7 +69,7 @@ fn of<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
 fn of_non_zero<'a>(arguments: &[Value<'a>], _: &mut Context<'_>) -> Evaluated<'a> {
     match arguments {
         [value] if value.is_zero() => Ok(Value::Optional(None)),
-        [value] => Ok(Value::some(value.clone())),
+        [value] => Value::some(value.clone()).not_too_deep(),
         _ => no_overload(),
     }
 }

@@ -110,9 +110,9 @@ pub(super) fn position<'a>(arguments: &[Value<'a>], context: &mut Context<'_>, l
     }
     let from = byte_of(text, offset)?;
     let found = if last {
-        // It may begin at the offset and so end behind it.
+        // It may begin at the offset and so end behind it. Where that is within a character, none begins there.
         let end = text.len().min(from + wanted.len());
-        let end = (end..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
+        let end = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text[..end].rfind(&**wanted)
     } else {
         text[from..].find(&**wanted).map(|byte| byte + from)

@@ -6,7 +6,10 @@ use super::{Base, Body, Call, Chain, Fold, Program, Qualifier, QualifierKey, Ste
 use crate::budget::Budget;
 use crate::cost::{LIST, MAP, SELECT, STRUCT};
 use crate::library::{Context, Patterns, first_valued, value_or};
-use crate::value::{EvalError, Evaluated, Key, List, Made, Map, Object, Value, equal, failed, no_overload};
+use crate::value::{
+    Entries, EvalError, Evaluated, Fields, Key, List, Made, Map, Object, Value, equal, failed, no_overload,
+    shown,
+};
 
 /// What an evaluation has besides the program.
 struct Frame<'a, 'f> {
@@ -69,26 +72,27 @@ impl<'a> Frame<'a, '_> {
             }
             Step::InSet(one, set) => {
                 let value = self.step(*one)?;
+                self.hashed(&value)?;
                 Ok(Value::Bool(Key::of(&value).is_some_and(|key| set.contains(&key))))
             }
             Step::Call(call) => self.call(call),
             Step::List(elements) => self.list(elements),
             Step::Map(entries) => self.map(entries),
             Step::Struct(name, fields) => {
-                let mut made = Vec::with_capacity(fields.len());
+                let mut made = Fields::with_capacity(fields.len());
                 for (field, value, optional) in fields {
-                    match (self.step(*value)?, optional) {
-                        (Value::Optional(None), true) => {}
-                        (Value::Optional(Some(value)), true) => {
-                            made.push((field.clone(), Value::clone(&value)))
-                        }
+                    let value = match (self.step(*value)?, optional) {
+                        (Value::Optional(None), true) => continue,
+                        (Value::Optional(Some(value)), true) => Value::clone(&value),
                         (_, true) => return no_overload(),
-                        (value, false) => made.push((field.clone(), value)),
-                    }
+                        (value, false) => value,
+                    };
+                    made.insert(field.clone(), value);
                 }
                 self.budget.work(64 * (made.len() + 1))?;
                 self.budget.spend(STRUCT)?;
-                Ok(Value::Object(Object::Made(Arc::new(Made { name: name.clone(), fields: made }))))
+                let made = Made { name: name.clone(), fields: made.into() };
+                Value::Object(Object::Made(Arc::new(made))).not_too_deep()
             }
             Step::Fold(fold) => self.fold(fold),
             Step::Bind { slot, value, result } => {
@@ -140,19 +144,27 @@ impl<'a> Frame<'a, '_> {
     }
 
     fn invoke(&mut self, call: &Call, arguments: &[Value<'a>]) -> Evaluated<'a> {
+        for argument in arguments {
+            // Its characters are counted, whatever the call does with it.
+            if let Value::String(text) = argument {
+                self.budget.work(text.len() / 64)?;
+            }
+        }
         let before = call.cost.is_known_before();
         if before {
-            self.budget.spend(call.cost.count(arguments, None))?;
+            let cost = call.cost.count(arguments, None, self.budget)?;
+            self.budget.spend(cost)?;
         }
         let mut context = Context {
             budget: self.budget,
             overload: &call.overload,
-            pattern: call.pattern.as_ref(),
+            pattern: call.pattern.as_deref(),
             patterns: &mut self.patterns,
         };
         let result = (call.call)(arguments, &mut context);
         if !before {
-            self.budget.spend(call.cost.count(arguments, result.as_ref().ok()))?;
+            let cost = call.cost.count(arguments, result.as_ref().ok(), self.budget)?;
+            self.budget.spend(cost)?;
         }
         result
     }
@@ -169,11 +181,11 @@ impl<'a> Frame<'a, '_> {
         }
         self.budget.work(32 * (values.len() + 1))?;
         self.budget.spend(LIST)?;
-        Ok(Value::list(values))
+        Value::list(values).not_too_deep()
     }
 
     fn map(&mut self, parts: &[(u32, u32, bool)]) -> Evaluated<'a> {
-        let mut entries = indexmap::IndexMap::with_capacity(parts.len());
+        let mut entries = Entries::with_capacity(parts.len());
         for (key, value, optional) in parts {
             let (key, mut value) = (self.step(*key)?, self.step(*value)?);
             if *optional {
@@ -183,6 +195,7 @@ impl<'a> Frame<'a, '_> {
                     _ => return no_overload(),
                 };
             }
+            self.hashed(&key)?;
             let Some(place) = Key::of(&key) else {
                 return failed(format!("unsupported key type: {}", key.ty().name()));
             };
@@ -192,7 +205,15 @@ impl<'a> Frame<'a, '_> {
         }
         self.budget.work(128 * (entries.len() + 1))?;
         self.budget.spend(MAP)?;
-        Ok(Value::Map(Map::Made(Arc::new(entries))))
+        Value::Map(Map::of(entries)).not_too_deep()
+    }
+
+    /// A key is looked at as a whole wherever it is looked up.
+    fn hashed(&mut self, key: &Value<'a>) -> Result<(), EvalError> {
+        match key {
+            Value::String(text) => self.budget.work(text.len() / 8),
+            _ => Ok(()),
+        }
     }
 
     /// `counted` says whether looking at the beginning costs: as a branch or an index it does not.
@@ -289,6 +310,7 @@ impl<'a> Frame<'a, '_> {
     ) -> Result<Asked<'a>, EvalError> {
         let key = match &qualifier.key {
             QualifierKey::Field(name) => {
+                self.budget.work(name.len() / 8)?;
                 let found = match value {
                     Value::Map(map) => map.field(name)?,
                     Value::Object(object) => object.get(name)?,
@@ -298,12 +320,13 @@ impl<'a> Frame<'a, '_> {
                 return match found {
                     Some(value) => Ok(Asked::There(value)),
                     None if missing => Ok(Asked::Missing),
-                    None => failed(format!("no such key: {name}")),
+                    None => failed(format!("no such key: {}", shown(name))),
                 };
             }
             QualifierKey::Constant(value) => value.clone(),
             QualifierKey::Step(number) => self.uncounted(*number)?,
         };
+        self.hashed(&key)?;
         let found = match (value, &key) {
             (Value::Map(map), key) => map.get(key)?,
             (Value::Object(object), Value::String(name)) => object.get(name)?,
@@ -339,7 +362,7 @@ impl<'a> Frame<'a, '_> {
             Value::Map(map) if fold.two => (None, Some(map)),
             Value::Map(map) => {
                 self.budget.work(32 * map.len())?;
-                (Some(List::Made(Arc::new(map.keys()))), None)
+                (Some(List::made(map.keys())), None)
             }
             other => return failed(format!("got '{}', expected iterable type", other.ty().name())),
         };
@@ -378,10 +401,10 @@ impl<'a> Frame<'a, '_> {
                     values.push(value);
                 }
                 self.budget.spend(SELECT)?;
-                Ok(Value::list(values))
+                Value::list(values).not_too_deep()
             }
             Body::Insert { filter, key, value } => {
-                let mut made = indexmap::IndexMap::new();
+                let mut made = Entries::new();
                 for index in 0..length {
                     next(self, index)?;
                     if !self.passes(*filter)? {
@@ -393,6 +416,7 @@ impl<'a> Frame<'a, '_> {
                     match (key, value) {
                         (Some(key), value) => self.insert(&mut made, key, value)?,
                         (None, Value::Map(map)) => {
+                            self.budget.work(map.len().saturating_mul(16))?;
                             for (key, value) in map.entries().iter() {
                                 self.insert(&mut made, key.clone(), value.clone()?)?;
                             }
@@ -401,7 +425,7 @@ impl<'a> Frame<'a, '_> {
                     }
                 }
                 self.budget.spend(SELECT)?;
-                Ok(Value::Map(Map::Made(Arc::new(made))))
+                Value::Map(Map::of(made)).not_too_deep()
             }
             Body::Other { init, condition, step, result } => {
                 let init = self.step(*init);
@@ -475,13 +499,9 @@ impl<'a> Frame<'a, '_> {
         }
     }
 
-    fn insert(
-        &mut self,
-        made: &mut indexmap::IndexMap<Key<'a>, (Value<'a>, Value<'a>)>,
-        key: Value<'a>,
-        value: Value<'a>,
-    ) -> Result<(), EvalError> {
+    fn insert(&mut self, made: &mut Entries<'a>, key: Value<'a>, value: Value<'a>) -> Result<(), EvalError> {
         self.budget.work(128)?;
+        self.hashed(&key)?;
         let Some(place) = Key::of(&key) else {
             return failed(format!("unsupported key type: {}", key.ty().name()));
         };

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use model::structural::PatternRoom;
+
 use super::{
     Base, Body, Call, Chain, Fold, Program, Qualifier, QualifierKey, Step, is_conversion, type_value,
 };
@@ -11,20 +13,34 @@ use crate::budget::Budget;
 use crate::checker::Reference;
 use crate::cost::{CallCost, LIST};
 use crate::environment::Checked;
-use crate::library::{Context, FUNCTIONS, Patterns, compile_pattern};
+use crate::library::{Context, FUNCTIONS, Patterns};
 use crate::value::{EvalError, Key, List, Map, Text, Value};
 
-struct Planner<'c> {
+struct Planner<'c, 'r> {
     checked: &'c Checked,
     steps: Vec<Step>,
+    /// What patterns may still take.
+    room: &'r mut PatternRoom,
     /// How many variables of comprehensions there are around this part.
     depth: usize,
 }
 
-pub(super) fn plan(checked: &Checked) -> Result<Program, EvalError> {
-    let mut planner = Planner { checked, steps: Vec::with_capacity(checked.ast.nodes.len()), depth: 0 };
+pub(super) fn plan(checked: &Checked, room: &mut PatternRoom) -> Result<Program, EvalError> {
+    let mut planner = Planner { checked, steps: Vec::with_capacity(checked.ast.nodes.len()), depth: 0, room };
     let root = planner.plan(checked.ast.root)?;
-    Ok(Program { steps: planner.steps, root, locals: checked.locals })
+    let depth = depth(&planner.steps, root);
+    Ok(Program { steps: planner.steps, root, locals: checked.locals, depth })
+}
+
+/// How many steps are within each other at most. What a step is made of is there before it is.
+fn depth(steps: &[Step], root: u32) -> usize {
+    let mut depths: Vec<usize> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let mut deepest = 0;
+        step.parts(|part| deepest = deepest.max(depths.get(part as usize).copied().unwrap_or(usize::MAX)));
+        depths.push(deepest.saturating_add(1));
+    }
+    depths.get(root as usize).copied().unwrap_or(usize::MAX)
 }
 
 fn constant(literal: &Literal) -> Value<'static> {
@@ -41,7 +57,7 @@ fn constant(literal: &Literal) -> Value<'static> {
 
 type Planned = Result<u32, EvalError>;
 
-impl<'c> Planner<'c> {
+impl<'c> Planner<'c, '_> {
     fn kind(&self, id: Id) -> &'c Kind {
         self.checked.ast.kind(id)
     }
@@ -205,9 +221,9 @@ impl<'c> Planner<'c> {
             };
             return Ok(self.add(step));
         }
-        let pattern = match (name, parts.get(1).and_then(|part| self.value(*part))) {
+        let pattern = match (name, parts.get(1).and_then(|part| self.value(*part)).cloned()) {
             ("matches" | "find" | "findAll", Some(Value::String(text))) => {
-                Some(compile_pattern(text).map_err(|error| EvalError::Failed(error.into()))?)
+                Some(self.room.compiled(&text).map_err(|error| EvalError::Failed(error.into()))?)
             }
             _ => None,
         };

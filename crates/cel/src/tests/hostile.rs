@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{text, with_data};
-use crate::{Budget, Environment, Type, Value};
+use crate::{Budget, Environment, EvalError, Type, Value};
 
 #[test]
 fn depth_and_size_are_bounded() {
@@ -67,13 +67,18 @@ fn what_is_shared_is_not_gone_through_for_ever() {
         value = Value::list(vec![value.clone(), value]);
     }
     let environment = Environment::new().with_variable("x", Type::Dyn);
-    for source in
-        ["x == x", "x in [x]", "sets.contains(x, x)", "'%s'.format([x]) == ''", "x.flatten(70).size() > 0"]
-    {
+    for source in [
+        "x == x",
+        "x in [x]",
+        "sets.contains(x, x)",
+        "'%s'.format([x]) == ''",
+        "x.flatten(70).size() > 0",
+        "x.indexOf(0) > 0",
+    ] {
         let program = environment.compile(source).expect(source).program().expect(source);
         let result = program.evaluate(&[value.clone()], &mut budget);
         assert_eq!(result.expect_err(source).to_string(), "operation cancelled: actual cost limit exceeded");
-        budget = Budget::new(1_000_000);
+        budget = Budget::going_on(1_000_000, 5_000_000);
     }
     assert!(value.to_json(&mut budget).is_err());
 }
@@ -110,4 +115,193 @@ fn deep_data_is_gone_through() {
     }
     let (result, _) = with_data("object == object", &data);
     assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn expressions_can_share_what_work_there_is() {
+    let program = Environment::new()
+        .with_variable("x", Type::list(Type::Int))
+        .compile("x.map(y, y + 1).size() > 0")
+        .expect("it is right")
+        .program()
+        .expect("it can be made ready");
+    let value = Value::list((0..1_000).map(Value::Int).collect());
+    let mut left = 100_000;
+    let mut done = 0;
+    loop {
+        let mut budget = Budget::going_on(1_000_000, left);
+        assert_eq!(budget.work_left(), left);
+        let result = program.evaluate(&[value.clone()], &mut budget);
+        assert!(budget.work_left() < left);
+        left = budget.work_left();
+        match result {
+            Ok(_) => done += 1,
+            Err(error) => {
+                assert_eq!((error, left), (EvalError::Cancelled, 0));
+                break;
+            }
+        }
+    }
+    assert!((1..10).contains(&done), "{done}");
+}
+
+#[test]
+fn programs_know_how_deep_they_are() {
+    let environment = Environment::new().with_variable("x", Type::Dyn).with_variable("y", Type::Bool);
+    for (source, depth) in [
+        ("1", 1),
+        ("1 + 2 * 3 == 7", 4),
+        ("[[[3]]]", 1),
+        ("x", 1),
+        ("x.a.b['c']", 1),
+        ("x[x[x[0]]]", 3),
+        ("y ? x : x.a", 2),
+        ("(y ? x : [x, x.a]).b", 3),
+        ("y && y && (y || !y)", 4),
+        ("x.all(a, a.exists(b, b == a))", 4),
+        ("x.map(a, a > 0, a + 1)", 3),
+        ("{x: [x]}", 3),
+        (&format!("x{}", " + 1".repeat(240)), 241),
+    ] {
+        let program = environment.compile(source).expect(source).program().expect(source);
+        assert_eq!(program.depth(), depth, "{}", &source[..source.len().min(40)]);
+    }
+}
+
+/// What an expression about `x` comes to again and again, each time about what it came to before.
+fn again(source: &'static str, mut value: Value<'static>, times: usize) -> Result<Value<'static>, EvalError> {
+    let program = Environment::new().with_variable("x", Type::Dyn).compile(source).expect(source);
+    let program: &'static _ = Box::leak(Box::new(program.program().expect(source)));
+    for _ in 0..times {
+        value = program.evaluate(&[value], &mut Budget::new(1_000_000))?;
+    }
+    Ok(value)
+}
+
+#[test]
+fn values_are_no_deeper_than_whoever_goes_through_them_bears() {
+    for source in ["[x]", "{'a': x}", "optional.of(x)", "[1, 2].map(y, x)", "{'a': 1}.transformMap(k, v, x)"]
+    {
+        let deep = again(source, Value::Int(1), 390).expect(source);
+        // Through all of it, and at the end dropped.
+        let pair = [deep.clone(), deep];
+        let compared = Environment::new().with_variable("x", Type::Dyn).with_variable("y", Type::Dyn);
+        let compared = compared.compile("x == y && dyn('%s'.format([[x]])) != y").expect(source);
+        let _ = compared.program().expect(source).evaluate(&pair, &mut Budget::new(1_000_000));
+        let _ = pair[0].to_json(&mut Budget::new(1_000_000));
+        let error = again(source, Value::Int(1), 10_000).expect_err(source);
+        assert_eq!(error.to_string(), "the value is nested too deeply", "{source}");
+    }
+}
+
+#[test]
+fn lists_that_are_joined_for_ever_stay_flat() {
+    for source in ["x + [1]", "[1] + x", "[1, 2] + x + [3]"] {
+        let joined = again(source, Value::list(vec![Value::Int(7)]), 3_000).expect(source);
+        assert!(joined.size() > 3_000, "{source}");
+        let indices = again("[x[0], x[x.size() - 1], dyn(x.exists(y, y == 7))]", joined, 1).expect(source);
+        assert!(super::shown(&indices).ends_with("true]"), "{source}");
+    }
+    // One that holds itself twice is as long as can be paid for.
+    assert_eq!(
+        again("x + x", Value::list(vec![Value::Int(1)]), 60).expect_err("too long"),
+        EvalError::Cancelled
+    );
+}
+
+#[test]
+fn what_goes_through_a_text_is_paid_for() {
+    let environment = Environment::new().with_variable("object", Type::Dyn);
+    for once in [
+        "object in ['a', 'b']",
+        "object.size() > 0",
+        "object == ''",
+        "{'a': 1}[?object].hasValue()",
+        "{'a': 1}[object] == 1",
+        "object in {'a': 1}",
+        "{object: 1}.size() == 1",
+        "int(object) == 1",
+        "double(object) == 1.0",
+        "uint(object) == 1u",
+        "duration(object) == duration('1s')",
+        "timestamp(object) == timestamp('2020-01-01T00:00:00Z')",
+    ] {
+        let source = format!("lists.range(2000).all(i, dyn({once}) || true)");
+        let program = environment.compile(&source).expect(once).program().expect(once);
+        for (length, paid) in [(8, true), (1 << 16, false)] {
+            let text = Value::shared_text(&"x".repeat(length));
+            let result = program.evaluate(&[text], &mut Budget::going_on(1_000_000, 1_500_000));
+            assert_eq!(result.is_ok(), paid, "{once}: {result:?}");
+        }
+    }
+    let source = "timestamp('2020-01-01T00:00:00Z').getHours('Europe/Rome') >= 0";
+    let program = environment.compile(source).expect(source).program().expect(source);
+    let mut budget = Budget::new(1_000_000);
+    let before = budget.work_left();
+    program.evaluate(&[Value::Null], &mut budget).expect(source);
+    assert!(before - budget.work_left() > 1_000, "a zone is read");
+}
+
+#[test]
+fn errors_show_no_more_than_the_beginning_of_a_text() {
+    let data = json!("é".repeat(1 << 19));
+    for source in [
+        "{'a': 1}[object] == 1",
+        "[1, 2].transformMapEntry(i, v, {object: 1}) == {}",
+        "{dyn(object): 1, dyn(object + ''): 2}.size() == 1",
+        "timestamp('2020-01-01T00:00:00Z').getHours(object) == 1",
+    ] {
+        let EvalError::Failed(why) = with_data(source, &data).0.expect_err(source) else {
+            panic!("{source}")
+        };
+        assert!(why.len() < 400 && (why.contains("é...") || !why.contains('é')), "{source}: {why}");
+    }
+}
+
+#[test]
+fn constant_patterns_share_what_they_may_take() {
+    let pattern = |n: usize| format!("object.matches('^{n}.{{1,900}}$')");
+    let of = |count: usize| {
+        let source = (0..count).map(pattern).collect::<Vec<_>>().join(" || ");
+        let environment = Environment::new().with_variable("object", Type::String);
+        environment.compile(&source).expect("what is looked at is their syntax").program()
+    };
+    of(3).expect("a few are fine");
+    let error = of(1_000).expect_err("all of them are too much");
+    assert!(error.to_string().contains("expression too large"), "{error}");
+    // Expressions that share their room are refused as one would be.
+    let environment = Environment::new().with_variable("object", Type::String);
+    let mut room = crate::PatternRoom::default();
+    let refused = (0..1_000).find(|n| {
+        let checked = environment.compile(&pattern(*n)).expect("an expression");
+        checked.program_within(&mut room).is_err()
+    });
+    assert!(refused.is_some_and(|n| n > 3), "{refused:?}");
+}
+
+#[test]
+fn a_match_is_paid_for_by_how_many_states_there_are() {
+    let work = |pattern: &str| {
+        let environment = Environment::new().with_variable("object", Type::String);
+        let source = format!("object.matches('{pattern}')");
+        let program = environment.compile(&source).expect(&source).program().expect(&source);
+        let mut budget = Budget::new(1_000_000);
+        let before = budget.work_left();
+        let text = Value::shared_text(&"a".repeat(1_000));
+        program.evaluate(&[text], &mut budget).expect(pattern);
+        before - budget.work_left()
+    };
+    assert!(work("^a+$") < 10_000);
+    assert!(work("(a?.?){400}$") > 100_000);
+}
+
+#[test]
+fn an_expression_keeps_of_many_variables_those_that_it_speaks_of() {
+    let environment = (0..5_000).fold(Environment::new(), |environment, n| {
+        environment.with_variable(&format!("variables.v{n}"), Type::Int)
+    });
+    let checked =
+        environment.compile("variables.v7 + variables.v4711 + variables.v7").expect("they are there");
+    assert_eq!(checked.variables().collect::<Vec<_>>(), [7, 4_711]);
+    assert!(checked.uses("variables.v7") && !checked.uses("variables.v8"));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::schema::declare;
-use crate::{Budget, Environment, PER_CALL_LIMIT, Value};
+use crate::{Budget, Environment, PER_CALL_LIMIT, Type, Value};
 
 fn schema() -> Json {
     json!({
@@ -100,6 +100,27 @@ fn only_what_is_used_is_reported_as_used() {
     assert_eq!(checked.output(), &crate::Type::Bool);
 }
 
+#[test]
+fn it_is_known_which_fields_of_a_variable_are_selected() {
+    let environment = Environment::new().with_variable("claims", Type::map(Type::String, Type::Dyn));
+    for (source, selects) in [
+        ("claims.email", true),
+        ("claims.email.name", true),
+        ("has(claims.email)", true),
+        ("claims.?email.orValue('')", true),
+        ("[1].all(x, x == 1 && claims.email == 'a')", true),
+        ("{'a': claims.email}", true),
+        ("claims['email']", false),
+        ("claims.emails", false),
+        ("claims.user.email", false),
+        ("'claims.email'", false),
+    ] {
+        let checked = environment.compile(source).expect(source);
+        assert_eq!(checked.selects("claims", "email"), selects, "{source}");
+        assert!(!checked.selects("user", "email"));
+    }
+}
+
 /// The numbers are those of Kubernetes' estimate for the same schemas.
 #[test]
 fn costs_are_estimated_by_the_sizes_that_a_schema_allows() {
@@ -131,4 +152,24 @@ fn costs_are_estimated_by_the_sizes_that_a_schema_allows() {
     // Without a bound, a text may be as long as a request.
     let checked = environment().compile("self.long.contains(self.long)").expect("typed");
     assert!(checked.estimate().max > 90_000_000_000, "{:?}", checked.estimate());
+}
+
+#[test]
+fn fields_are_equal_as_they_are_declared_whatever_they_are_called() {
+    let moment = json!({"type": "string", "format": "date-time"});
+    let names = ["plain", "my-field", "a__b", "namespace", "a.b/c", "1st"];
+    let properties: serde_json::Map<_, _> =
+        names.iter().map(|name| ((*name).to_owned(), moment.clone())).collect();
+    let schema = json!({"type": "object", "properties": properties});
+    let declared = declare(&schema, false).expect("a schema that is seen").named("selfType");
+    let environment = Environment::new().with_declared("self", &declared).with_declared("oldSelf", &declared);
+    let program =
+        environment.compile("self == oldSelf").expect("it is right").program().expect("it is right");
+    for (name, expected) in names.iter().zip([true, true, true, true, true, false]) {
+        // The same moment, written in two ways. What no expression can name is the text that it is.
+        let (one, two) = (json!({*name: "2023-01-02T03:04:05Z"}), json!({*name: "2023-01-02T03:04:05.000Z"}));
+        let values = [&one, &two].map(|data| Value::from_json(data, Some(&declared)).expect("data"));
+        let result = program.evaluate(&values, &mut Budget::new(PER_CALL_LIMIT)).expect("a value");
+        assert_eq!(result.as_bool(), Some(expected), "{name}");
+    }
 }

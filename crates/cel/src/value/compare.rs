@@ -63,6 +63,7 @@ fn lists(one: &List<'_>, two: &List<'_>, budget: &mut Budget) -> Result<bool, Ev
         return Ok(true);
     }
     // Their order means nothing: each of the one has its own of the other.
+    budget.work(two.len().saturating_mul(16))?;
     let mut left = two.iter().collect::<Result<Vec<_>, _>>()?;
     for value in one.iter() {
         let value = value?;
@@ -111,10 +112,7 @@ pub(crate) fn same_keys(
 fn field<'a>(value: &Value<'a>, name: &str) -> Result<Option<Value<'a>>, EvalError> {
     match value {
         Value::Map(map) => map.field(name),
-        Value::Object(object) => match crate::escape::escape(name) {
-            Some(name) => object.get(&name),
-            None => Ok(None),
-        },
+        Value::Object(object) => object.get_json(name),
         _ => Ok(None),
     }
 }
@@ -123,7 +121,11 @@ fn maps<'a>(one: &Map<'a>, two: &Map<'a>, budget: &mut Budget) -> Result<bool, E
     if one.len() != two.len() {
         return Ok(false);
     }
+    budget.work(one.len().saturating_mul(16))?;
     for (key, value) in one.entries().iter() {
+        if let Value::String(key) = key {
+            budget.work(key.len() / 8)?;
+        }
         let Some(other) = two.get(key)? else { return Ok(false) };
         if !equal(&value.clone()?, &other, budget)? {
             return Ok(false);
@@ -140,8 +142,7 @@ fn objects(one: &Object<'_>, two: &Object<'_>, budget: &mut Budget) -> Result<bo
             }
             for (name, value) in *one {
                 let Some(other) = two.get(name) else { return Ok(false) };
-                let field = shape.fields.values().find(|field| *field.json == **name);
-                let declared = field.map(|field| &*field.declared);
+                let declared = shape.field_of_json(name).map(|field| &*field.declared);
                 if !equal(&Value::from_json(value, declared)?, &Value::from_json(other, declared)?, budget)? {
                     return Ok(false);
                 }
@@ -152,10 +153,8 @@ fn objects(one: &Object<'_>, two: &Object<'_>, budget: &mut Budget) -> Result<bo
             if one.name != two.name || one.fields.len() != two.fields.len() {
                 return Ok(false);
             }
-            for (name, value) in &one.fields {
-                let Some((_, other)) = two.fields.iter().find(|(other, _)| other == name) else {
-                    return Ok(false);
-                };
+            for (name, value) in one.fields.iter() {
+                let Some(other) = two.fields.get(name) else { return Ok(false) };
                 if !equal(value, other, budget)? {
                     return Ok(false);
                 }
@@ -175,24 +174,23 @@ fn numbers(one: &Value<'_>, two: &Value<'_>) -> Option<Ordering> {
             _ => None,
         }
     }
-    /// A whole number against one with a fraction; exact, unlike a conversion.
-    fn mixed(whole: i128, float: f64) -> Option<Ordering> {
-        if float.is_nan() {
-            return None;
-        }
-        if float >= 1e30 {
-            return Some(Ordering::Less);
-        }
-        if float <= -1e30 {
+    /// A whole number against one with a fraction: within the range of its type it becomes one with a fraction, as it
+    /// does in Kubernetes, however much that loses.
+    fn mixed(whole: &Value<'_>, float: f64) -> Option<Ordering> {
+        let (least, most, whole) = match whole {
+            Value::Int(value) => (i64::MIN as f64, i64::MAX as f64, *value as f64),
+            Value::Uint(value) => (0.0, u64::MAX as f64, *value as f64),
+            _ => return None,
+        };
+        if float < least {
             return Some(Ordering::Greater);
         }
-        let floor = float.floor();
-        Some(whole.cmp(&(floor as i128)).then(if float > floor { Ordering::Less } else { Ordering::Equal }))
+        if float > most { Some(Ordering::Less) } else { whole.partial_cmp(&float) }
     }
     match (one, two) {
         (Value::Double(one), Value::Double(two)) => one.partial_cmp(two),
-        (Value::Double(one), two) => mixed(whole(two)?, *one).map(Ordering::reverse),
-        (one, Value::Double(two)) => mixed(whole(one)?, *two),
+        (Value::Double(one), two) => mixed(two, *one).map(Ordering::reverse),
+        (one, Value::Double(two)) => mixed(one, *two),
         _ => Some(whole(one)?.cmp(&whole(two)?)),
     }
 }

@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map as JsonMap, Number, Value as Json};
 
-use super::{EvalError, Evaluated, List, Map, Object, Text, Value, duration_text, failed, timestamp_text};
+use super::{
+    EvalError, Evaluated, List, Map, Object, Text, Value, duration_text, failed, shown, timestamp_text,
+};
 use crate::budget::Budget;
 use crate::declared::{Declared, Shape};
 use crate::time;
@@ -45,11 +47,11 @@ impl<'a> Value<'a> {
             },
             (Shape::Timestamp, Json::String(text)) => match time::parse_date_or_moment(text) {
                 Some(at) => Self::Timestamp(at),
-                None => return failed(format!("Invalid date formatted string: {text}")),
+                None => return failed(format!("Invalid date formatted string: {}", shown(text))),
             },
             (Shape::Duration, Json::String(text)) => match time::parse_any_duration(text) {
                 Some(nanos) => Self::Duration(nanos),
-                None => return failed(format!("Invalid duration formatted string: {text}")),
+                None => return failed(format!("Invalid duration formatted string: {}", shown(text))),
             },
             (Shape::List(..), Json::Array(items)) => Self::List(List::Json(items, Some(declared))),
             (Shape::Map(value), Json::Object(entries)) => Self::Map(Map::Json(entries, Some(value))),
@@ -120,7 +122,7 @@ impl<'a> Value<'a> {
             }
             Self::Object(Object::Made(made)) => {
                 let mut fields = JsonMap::new();
-                for (name, value) in &made.fields {
+                for (name, value) in made.fields.iter() {
                     budget.work(name.len() + 32)?;
                     fields.insert(name.to_string(), value.to_json(budget)?);
                 }

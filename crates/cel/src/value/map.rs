@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::{EvalError, Evaluated, Text, Value};
+use super::{Entries, EvalError, Evaluated, Measured, Text, Value};
 use crate::declared::Declared;
 
 /// A map from keys to values.
@@ -17,7 +16,7 @@ pub enum Map<'a> {
     Json(&'a serde_json::Map<String, Json>, Option<&'a Declared>),
     /// What an expression made.
     #[doc(hidden)]
-    Made(Arc<IndexMap<Key<'a>, (Value<'a>, Value<'a>)>>),
+    Made(Arc<Measured<Entries<'a>>>),
 }
 
 /// A key, as keys are compared: numbers by what they are, whatever their type.
@@ -51,7 +50,12 @@ impl<'a> Map<'a> {
     /// A map of these entries, which have keys; of several with the same, the last.
     pub(crate) fn made(entries: impl IntoIterator<Item = (Value<'a>, Value<'a>)>) -> Self {
         let entries = entries.into_iter().filter_map(|(key, value)| Some((Key::of(&key)?, (key, value))));
-        Self::Made(Arc::new(entries.collect()))
+        Self::of(entries.collect())
+    }
+
+    /// A map of entries by their keys.
+    pub(crate) fn of(entries: Entries<'a>) -> Self {
+        Self::Made(Arc::new(entries.into()))
     }
 
     /// How many entries there are.
@@ -119,10 +123,7 @@ impl<'a> Map<'a> {
 }
 
 /// Looks with a key that lives shorter than the map's.
-fn look<'m, 'a, 'k>(
-    entries: &'m IndexMap<Key<'a>, (Value<'a>, Value<'a>)>,
-    key: &Key<'k>,
-) -> Option<&'m (Value<'a>, Value<'a>)> {
+fn look<'m, 'a, 'k>(entries: &'m Entries<'a>, key: &Key<'k>) -> Option<&'m (Value<'a>, Value<'a>)> {
     struct Short<'q, 'k>(&'q Key<'k>);
     impl std::hash::Hash for Short<'_, '_> {
         fn hash<H: std::hash::Hasher>(&self, state: &mut H) {

@@ -574,6 +574,12 @@ fn patterns_mean_what_they_mean_in_go() {
     check(r"^\p{Greek}\x{4A}$", &["λJ"], &["lJ", "λj"]);
     check(r"^a}\Q{1}\E{2}$", &["a}{1}}"], &["a}{1}"]);
     check(r"^.{1,1000}$", &["é"], &[""]);
+    check(r"a\Bb", &["éabé"], &["aé"]);
+    check(r"\Bé\B", &["é"], &["xé"]);
+    check(r"^a\b{start}", &["a{start}"], &["a"]);
+    check(r"^a{01}$", &["a{01}"], &["a"]);
+    check(r"^(?i-s:a)(?U)b+?(?:c)$", &["Abbc"], &["aBc"]);
+    check(r"^(?P<name>a)(?<other>b)??$", &["a", "ab"], &["b"]);
     for (bad, why) in [
         ("(?!a)", "invalid or unsupported Perl syntax: `(?!`"),
         ("(?<=a)", "invalid or unsupported Perl syntax: `(?<`"),
@@ -584,6 +590,13 @@ fn patterns_mean_what_they_mean_in_go() {
         ("a{1001}", "invalid repeat count: `{1001}`"),
         ("a{0,99999999999999999999}", "invalid repeat count: `{0,99999999999999999999}`"),
         ("a{2,1}", "invalid repeat count: `{2,1}`"),
+        ("(a{40}){40}", "invalid repeat count: `{40}`"),
+        ("((a{10,}){0,10}|b){11}", "invalid repeat count: `{11}`"),
+        ("(?ix)a", "invalid or unsupported Perl syntax: `(?ix`"),
+        ("(?i-u:a)", "invalid or unsupported Perl syntax: `(?i-u`"),
+        ("(?i-)a", "invalid or unsupported Perl syntax: `(?i-)`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a+?{2}?b", "invalid nested repetition operator: `+?{2}?`"),
     ] {
         assert_eq!(pattern_error(bad), Some(format!("error parsing regexp: {why}")), "{bad}");
     }
