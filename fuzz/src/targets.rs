@@ -5,9 +5,11 @@ mod certificate;
 mod dns;
 mod dockerfile;
 mod exposition;
+mod expression;
 mod field_set;
 mod json;
 mod json_patch;
+mod json_path;
 mod llb;
 mod manifest;
 mod netlink;
@@ -32,9 +34,11 @@ pub fn all() -> Vec<Target> {
         dns::TARGET,
         dockerfile::TARGET,
         exposition::TARGET,
+        expression::TARGET,
         field_set::TARGET,
         json::TARGET,
         json_patch::TARGET,
+        json_path::TARGET,
         llb::TARGET,
         manifest::TARGET,
         netlink::TARGET,

@@ -5,6 +5,7 @@
 //! everything and others nothing ([`Administrators`]).
 
 mod configuration;
+mod matching;
 mod rules;
 mod webhook;
 

@@ -29,6 +29,7 @@ mod decode;
 pub mod definitions;
 pub mod encryption;
 mod error;
+mod expression;
 pub mod fairness;
 #[doc(hidden)]
 pub mod fuzzing;

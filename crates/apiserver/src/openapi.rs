@@ -267,7 +267,7 @@ pub fn parse_version_path(path: &str) -> Option<GroupVersion> {
 fn document(version: &GroupVersion, entries: &[&Entry]) -> Value {
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "info": {"title": "Kubernetes", "version": model::release::VERSION},
         "paths": paths::of(version, entries),
         "components": {
             "schemas": components::of(entries, Form::V3),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::Status;
+use model::release::{MAJOR, MINOR, VERSION};
 use serde_json::{Value, json};
 
 pub(crate) use discovery::Discovery;
@@ -18,11 +19,6 @@ use crate::call::json_response;
 use crate::error::Result;
 use crate::request::Query;
 use crate::state::State;
-
-/// The Kubernetes release whose API this is.
-const MAJOR: &str = "1";
-const MINOR: &str = "36";
-const RELEASE: &str = "v1.36.2";
 
 /// What is asked of a path, and by whom.
 #[derive(Clone, Copy)]
@@ -136,7 +132,7 @@ fn version(commit: &str) -> Value {
         "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MINOR,
-        "gitVersion": format!("{RELEASE}+gantry"),
+        "gitVersion": VERSION,
         "gitCommit": commit,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -501,6 +501,8 @@ fn named_type(name: &str) -> Option<Type> {
         "type" => Type::of(Type::Dyn),
         "uint" => Type::Uint,
         "optional_type" => Type::optional(Type::Dyn),
+        "net.IP" => Type::opaque("net.IP"),
+        "net.CIDR" => Type::opaque("net.CIDR"),
         _ => return None,
     })
 }

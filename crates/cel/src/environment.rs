@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::structural::PatternRoom;
 
-use crate::ast::{Ast, Kind};
+use crate::ast::{Ast, Id, Kind, Literal, operator};
 use crate::checker::{self, Reference};
 use crate::cost::{self, CostEstimate};
 use crate::declared::{Declared, ObjectShape};
@@ -134,6 +134,21 @@ impl Checked {
     /// Whether it speaks of a variable.
     pub fn uses(&self, name: &str) -> bool {
         self.variables.values().any(|variable| *variable.name == *name)
+    }
+
+    /// Whether it selects this field of this variable: `claims.email`, `has(claims.email)`, `claims.?email`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let kind = |node: Id| self.ast.kind(node);
+        let is_variable = |node: Id| matches!(kind(node), Kind::Ident(name) if **name == *variable);
+        let is_field =
+            |node: Id| matches!(kind(node), Kind::Literal(Literal::String(name)) if **name == *field);
+        self.ast.nodes.iter().any(|node| match &node.kind {
+            Kind::Select { operand, field: selected, .. } => is_variable(*operand) && **selected == *field,
+            Kind::Call { function, target: None, arguments } if **function == *operator::OPTIONAL_SELECT => {
+                matches!(arguments[..], [operand, selected] if is_variable(operand) && is_field(selected))
+            }
+            _ => false,
+        })
     }
 
     /// The numbers of the variables that it speaks of, each once.

@@ -17,7 +17,9 @@ pub(crate) fn zero() -> Timestamp {
 
 /// A moment, if it is one of the language.
 pub(crate) fn checked<'a>(at: Option<Timestamp>) -> Evaluated<'a> {
-    match at.filter(|at| (FIRST..=LAST).contains(&at.as_second())) {
+    // Seconds that are cut count towards 1970, and so a part of one before the first is none of its own.
+    let second = |at: &Timestamp| at.as_nanosecond().div_euclid(1_000_000_000);
+    match at.filter(|at| (i128::from(FIRST)..=i128::from(LAST)).contains(&second(at))) {
         Some(at) => Ok(Value::Timestamp(at)),
         None => failed("timestamp overflow"),
     }

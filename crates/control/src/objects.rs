@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Api, Change, Client, Error, Informer, ListOptions, Partial, Resource as _, ResourceKind};
+use futures::FutureExt as _;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,8 +17,12 @@ use crate::kinds;
 
 /// The index of objects by the uids of their owners.
 pub(crate) const OWNER: &str = "owner";
-/// How often the API is asked for kinds that are new.
+/// How often the API is asked for kinds that are new, where nothing says that there are.
 const KINDS_PERIOD: Duration = Duration::from_secs(30);
+/// So long after something says so it is asked: what defines a kind is there a moment before the kind.
+const NEWS_SETTLE: Duration = Duration::from_millis(100);
+/// It is asked no more often than that, however many kinds come.
+const NEWS_PERIOD: Duration = Duration::from_secs(1);
 /// So many kinds are listed at a time by those who list all of them, and so long for each: whoever serves one of them
 /// may be slow or gone.
 pub(crate) const LISTED_AT_ONCE: usize = 8;
@@ -45,6 +52,10 @@ pub(crate) struct Objects {
 struct Shared {
     kinds: RwLock<BTreeMap<ResourceKind, Watched>>,
     handlers: Mutex<Vec<Handler>>,
+    /// Told of kinds whose copy has become whole.
+    whole: Mutex<Vec<Arc<dyn Fn(&ResourceKind) + Send + Sync>>>,
+    /// Something changed that defines kinds.
+    news: Arc<Notify>,
     /// Those whose server, which is not the API server itself, was gone when it was looked last.
     stale: RwLock<HashSet<ResourceKind>>,
 }
@@ -75,6 +86,12 @@ impl Objects {
             tell(&informer, &kind, &handler);
         }
         handlers.push(handler);
+    }
+
+    /// Calls `handler` for every kind from when on its changes are heard of, those excepted of which that is so
+    /// already. It must be quick.
+    pub(crate) fn on_kind(&self, handler: impl Fn(&ResourceKind) + Send + Sync + 'static) {
+        self.shared.whole.lock().push(Arc::new(handler));
     }
 
     /// The kinds that are known, in order.
@@ -118,17 +135,24 @@ impl Objects {
             self.follow(&mut running, &stop, kind, informer);
         }
         loop {
+            let asked = Instant::now();
             self.discover(&mut running, &stop).await;
+            let news = async {
+                self.shared.news.notified().await;
+                tokio::time::sleep_until((asked + NEWS_PERIOD).max(Instant::now() + NEWS_SETTLE)).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(KINDS_PERIOD) => {}
+                () = news => {}
             }
             while running.try_join_next().is_some() {}
         }
         while running.join_next().await.is_some() {}
         // What they hold may hold this.
         let handlers = std::mem::take(&mut *self.shared.handlers.lock());
-        drop(handlers);
+        let whole = std::mem::take(&mut *self.shared.whole.lock());
+        drop((handlers, whole));
     }
 
     /// A handler may ask for kinds: nobody calls one with them locked.
@@ -167,6 +191,10 @@ impl Objects {
             informer.index(OWNER, |object: &Partial| {
                 object.owners().into_iter().map(|owner| owner.uid).collect()
             });
+            if defines_kinds(&kind.resource) {
+                let news = Arc::clone(&self.shared.news);
+                informer.on_change(move |_| news.notify_one());
+            }
             {
                 let handlers = self.shared.handlers.lock();
                 for handler in handlers.iter() {
@@ -190,11 +218,29 @@ impl Objects {
         informer: Informer<Partial>,
     ) {
         let (stop, followed) = (stop.child_token(), informer.clone());
+        let (copy, shared, of) = (informer.store(), Arc::clone(&self.shared), kind.clone());
         self.shared.kinds.write().insert(kind, Watched { informer, stop: stop.clone() });
+        let is_whole = async move {
+            copy.synced().await;
+            let told = shared.whole.lock().clone();
+            told.iter().for_each(|handler| handler(&of));
+        };
         running.spawn(async move {
-            client::supervise("informer", &stop, || followed.run(stop.clone())).await;
+            let following = client::supervise("informer", &stop, || followed.run(stop.clone()));
+            tokio::select! {
+                () = following => {}
+                () = is_whole.then(|()| std::future::pending::<()>()) => {}
+            }
         });
     }
+}
+
+/// Whether objects of this kind say which kinds there are.
+fn defines_kinds(kind: &ResourceKind) -> bool {
+    matches!(
+        (&*kind.group, &*kind.plural),
+        ("apiextensions.k8s.io", "customresourcedefinitions") | ("apiregistration.k8s.io", "apiservices")
+    )
 }
 
 /// Tells a handler of the changes of one kind.

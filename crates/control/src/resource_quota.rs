@@ -43,6 +43,10 @@ pub(crate) async fn run(context: Context) {
             noticed.mark(change.object().namespace()).into_iter().for_each(|key| queue.add(key));
         }
     });
+    let (queue, noticed) = (controller.queue(), Arc::clone(&due));
+    context
+        .objects
+        .on_kind(move |kind| noticed.mark_counting(kind).into_iter().for_each(|key| queue.add(key)));
     controller.run_by(Reconciler { due, context: context.clone() }, context.stop).await;
 }
 
@@ -89,8 +93,26 @@ impl Due {
     /// The quotas of a namespace, of which each has to be counted.
     fn mark(&self, namespace: Option<&str>) -> Vec<ObjectKey> {
         let Some(namespace) = namespace else { return Vec::new() };
-        let keys: Vec<ObjectKey> =
-            self.quotas.list_namespace(namespace).iter().map(|quota| quota.key()).collect();
+        self.mark_all(self.quotas.list_namespace(namespace).iter().map(|quota| quota.key()).collect())
+    }
+
+    /// The quotas that count objects of a kind by its name, of which each has to be counted: what went before the kind's
+    /// changes were heard of nobody has told of.
+    fn mark_counting(&self, kind: &ResourceKind) -> Vec<ObjectKey> {
+        let name = match &*kind.group {
+            "" => format!("count/{}", kind.plural),
+            group => format!("count/{}.{group}", kind.plural),
+        };
+        let counts = |quota: &ResourceQuota| {
+            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+            hard.is_some_and(|hard| hard.contains_key(&name))
+        };
+        self.mark_all(
+            self.quotas.list().iter().filter(|quota| counts(quota)).map(|quota| quota.key()).collect(),
+        )
+    }
+
+    fn mark_all(&self, keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
         if !keys.is_empty() {
             let mut times = self.times.lock();
             for key in &keys {

@@ -5,10 +5,11 @@
 mod support;
 
 use client::api::{Patch, PatchOptions};
-use client::{Api, DeleteOptions, Resource as _};
+use client::{Api, DeleteOptions, ListOptions, Resource as _, ResourceKind};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 use support::{Cluster, object};
 use testkit::wait_until_async;
@@ -57,6 +58,46 @@ async fn what_is_gone_or_has_ended_may_be_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_kind_that_has_just_come_are_counted_when_they_go() {
+    let cluster = Cluster::start().await;
+    // Whoever looks for kinds has done so for the first time by then.
+    let quotas = Api::<ResourceQuota>::namespaced(&cluster.steady, "default");
+    let quota: ResourceQuota = object(json!({
+        "metadata": {"name": "q"}, "spec": {"hard": {"count/things.example.com": "1"}},
+    }));
+    quotas.create(&quota).await.expect("create");
+    until_used(&cluster, "q", json!({"count/things.example.com": "0"})).await;
+    let definition: CustomResourceDefinition = object(json!({
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    }));
+    let definitions = Api::<CustomResourceDefinition>::all(&cluster.steady);
+    definitions.create(&definition).await.expect("create");
+    let kind = ResourceKind::dynamic("example.com", "v1", "Thing", "things", true);
+    let things = Api::partial(&cluster.steady, &kind, Some("default"));
+    wait_until_async("the kind to be served", || async {
+        things.list_all(&ListOptions::default()).await.map_err(|error| error.to_string())
+    })
+    .await;
+    let apply = PatchOptions { field_manager: Some("test".to_owned()), ..PatchOptions::default() };
+    let make = async |name: &str| {
+        let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": name}});
+        things.patch(name, &Patch::Apply(thing), &apply).await
+    };
+    make("first").await.expect("make it");
+    until_used(&cluster, "q", json!({"count/things.example.com": "1"})).await;
+    make("second").await.expect_err("there is no more");
+    // Most likely before anybody has asked which kinds are new.
+    things.delete("first", &DeleteOptions::default()).await.expect("delete");
+    until_used(&cluster, "q", json!({"count/things.example.com": "0"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
     let cluster = Cluster::start().await;
     let set: ReplicaSet = object(json!({
@@ -92,7 +133,7 @@ async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
     };
     until([3, 0, 2, 0]).await;
     let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
-    for pod in pods.list_all(&client::ListOptions::default()).await.expect("list").items {
+    for pod in pods.list_all(&ListOptions::default()).await.expect("list").items {
         let ready =
             json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         pods.patch_status(pod.name(), &Patch::Merge(ready), &PatchOptions::default()).await.expect("patch");

@@ -25,9 +25,6 @@ use crate::services::Services;
 /// The commit that the program was built from, where whoever built it said so.
 const COMMIT: Option<&str> = option_env!("GANTRY_COMMIT");
 
-/// The version of Kubernetes whose API is served.
-const KUBERNETES_VERSION: &str = "v1.36.0";
-
 /// How often free memory is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(30);
 
@@ -392,7 +389,7 @@ fn node_config(config: &Config) -> node::Config {
         volumes: config.root.join("local-path"),
         cluster_dns: IpAddr::V4(cluster_dns(config)),
         cluster_domain: config.cluster_domain.clone(),
-        kubernetes_version: KUBERNETES_VERSION.to_owned(),
+        kubernetes_version: model::release::VERSION.to_owned(),
         pods: 110,
         reserves: config.reserves,
         allowed_sysctls: config.allowed_sysctls.clone(),

@@ -20,6 +20,7 @@ pub mod merge;
 pub mod names;
 pub mod object;
 pub mod quantity;
+pub mod release;
 pub mod schedule;
 pub mod schema;
 pub mod select;

@@ -24,7 +24,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
     ("dockerfile", &["oci", "llb"]),
     ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
-    ("apiserver", &["model", "offload", "tls", "metrics", "store"]),
+    ("apiserver", &["model", "cel", "offload", "tls", "metrics", "store"]),
     ("client", &["model", "tls", "metrics"]),
     ("observe", &["offload"]),
     // Actors.

@@ -4,6 +4,7 @@
 
 mod configuration;
 mod issuer;
+mod mapping;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,6 +9,7 @@ use base::Clock;
 use model::field::{FieldError, Path};
 use serde::Deserialize;
 
+use super::matching::{self, Conditions};
 use super::webhook::{AccessWebhook, AccessWebhookOptions};
 use crate::outside::Outside;
 
@@ -33,7 +34,6 @@ pub enum AuthorizationMode {
 pub struct ModesError(String);
 
 const TYPES: [&str; 5] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
-const EXPRESSIONS: &str = "expressions (CEL) are not evaluated by this server yet";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -244,7 +244,11 @@ impl Entry {
             unauthorized: remembered(webhook.cache_unauthorized_requests, &webhook.unauthorized_ttl, 30),
             denies_on_failure: webhook.failure_policy == "Deny",
         };
-        let made = AccessWebhook::new(outside, file, options, clock.clone());
+        let conditions =
+            Conditions::of(webhook.match_conditions.iter().map(|condition| condition.expression.as_str()));
+        let made = conditions.and_then(|conditions| {
+            Ok(AccessWebhook::new(outside, file, options, clock.clone())?.asked_where(conditions))
+        });
         made.map(|made| AuthorizationMode::Webhook(Arc::new(made)))
             .map_err(|why| ModesError(format!("authorizer {:?}: {why}", self.name)))
     }
@@ -290,14 +294,24 @@ impl Webhook {
         }
         one_of("failurePolicy", &self.failure_policy, &["NoOpinion", "Deny"], errors);
         self.connection_info.check(&path.child("connectionInfo"), errors);
-        let conditions = path.child("matchConditions");
-        for (index, condition) in self.match_conditions.iter().enumerate() {
-            let path = conditions.index(index);
-            let path = path.child("expression");
-            errors.push(match condition.expression.trim() {
-                "" => FieldError::required(&path, ""),
-                expression => FieldError::invalid(&path, expression, EXPRESSIONS),
-            });
+        self.check_conditions(&path.child("matchConditions"), errors);
+    }
+
+    fn check_conditions(&self, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+        let (all, mut seen) = (&self.match_conditions, BTreeSet::new());
+        if all.len() > matching::MOST {
+            return errors.push(FieldError::too_many(path, all.len(), matching::MOST));
+        }
+        for (index, condition) in all.iter().enumerate() {
+            let path = path.index(index);
+            let (path, source) = (path.child("expression"), condition.expression.as_str());
+            if source.trim().is_empty() {
+                errors.push(FieldError::required(&path, ""));
+            } else if !seen.insert(source) {
+                errors.push(FieldError::duplicate(&path, source));
+            } else if let Err(why) = matching::read(source) {
+                errors.push(FieldError::invalid(&path, source, why));
+            }
         }
     }
 }

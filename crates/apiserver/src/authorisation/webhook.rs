@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::matching::Conditions;
 use super::{Attributes, Authorizer, Deciding, Decision, KnownRules, decided};
 use crate::identity::Identity;
 use crate::outside::Outside;
@@ -46,6 +47,7 @@ pub struct AccessWebhook {
     hook: Hook,
     options: AccessWebhookOptions,
     version: String,
+    conditions: Conditions,
     clock: Arc<dyn Clock>,
     known: Remembered<Decision>,
 }
@@ -73,7 +75,14 @@ impl AccessWebhook {
         }
         let version = format!("authorization.k8s.io/{}", options.version);
         let hook = Hook::of_kubeconfig(outside, kubeconfig)?;
-        Ok(Self { hook, options, version, clock, known: Remembered::new(MOST) })
+        let (conditions, known) = (Conditions::default(), Remembered::new(MOST));
+        Ok(Self { hook, options, version, conditions, clock, known })
+    }
+
+    /// The same, asked only where these hold.
+    pub(super) fn asked_where(mut self, conditions: Conditions) -> Self {
+        self.conditions = conditions;
+        self
     }
 
     async fn ask(&self, user: &str, spec: Value, key: Option<[u8; 32]>) -> Decision {
@@ -89,12 +98,7 @@ impl AccessWebhook {
             Err(why) => {
                 let name = &self.options.name;
                 tracing::warn!(webhook = name, why, "a webhook cannot be asked for a right");
-                let why = format!("the webhook authorizer {name} cannot be asked").into();
-                return if self.options.denies_on_failure {
-                    Decision::Denied(why)
-                } else {
-                    Decision::NoOpinion(why)
-                };
+                return self.failed(format!("the webhook authorizer {name} cannot be asked"));
             }
         };
         let reason = cut(status.reason).into();
@@ -110,10 +114,42 @@ impl AccessWebhook {
         }
         decision
     }
+
+    fn failed(&self, why: String) -> Decision {
+        let why = why.into();
+        if self.options.denies_on_failure { Decision::Denied(why) } else { Decision::NoOpinion(why) }
+    }
+
+    /// What is decided without asking: nothing of what it is not asked of.
+    fn unasked(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<Decision> {
+        if self.conditions.is_empty() {
+            return None;
+        }
+        match self.conditions.hold(&spec(identity, attributes, false)) {
+            Ok(true) => None,
+            Ok(false) => Some(Decision::NoOpinion("".into())),
+            Err(why) => {
+                let name = &self.options.name;
+                tracing::warn!(
+                    webhook = name,
+                    why,
+                    "it cannot be told whether a webhook is to be asked for a right"
+                );
+                Some(
+                    self.failed(format!(
+                        "the conditions of the webhook authorizer {name} cannot be evaluated"
+                    )),
+                )
+            }
+        }
+    }
 }
 
 impl Authorizer for AccessWebhook {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
+        if let Some(decision) = self.unasked(identity, attributes) {
+            return decided(decision);
+        }
         let spec = spec(identity, attributes, self.options.version == "v1beta1");
         let text = spec.to_string();
         let key = (text.len() <= LONGEST_REMEMBERED).then(|| Sha256::digest(&text).into());

@@ -29,7 +29,7 @@ pub(super) fn document(entries: &[&Entry]) -> Value {
     paths.sort_keys();
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "info": {"title": "Kubernetes", "version": model::release::VERSION},
         "paths": paths,
         "definitions": components::of(entries, Form::V2),
     })

@@ -5,12 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::gvk::{GroupVersion, rank};
 use model::{GroupVersionKind, Status};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::aggregation::{Offered, Priority, View};
 use crate::body::Body;
@@ -28,6 +31,8 @@ struct Entry {
     kind: GroupVersionKind,
     namespaced: bool,
     verbs: Vec<&'static str>,
+    /// What its objects are stored as; none where none are.
+    stored: Option<GroupVersionKind>,
     short_names: Vec<String>,
     categories: Vec<String>,
     subresources: Vec<Sub>,
@@ -187,6 +192,9 @@ fn groups(entries: &Entries, view: &View) -> Groups {
             singular: resource.singular.clone(),
             namespaced: resource.namespaced,
             verbs: resource.verbs(),
+            stored: resource.unstored.is_none().then(|| {
+                resource.storage.served.as_ref().map_or_else(|| gvk.clone(), |served| served.stored().clone())
+            }),
             short_names: resource.short_names.clone(),
             categories: resource.categories.clone(),
             subresources: subresources.collect(),
@@ -201,6 +209,7 @@ fn groups(entries: &Entries, view: &View) -> Groups {
             kind: GroupVersionKind::new(review.group, review.version, review.kind),
             namespaced: review.namespaced,
             verbs: vec!["create"],
+            stored: None,
             short_names: Vec::new(),
             categories: Vec::new(),
             subresources: Vec::new(),
@@ -271,6 +280,9 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value> {
         if !entry.categories.is_empty() {
             shown["categories"] = json!(entry.categories);
         }
+        if let Some(stored) = &entry.stored {
+            shown["storageVersionHash"] = json!(storage_version_hash(stored));
+        }
         list.push(shown);
         for sub in &entry.subresources {
             let mut shown = json!({
@@ -293,6 +305,12 @@ fn resources(groups: &Groups, group: &str, version: &str) -> Result<Value> {
         "groupVersion": group_version,
         "resources": list,
     }))
+}
+
+/// What clients compare to know that objects are stored in another version than before: equal where that is.
+fn storage_version_hash(stored: &GroupVersionKind) -> String {
+    let GroupVersionKind { group, version, kind } = stored;
+    STANDARD.encode(&Sha256::digest(format!("{group}/{version}/{kind}"))[..8])
 }
 
 fn aggregate(groups: &Groups, wanted: impl Fn(&str) -> bool, form: &'static str) -> Value {

@@ -135,6 +135,11 @@ impl Served {
         self.conversion.since.is_some()
     }
 
+    /// The version that is stored.
+    pub(crate) fn stored(&self) -> &GroupVersionKind {
+        &self.conversion.stored
+    }
+
     /// Whether the version of the entry is the one that is stored.
     pub(crate) fn is_stored(&self) -> bool {
         *self.version == self.conversion.stored

@@ -39,6 +39,11 @@ async fn resources_are_found_in_the_old_and_the_new_form() {
     assert_eq!((&find("pods")["shortNames"], &find("pods")["categories"]), (&json!(["po"]), &json!(["all"])));
     assert_eq!(find("pods/eviction")["group"], "policy");
     assert_eq!(find("namespaces")["namespaced"], false);
+    assert_eq!(find("pods")["storageVersionHash"], "xPOwRZ+Yhw8=", "as Kubernetes has it");
+    assert_eq!(
+        (find("pods/status").get("storageVersionHash"), find("bindings").get("storageVersionHash")),
+        (None, None)
+    );
 
     let new = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
     let (kind, list) = accept(&cluster, "/apis", new).await;

@@ -168,6 +168,34 @@ async fn a_token_of_an_issuer_elsewhere_says_who_one_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn expressions_say_who_one_is_and_who_is_taken() {
+    let mapped = "  claimMappings:\n    username: {expression: \"'o:' + claims.sub\"}\n    \
+                  groups: {expression: \"claims.teams.map(t, 'o:' + t)\"}\n    \
+                  extra: [{key: acme.com/home, valueExpression: claims.hd}]\n  \
+                  claimValidationRules: [{expression: \"claims.hd.endsWith('.com')\", message: not ours}]\n  \
+                  userValidationRules: [{expression: \"user.groups.all(g, !g.startsWith('system:'))\"}]\n";
+    let known = Known::start(mapped).await;
+    let key = Key::new("k1");
+    known.show(&[&key]);
+    let status = known.review(&key.sign(&known.claims(json!({})))).await;
+    assert_eq!(
+        status["user"],
+        json!({
+            "username": "o:jane", "groups": ["o:a", "o:b", "system:authenticated"],
+            "extra": {"acme.com/home": ["example.com"]},
+        })
+    );
+    for (claims, why) in [
+        (json!({"hd": "example.org"}), "a rule is not met"),
+        (json!({"hd": null}), "an expression fails"),
+        (json!({"teams": [7]}), "a group is no text"),
+    ] {
+        let status = known.review(&key.sign(&known.claims(claims))).await;
+        assert!(status["authenticated"].is_null(), "{why}: {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_not_quite_right_is_refused() {
     let known = Known::start(MAPPED).await;
     let (key, other) = (Key::new("k1"), Key::new("k1"));
@@ -513,8 +541,11 @@ async fn decided(site: &Site, denies_on_failure: bool, clock: &Arc<ManualClock>)
         denies_on_failure,
     };
     let webhook = AccessWebhook::new(&OverHttps, &site.kubeconfig("/access"), options, clock.clone());
-    let modes =
-        vec![AuthorizationMode::Webhook(Arc::new(webhook.expect("a webhook"))), AuthorizationMode::Rbac];
+    let webhook = AuthorizationMode::Webhook(Arc::new(webhook.expect("a webhook")));
+    decided_by(vec![webhook, AuthorizationMode::Rbac], clock).await
+}
+
+async fn decided_by(modes: Vec<AuthorizationMode>, clock: &Arc<ManualClock>) -> Cluster {
     let root = tempfile::tempdir().expect("temporary directory");
     let store = Arc::new(crate::cluster::open_store(&root).await);
     let own = clock.clone();
@@ -564,6 +595,50 @@ async fn tokens_that_nobody_knows_make_none_be_forgotten() {
     assert_eq!(site.asked(), before + 1, "too much to be remembered");
     assert!(!good("stranger-8999").await);
     assert_eq!(site.asked(), before + 1, "the newest of those is remembered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_asked_where_its_conditions_hold() {
+    let site = Site::start(Arc::new(|_| {
+        let status = json!({"allowed": false, "denied": true, "reason": "asked"});
+        answer(200, &json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "status": status}))
+    }))
+    .await;
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n\
+         - {{type: Webhook, name: policy, webhook: {{timeout: 5s, subjectAccessReviewVersion: v1, failurePolicy: Deny, \
+         matchConditionSubjectAccessReviewVersion: v1, connectionInfo: {{type: KubeConfigFile, kubeConfigFile: {:?}}}, \
+         matchConditions: [{{expression: 'has(request.resourceAttributes)'}}, \
+         {{expression: \"request.resourceAttributes.namespace == 'default' && request.extra['acme.com/a'] != ['b']\"}}]}}}}\n\
+         - {{type: RBAC, name: rbac}}\n",
+        site.kubeconfig("/access"),
+    );
+    let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+    let own: Arc<dyn Clock> = clock.clone();
+    let modes = AuthorizationMode::parse(&text, &OverHttps, &own).expect("a good file");
+    let cluster = decided_by(modes, &clock).await;
+    let mut jane = Identity::new("jane", ["g"]);
+    let list = async |identity: &Identity, path: &str| {
+        let (code, body) = cluster.send_by(identity, "GET", path, "").await;
+        (code, body["message"].as_str().unwrap_or_default().to_owned())
+    };
+    // One does not hold: what roles say is what counts, and nobody is asked.
+    let elsewhere = "/api/v1/namespaces/kube-system/pods";
+    let (code, why) = list(&jane, elsewhere).await;
+    assert!(code == 403 && why.ends_with("in the namespace \"kube-system\""), "{why}");
+    assert_eq!(list(&jane, "/livez").await.0, 200);
+    assert_eq!(site.asked(), 0);
+    // It cannot be told whether one holds: that is as if nobody could be asked.
+    let (code, why) = list(&jane, PODS).await;
+    assert!(
+        code == 403 && why.ends_with("the conditions of the webhook authorizer policy cannot be evaluated"),
+        "{why}"
+    );
+    assert_eq!(site.asked(), 0);
+    jane.extra.insert("acme.com/a".to_owned(), vec!["c".to_owned()]);
+    let (code, why) = list(&jane, PODS).await;
+    assert!(code == 403 && why.ends_with(": asked"), "{why}");
+    assert_eq!(site.asked(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

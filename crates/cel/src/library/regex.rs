@@ -27,7 +27,7 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
 /// How many patterns that were made while evaluating are remembered.
 const REMEMBERED: usize = 8;
 /// Of how many bytes of a compiled pattern going through a character of a text is one piece of work.
-const BYTES_A_WORK: usize = 1 << 10;
+const BYTES_A_WORK: usize = 1 << 7;
 
 /// Patterns that an evaluation has made itself.
 #[derive(Default)]

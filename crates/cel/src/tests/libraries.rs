@@ -101,6 +101,10 @@ fn addresses_amounts_and_versions_are_understood() {
         ("cidr('192.168.1.7/24').prefixLength() == 24 && cidr('10.0.0.1/8').ip() == ip('10.0.0.1')", "true"),
         ("isCIDR('10.0.0.0/33') || isCIDR('10.0.0.0')", "false"),
         ("cidr('0.0.0.0/0').containsIP('1.2.3.4')", "true"),
+        (
+            "type(ip('10.0.0.1')) == net.IP && type(cidr('10.0.0.0/8')) == net.CIDR && net.IP != net.CIDR",
+            "true",
+        ),
         ("quantity('1Gi').isGreaterThan(quantity('1G'))", "true"),
         ("quantity('50k').add(20) == quantity('50020')", "true"),
         ("quantity('50k').sub(quantity('20k')).compareTo(quantity('30k'))", "0"),

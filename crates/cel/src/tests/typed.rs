@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::schema::declare;
-use crate::{Budget, Environment, PER_CALL_LIMIT, Value};
+use crate::{Budget, Environment, PER_CALL_LIMIT, Type, Value};
 
 fn schema() -> Json {
     json!({
@@ -98,6 +98,27 @@ fn only_what_is_used_is_reported_as_used() {
     assert!(checked.uses("oldSelf"));
     assert!(!environment().compile("self.replicas > 0").expect("typed").uses("oldSelf"));
     assert_eq!(checked.output(), &crate::Type::Bool);
+}
+
+#[test]
+fn it_is_known_which_fields_of_a_variable_are_selected() {
+    let environment = Environment::new().with_variable("claims", Type::map(Type::String, Type::Dyn));
+    for (source, selects) in [
+        ("claims.email", true),
+        ("claims.email.name", true),
+        ("has(claims.email)", true),
+        ("claims.?email.orValue('')", true),
+        ("[1].all(x, x == 1 && claims.email == 'a')", true),
+        ("{'a': claims.email}", true),
+        ("claims['email']", false),
+        ("claims.emails", false),
+        ("claims.user.email", false),
+        ("'claims.email'", false),
+    ] {
+        let checked = environment.compile(source).expect(source);
+        assert_eq!(checked.selects("claims", "email"), selects, "{source}");
+        assert!(!checked.selects("user", "email"));
+    }
 }
 
 /// The numbers are those of Kubernetes' estimate for the same schemas.

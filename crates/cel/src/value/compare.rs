@@ -174,24 +174,23 @@ fn numbers(one: &Value<'_>, two: &Value<'_>) -> Option<Ordering> {
             _ => None,
         }
     }
-    /// A whole number against one with a fraction; exact, unlike a conversion.
-    fn mixed(whole: i128, float: f64) -> Option<Ordering> {
-        if float.is_nan() {
-            return None;
-        }
-        if float >= 1e30 {
-            return Some(Ordering::Less);
-        }
-        if float <= -1e30 {
+    /// A whole number against one with a fraction: within the range of its type it becomes one with a fraction, as it
+    /// does in Kubernetes, however much that loses.
+    fn mixed(whole: &Value<'_>, float: f64) -> Option<Ordering> {
+        let (least, most, whole) = match whole {
+            Value::Int(value) => (i64::MIN as f64, i64::MAX as f64, *value as f64),
+            Value::Uint(value) => (0.0, u64::MAX as f64, *value as f64),
+            _ => return None,
+        };
+        if float < least {
             return Some(Ordering::Greater);
         }
-        let floor = float.floor();
-        Some(whole.cmp(&(floor as i128)).then(if float > floor { Ordering::Less } else { Ordering::Equal }))
+        if float > most { Some(Ordering::Less) } else { whole.partial_cmp(&float) }
     }
     match (one, two) {
         (Value::Double(one), Value::Double(two)) => one.partial_cmp(two),
-        (Value::Double(one), two) => mixed(whole(two)?, *one).map(Ordering::reverse),
-        (one, Value::Double(two)) => mixed(whole(one)?, *two),
+        (Value::Double(one), two) => mixed(two, *one).map(Ordering::reverse),
+        (one, Value::Double(two)) => mixed(one, *two),
         _ => Some(whole(one)?.cmp(&whole(two)?)),
     }
 }

@@ -85,7 +85,7 @@ impl<'a> List<'a> {
     }
 
     /// All elements, one after another.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Evaluated<'a>> + use<'_, 'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Evaluated<'a>> + use<'_, 'a> {
         (0..self.len()).map(|index| self.get(index))
     }
 

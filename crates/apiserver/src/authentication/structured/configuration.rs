@@ -8,11 +8,15 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 
+use super::mapping::About;
+use crate::expression::Expression;
 use crate::jws::Algorithm;
 
 /// So many issuers there may be.
 const ISSUERS: usize = 64;
-const EXPRESSIONS: &str = "expressions (CEL) are not evaluated by this server yet: name a claim";
+const UNVERIFIED: &str = "claims.email_verified must be used in claimMappings.username.expression or \
+                          claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email \
+                          is used in claimMappings.username.expression";
 
 /// The document.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -56,7 +60,7 @@ pub(crate) struct Jwt {
     #[serde(default)]
     pub(crate) claim_mappings: Mappings,
     #[serde(default)]
-    user_validation_rules: Vec<UserRule>,
+    pub(crate) user_validation_rules: Vec<UserRule>,
     /// How they may be signed; not a field of the document.
     #[serde(skip)]
     pub(crate) algorithms: Option<Vec<Algorithm>>,
@@ -87,9 +91,9 @@ pub(crate) struct ClaimRule {
     #[serde(default)]
     pub(crate) required_value: String,
     #[serde(default)]
-    expression: String,
+    pub(crate) expression: String,
     #[serde(default)]
-    message: String,
+    pub(crate) message: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -102,7 +106,7 @@ pub(crate) struct Mappings {
     #[serde(default)]
     pub(crate) uid: Bare,
     #[serde(default)]
-    extra: Vec<Extra>,
+    pub(crate) extra: Vec<Extra>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -112,7 +116,7 @@ pub(crate) struct Prefixed {
     pub(crate) claim: String,
     pub(crate) prefix: Option<String>,
     #[serde(default)]
-    expression: String,
+    pub(crate) expression: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -121,26 +125,25 @@ pub(crate) struct Bare {
     #[serde(default)]
     pub(crate) claim: String,
     #[serde(default)]
-    expression: String,
+    pub(crate) expression: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Extra {
+pub(crate) struct Extra {
     #[serde(default)]
-    key: String,
+    pub(crate) key: String,
     #[serde(default)]
-    value_expression: String,
+    pub(crate) value_expression: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct UserRule {
+pub(crate) struct UserRule {
     #[serde(default)]
-    expression: String,
+    pub(crate) expression: String,
     #[serde(default)]
-    #[allow(dead_code, reason = "it is part of the form")]
-    message: String,
+    pub(crate) message: String,
 }
 
 /// One issuer, as the `--oidc-…` options tell of it.
@@ -272,16 +275,20 @@ impl Document {
 impl Jwt {
     fn check(&self, own: &[String], path: &Path<'_>, errors: &mut Vec<FieldError>) {
         self.issuer.check(own, &path.child("issuer"), errors);
-        check_rules(&self.claim_validation_rules, &path.child("claimValidationRules"), errors);
-        self.claim_mappings.check(&path.child("claimMappings"), errors);
-        let rules = path.child("userValidationRules");
+        let is_verified =
+            check_rules(&self.claim_validation_rules, &path.child("claimValidationRules"), errors);
+        self.claim_mappings.check(is_verified, &path.child("claimMappings"), errors);
+        let (rules, mut seen) = (path.child("userValidationRules"), BTreeSet::new());
         for (index, rule) in self.user_validation_rules.iter().enumerate() {
             let path = rules.index(index);
             let path = path.child("expression");
-            errors.push(match rule.expression.as_str() {
-                "" => FieldError::required(&path, ""),
-                expression => FieldError::invalid(&path, expression, EXPRESSIONS),
-            });
+            match rule.expression.as_str() {
+                "" => errors.push(FieldError::required(&path, "")),
+                again if !seen.insert(again) => errors.push(FieldError::duplicate(&path, again)),
+                expression => {
+                    read(About::User.rule(expression), expression, &path, errors);
+                }
+            }
         }
     }
 }
@@ -384,8 +391,25 @@ fn check_url(url: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_rules(rules: &[ClaimRule], path: &Path<'_>, errors: &mut Vec<FieldError>) {
+/// What was read of an expression, unless something is wrong with it.
+fn read(
+    read: Result<Expression, String>,
+    source: &str,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> Option<Expression> {
+    read.map_err(|why| errors.push(FieldError::invalid(path, source, why))).ok()
+}
+
+/// Whether an expression looks whether an address of electronic mail was verified.
+fn verifies(expression: Option<&Expression>) -> bool {
+    expression.is_some_and(|expression| expression.selects("claims", "email_verified"))
+}
+
+/// Whether one of the rules looks whether an address was verified.
+fn check_rules(rules: &[ClaimRule], path: &Path<'_>, errors: &mut Vec<FieldError>) -> bool {
     let (mut claims, mut expressions) = (BTreeSet::new(), BTreeSet::new());
+    let mut is_verified = false;
     for (index, rule) in rules.iter().enumerate() {
         let path = path.index(index);
         match (rule.claim.as_str(), rule.expression.as_str()) {
@@ -406,28 +430,33 @@ fn check_rules(rules: &[ClaimRule], path: &Path<'_>, errors: &mut Vec<FieldError
                     errors.push(FieldError::invalid(&place, rule.required_value.as_str(), why));
                 }
                 let place = path.child("expression");
-                errors.push(if expressions.insert(expression) {
-                    FieldError::invalid(&place, expression, EXPRESSIONS)
+                if expressions.insert(expression) {
+                    let rule = read(About::Claims.rule(expression), expression, &place, errors);
+                    is_verified |= verifies(rule.as_ref());
                 } else {
-                    FieldError::duplicate(&place, expression)
-                });
+                    errors.push(FieldError::duplicate(&place, expression));
+                }
             }
             (claim, _) => {
                 errors.push(FieldError::invalid(&path, claim, "claim and expression can't both be set"));
             }
         }
     }
+    is_verified
 }
 
 impl Mappings {
-    fn check(&self, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-        self.username.check(&path.child("username"), true, errors);
+    /// `is_verified` tells that a rule looks whether an address was verified.
+    fn check(&self, mut is_verified: bool, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+        let username = path.child("username");
+        let name = self.username.check(&username, true, errors);
+        is_verified |= verifies(name.as_ref());
         self.groups.check(&path.child("groups"), false, errors);
         let uid = path.child("uid");
         match (self.uid.claim.as_str(), self.uid.expression.as_str()) {
             (_, "") => {}
             ("", expression) => {
-                errors.push(FieldError::invalid(&uid.child("expression"), expression, EXPRESSIONS));
+                read(About::Claims.expression(expression), expression, &uid.child("expression"), errors);
             }
             _ => errors.push(FieldError::invalid(&uid, "", "claim and expression can't both be set")),
         }
@@ -442,10 +471,18 @@ impl Mappings {
                 continue;
             }
             let place = path.child("valueExpression");
-            errors.push(match mapping.value_expression.as_str() {
-                "" => FieldError::required(&place, ""),
-                expression => FieldError::invalid(&place, expression, EXPRESSIONS),
-            });
+            match mapping.value_expression.as_str() {
+                "" => errors.push(FieldError::required(&place, "")),
+                expression => {
+                    let value = read(About::Claims.expression(expression), expression, &place, errors);
+                    is_verified |= verifies(value.as_ref());
+                }
+            }
+        }
+        // An address that nobody has verified is whatever its owner has put there.
+        if name.is_some_and(|name| name.selects("claims", "email")) && !is_verified {
+            let place = username.child("expression");
+            errors.push(FieldError::invalid(&place, self.username.expression.as_str(), UNVERIFIED));
         }
     }
 }
@@ -477,7 +514,7 @@ fn check_key(key: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 }
 
 impl Prefixed {
-    fn check(&self, path: &Path<'_>, required: bool, errors: &mut Vec<FieldError>) {
+    fn check(&self, path: &Path<'_>, required: bool, errors: &mut Vec<FieldError>) -> Option<Expression> {
         match (self.claim.as_str(), self.expression.as_str()) {
             ("", "") if required => {
                 errors.push(FieldError::required(path, "claim or expression is required"));
@@ -488,7 +525,12 @@ impl Prefixed {
                     let why = "may not be specified when expression is set";
                     errors.push(FieldError::invalid(&path.child("prefix"), prefix.as_str(), why));
                 }
-                errors.push(FieldError::invalid(&path.child("expression"), expression, EXPRESSIONS));
+                return read(
+                    About::Claims.expression(expression),
+                    expression,
+                    &path.child("expression"),
+                    errors,
+                );
             }
             (_, "") if self.prefix.is_none() => {
                 let why = "prefix is required when claim is set. It can be set to an empty string to disable prefixing";
@@ -497,6 +539,7 @@ impl Prefixed {
             (_, "") => {}
             _ => errors.push(FieldError::invalid(path, "", "claim and expression can't both be set")),
         }
+        None
     }
 }
 

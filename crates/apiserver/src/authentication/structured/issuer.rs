@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::configuration::{Jwt, Prefixed};
+use super::mapping::Mapping;
 use crate::authentication::token::TokenError;
 use crate::identity::Identity;
 use crate::jws::{Algorithm, Claims, PublicKey, Unverified};
@@ -36,6 +37,7 @@ const LEEWAY: i64 = 60;
 /// An issuer.
 pub(super) struct Issuer {
     pub(super) jwt: Jwt,
+    mapping: Mapping,
     peer: Arc<dyn Peer>,
     waiting: Semaphore,
     keys: Arc<Mutex<Keys>>,
@@ -62,7 +64,8 @@ impl Issuer {
     pub(super) fn new(jwt: Jwt, outside: &dyn Outside) -> Result<Self, String> {
         let authority = &jwt.issuer.certificate_authority;
         let peer = outside.vouched_for((!authority.is_empty()).then_some(authority.as_bytes()))?;
-        Ok(Self { jwt, peer, waiting: Semaphore::new(WAITING), keys: Arc::default() })
+        let mapping = Mapping::of(&jwt)?;
+        Ok(Self { jwt, mapping, peer, waiting: Semaphore::new(WAITING), keys: Arc::default() })
     }
 
     /// Whether a token says that it is of this one.
@@ -99,7 +102,7 @@ impl Issuer {
         }
         let claims = token.into_claims();
         self.check(&claims, clock.now().as_second())?;
-        self.identity(&claims)
+        self.identity(claims)
     }
 
     fn check(&self, claims: &Claims, now: i64) -> Result<(), TokenError> {
@@ -115,32 +118,59 @@ impl Issuer {
         Ok(())
     }
 
-    fn identity(&self, claims: &Claims) -> Result<Identity, TokenError> {
-        let mappings = &self.jwt.claim_mappings;
-        let claim = mappings.username.claim.as_str();
-        let name =
-            claims.text(claim).ok_or_else(|| wrong(format!("oidc: parse username claims {claim:?}")))?;
+    fn identity(&self, claims: Claims) -> Result<Identity, TokenError> {
+        let claims: Value = claims.0.into();
+        let user = match self.mapping.username(&claims) {
+            Some(name) => name.map_err(outside)?,
+            None => self.username(&claims)?,
+        };
+        if user.is_empty() {
+            return Err(wrong("oidc: the token names an empty user"));
+        }
+        let groups = match self.mapping.groups(&claims) {
+            Some(groups) => groups.map_err(outside)?,
+            None => self.groups(&claims)?,
+        };
+        let mut identity = Identity::new(user, groups.iter().cloned());
+        let claim = self.jwt.claim_mappings.uid.claim.as_str();
+        if let Some(uid) = self.mapping.uid(&claims) {
+            identity.uid = uid.map_err(outside)?;
+        } else if !claim.is_empty() {
+            let uid = claims.get(claim).and_then(Value::as_str);
+            let uid = uid.ok_or_else(|| wrong(format!("oidc: parse uid claim {claim:?}")))?;
+            uid.clone_into(&mut identity.uid);
+        }
+        identity.extra.extend(self.mapping.extra(&claims).map_err(outside)?);
+        self.check_required(&claims)?;
+        self.mapping.check_claims(&claims).map_err(outside)?;
+        if let Some(id) = claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()) {
+            let key = "authentication.kubernetes.io/credential-id".to_owned();
+            identity.extra.insert(key, vec![format!("JTI={id}")]);
+        }
+        self.mapping.check_user(&identity, &groups).map_err(outside)?;
+        Ok(identity)
+    }
+
+    fn username(&self, claims: &Value) -> Result<String, TokenError> {
+        let mapping = &self.jwt.claim_mappings.username;
+        let claim = mapping.claim.as_str();
+        let name = claims.get(claim).and_then(Value::as_str);
+        let name = name.ok_or_else(|| wrong(format!("oidc: parse username claims {claim:?}")))?;
         if claim == "email" {
             // One that nobody has verified is whatever its owner has put there.
-            match claims.0.get("email_verified") {
+            match claims.get("email_verified") {
                 None | Some(Value::Bool(true)) => {}
                 Some(_) => return Err(wrong("oidc: email not verified")),
             }
         }
-        let user = prefixed(&mappings.username, name);
-        if user.is_empty() {
-            return Err(wrong("oidc: the token names an empty user"));
-        }
-        let mut identity = Identity::new(user, self.groups(claims)?);
-        let claim = mappings.uid.claim.as_str();
-        if !claim.is_empty() {
-            let uid = claims.text(claim).ok_or_else(|| wrong(format!("oidc: parse uid claim {claim:?}")))?;
-            uid.clone_into(&mut identity.uid);
-        }
-        for rule in &self.jwt.claim_validation_rules {
+        Ok(prefixed(mapping, name))
+    }
+
+    /// Whether the claims are there, and are, what they have to be.
+    fn check_required(&self, claims: &Value) -> Result<(), TokenError> {
+        for rule in self.jwt.claim_validation_rules.iter().filter(|rule| !rule.claim.is_empty()) {
             let claim = &rule.claim;
             let value = claims
-                .0
                 .get(claim)
                 .ok_or_else(|| wrong(format!("oidc: required claim {claim} not present in ID token")))?;
             if value.as_str() != Some(&rule.required_value) {
@@ -150,22 +180,18 @@ impl Issuer {
                 )));
             }
         }
-        if let Some(id) = claims.text("jti").filter(|id| !id.is_empty()) {
-            let key = "authentication.kubernetes.io/credential-id".to_owned();
-            identity.extra.insert(key, vec![format!("JTI={id}")]);
-        }
-        Ok(identity)
+        Ok(())
     }
 
-    fn groups(&self, claims: &Claims) -> Result<Vec<String>, TokenError> {
+    fn groups(&self, claims: &Value) -> Result<Vec<String>, TokenError> {
         let mapping = &self.jwt.claim_mappings.groups;
         let claim = mapping.claim.as_str();
-        let elsewhere = claims.0.get("_claim_names").and_then(|names| names.get(claim)).is_some();
+        let elsewhere = claims.get("_claim_names").and_then(|names| names.get(claim)).is_some();
         if claim.is_empty() {
             return Ok(Vec::new());
         }
         let wrong = || wrong(format!("oidc: parse groups claim {claim:?}"));
-        match claims.0.get(claim) {
+        match claims.get(claim) {
             // They are to be asked for elsewhere, at an address that the token names.
             None if elsewhere => Err(wrong()),
             None => Ok(Vec::new()),
@@ -241,6 +267,10 @@ fn has_signed(keys: &[Key], token: &Unverified<'_>) -> bool {
 
 fn prefixed(mapping: &Prefixed, value: &str) -> String {
     format!("{}{value}", mapping.prefix.as_deref().unwrap_or_default())
+}
+
+fn outside(why: String) -> TokenError {
+    wrong(format!("oidc: {why}"))
 }
 
 fn wrong(why: impl Into<String>) -> TokenError {

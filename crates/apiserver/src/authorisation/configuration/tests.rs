@@ -129,10 +129,16 @@ fn what_is_wrong_is_told_in_kubernetes_words() {
     check(
         &hook(
             "3s",
-            "3s, matchConditions: [{expression: 'true'}], matchConditionSubjectAccessReviewVersion: v1",
+            "3s, matchConditions: [{expression: request.user}, {expression: a}, {expression: a}], matchConditionSubjectAccessReviewVersion: v1",
         ),
-        "authorizers[0].matchConditions[0].expression: Invalid value: \"true\": expressions (CEL) are not evaluated by this server yet",
+        "[authorizers[0].matchConditions[0].expression: Invalid value: \"request.user\": must evaluate to bool but got string, \
+         authorizers[0].matchConditions[1].expression: Invalid value: \"a\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'a' (in container '')\n | a\n | ^, \
+         authorizers[0].matchConditions[2].expression: Duplicate value: \"a\"]",
     );
+    let many: Vec<String> = (0..65).map(|n| format!("{{expression: request.user == '{n}'}}")).collect();
+    let many =
+        format!("3s, matchConditions: [{}], matchConditionSubjectAccessReviewVersion: v1", many.join(", "));
+    check(&hook("3s", &many), "authorizers[0].matchConditions: Too many: 65: must have at most 64 items");
     check(
         &hook("3s", "3s, matchConditions: [{}]"),
         "[authorizers[0].matchConditionSubjectAccessReviewVersion: Required value: required if match conditions are specified, \
