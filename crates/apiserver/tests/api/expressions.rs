@@ -7,7 +7,7 @@ use apiserver::{
 };
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, deployment};
 use crate::definitions::define;
 use crate::roles::grant;
 
@@ -286,6 +286,44 @@ async fn policies_change_what_is_written() {
     let excluded = "apiserver_admission_match_condition_exclusions_total{kind=\"policy\",name=\"b-teams\",\
                     operation=\"CREATE\",type=\"validate\"}";
     assert!(metrics.contains(excluded), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_change_what_is_written_as_another_version_and_what_is_a_part() {
+    let cluster = Cluster::start().await;
+    let matches = |operation: &str, group: &str, resource: &str| {
+        json!({"resourceRules": [{
+            "operations": [operation], "apiGroups": [group], "apiVersions": ["v1"], "resources": [resource],
+        }]})
+    };
+    let spec = json!({
+        "matchConstraints": matches("CREATE", "events.k8s.io", "events"),
+        "matchConditions": [{"name": "note", "expression": "object.note == 'hello'"}],
+        "mutations": [
+            apply("Object{note: object.note + '!'}"),
+            patch("[JSONPatch{op: 'replace', path: '/note', value: object.note + '!'}]"),
+        ],
+    });
+    mutates(&cluster, "events", spec, json!({})).await;
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "message": "hello",
+    });
+    let made = cluster.ok("POST", "/api/v1/namespaces/default/events", &event).await;
+    assert_eq!((&made["message"], &made["apiVersion"]), (&json!("hello!!"), &json!("v1")), "{made}");
+    let spec = json!({
+        "matchConstraints": matches("UPDATE", "apps", "deployments/scale"),
+        "mutations": [apply("Object{spec: Object.spec{replicas: object.spec.replicas + oldObject.spec.replicas}}")],
+    });
+    mutates(&cluster, "scales", spec, json!({})).await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    cluster.ok("POST", path, &deployment("web", 2)).await;
+    let mut scale = cluster.ok("GET", &format!("{path}/web/scale"), &json!({})).await;
+    scale["spec"]["replicas"] = json!(5);
+    let scaled = cluster.ok("PUT", &format!("{path}/web/scale"), &scale).await;
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(7)), "{scaled}");
+    let whole = cluster.ok("GET", &format!("{path}/web"), &json!({})).await;
+    assert_eq!(whole["spec"]["replicas"], 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

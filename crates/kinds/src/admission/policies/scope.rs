@@ -432,7 +432,7 @@ mod tests {
             let is_it = |(name, program): &&(String, Result<Program, String>)| {
                 name.starts_with(of) && program.is_ok()
             };
-            compiled.iter().filter(is_it).next_back().expect("one is not too deep").0.clone()
+            compiled.iter().rfind(is_it).expect("one is not too deep").0.clone()
         };
         let names = ["a", "b"].map(last);
         let evaluate = move || {
