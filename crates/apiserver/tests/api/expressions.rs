@@ -311,6 +311,26 @@ async fn policies_change_what_is_written_as_another_version_and_what_is_a_part()
     });
     let made = cluster.ok("POST", "/api/v1/namespaces/default/events", &event).await;
     assert_eq!((&made["message"], &made["apiVersion"]), (&json!("hello!!"), &json!("v1")), "{made}");
+    // Conditions of webhooks see the same; nobody is there who could be asked.
+    let mut hook = json!({
+        "name": "h.example.com", "clientConfig": {"url": "https://192.0.2.1:9/h"}, "timeoutSeconds": 1,
+        "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "matchConditions": [{"name": "note", "expression": "object.note == 'stop'"}],
+    });
+    hook["rules"] = matches("CREATE", "events.k8s.io", "events")["resourceRules"].clone();
+    let hooks = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "h"}, "webhooks": [hook],
+    });
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    cluster.ok("POST", path, &hooks).await;
+    for (name, code) in [("go", 201), ("stop", 500)] {
+        let mut event = event.clone();
+        event["metadata"]["name"] = json!(name);
+        event["message"] = json!(name);
+        let answer = cluster.send("POST", "/api/v1/namespaces/default/events", &event).await;
+        assert_eq!(answer.0, code, "{}", answer.1);
+    }
     let spec = json!({
         "matchConstraints": matches("UPDATE", "apps", "deployments/scale"),
         "mutations": [apply("Object{spec: Object.spec{replicas: object.spec.replicas + oldObject.spec.replicas}}")],
