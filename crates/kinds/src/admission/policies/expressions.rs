@@ -65,7 +65,7 @@ fn environment(parameters: bool, authorizer: bool) -> Environment {
         .with_variable("object", Type::Dyn)
         .with_variable("oldObject", Type::Dyn)
         .with_declared("request", &request::DECLARED)
-        .with_variable("namespaceObject", Type::Dyn)
+        .with_declared("namespaceObject", &request::NAMESPACE)
         .with_variable(
             if authorizer { "authorizer" } else { "@authorizer" },
             object("kubernetes.authorization.Authorizer"),
@@ -198,6 +198,16 @@ mod tests {
         check(Purpose::Condition, "params.a == 1", Ok(()));
         check(Purpose::Condition, "object.flag", Err("must evaluate to bool but got dyn"));
         check(Purpose::Validation, "variables.list.size() > 1", Ok(()));
+        check(
+            Purpose::Validation,
+            "namespaceObject == null || namespaceObject.metadata.labels['a'] == 'b'",
+            Ok(()),
+        );
+        check(
+            Purpose::Validation,
+            "namespaceObject.metadata.creationTimestamp > timestamp('2020-01-01T00:00:00Z')",
+            Ok(()),
+        );
         check(Purpose::Validation, "1", Err("must evaluate to bool but got int"));
         check(Purpose::Message, "'a'", Ok(()));
         check(Purpose::Message, "object.metadata.name", Err("must evaluate to string but got dyn"));
@@ -223,6 +233,9 @@ mod tests {
         undeclared(Purpose::Condition, "variables.list.size() > 1", "variables");
         undeclared(Purpose::Validation, "Object{} == null", "Object");
         undeclared(Purpose::Message, "authorizer.path('/').check('get').reason()", "authorizer");
+        let unknown =
+            compiler.compile(Purpose::Validation, "namespaceObject.metadata.ownerReferences.size() == 0");
+        assert!(unknown.is_err_and(|why| why.contains("undefined field 'ownerReferences'")));
         let without = Compiler::new(false).compile(Purpose::Validation, "params == null");
         assert!(without.is_err_and(|why| why.contains("undeclared reference to 'params'")));
     }

@@ -41,6 +41,48 @@ pub(super) static DECLARED: LazyLock<Arc<Declared>> = LazyLock::new(|| {
     declared.named("kubernetes.AdmissionRequest")
 });
 
+/// What is declared about the variable `namespaceObject`: no more of a namespace can be spoken of.
+pub(super) static NAMESPACE: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+    let text = json!({"type": "string"});
+    let moment = json!({"type": "string", "format": "date-time"});
+    let number = json!({"type": "integer"});
+    let texts = json!({"type": "array", "items": text});
+    let map = json!({"type": "object", "additionalProperties": text});
+    let object = |fields: &[(&str, &Value)]| {
+        let fields: serde_json::Map<String, Value> =
+            fields.iter().map(|(name, of)| ((*name).to_owned(), (*of).clone())).collect();
+        json!({"type": "object", "properties": fields})
+    };
+    let metadata = object(&[
+        ("name", &text),
+        ("generateName", &text),
+        ("namespace", &text),
+        ("labels", &map),
+        ("annotations", &map),
+        // As Kubernetes declares it, though none has it.
+        ("UID", &text),
+        ("creationTimestamp", &moment),
+        ("deletionGracePeriodSeconds", &number),
+        ("deletionTimestamp", &moment),
+        ("generation", &number),
+        ("resourceVersion", &text),
+        ("finalizers", &texts),
+    ]);
+    let condition = object(&[
+        ("status", &text),
+        ("type", &text),
+        ("lastTransitionTime", &moment),
+        ("message", &text),
+        ("reason", &text),
+    ]);
+    let conditions = json!({"type": "array", "items": condition});
+    let status = object(&[("conditions", &conditions), ("phase", &text)]);
+    let schema =
+        object(&[("metadata", &metadata), ("spec", &object(&[("finalizers", &texts)])), ("status", &status)]);
+    let declared = cel::schema::declare(&schema, false).expect("an object with fields is seen");
+    declared.named("kubernetes.Namespace")
+});
+
 /// The request of a write, looked at as one of another version if it is.
 pub(super) fn document(
     write: &Write<'_>,

@@ -176,7 +176,9 @@ impl<'a> Evaluation<'a> {
                 plain(data.object),
                 plain(data.old),
                 CelValue::from_json(data.request, Some(declared)).unwrap_or(CelValue::Null),
-                plain(data.namespace),
+                data.namespace
+                    .and_then(|value| CelValue::from_json(value, Some(&**request::NAMESPACE)).ok())
+                    .unwrap_or(CelValue::Null),
                 AuthorizerValue::authorizer(asked.clone()),
                 AuthorizerValue::request_resource(asked.clone(), own),
                 plain(data.parameter),
@@ -326,8 +328,12 @@ mod tests {
             sources.iter().map(|source| compiler.expression(Purpose::Validation, source)).collect();
         let request: Value = serde_json::from_str(REQUEST).expect("JSON");
         let object = json!({"size": 3});
-        let data =
-            Data { object: Some(&object), old: None, request: &request, namespace: None, parameter: None };
+        let namespace = json!({
+            "metadata": {"name": "ns", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"a": "b"}},
+            "status": {"phase": "Active"},
+        });
+        let namespace = Some(&namespace);
+        let data = Data { object: Some(&object), old: None, request: &request, namespace, parameter: None };
         let known = Known::default();
         let mut evaluation = Evaluation::new(&data, &compiled, &known);
         let mut left = 10_000_000;
@@ -382,6 +388,20 @@ mod tests {
             [group, resource, subresource, namespace, name],
             ["extensions", "deployments", "scale", "ns", "n"]
         );
+    }
+
+    #[tokio::test]
+    async fn of_a_namespace_what_is_declared_can_be_looked_at() {
+        let (all, _) = evaluate(
+            &[],
+            &[
+                "namespaceObject.metadata.creationTimestamp.getFullYear() == 2026",
+                "namespaceObject.metadata.labels.all(key, key == 'a') && !has(namespaceObject.metadata.annotations)",
+                "namespaceObject.status.phase == 'Active' && !has(namespaceObject.spec)",
+            ],
+        )
+        .await;
+        assert_eq!(all, ["true", "true", "true"]);
     }
 
     #[tokio::test]
