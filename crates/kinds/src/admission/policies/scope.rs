@@ -3,12 +3,12 @@
 //! An expression is evaluated at once. What it asks of the authorizer is answered afterwards, since that may have to
 //! ask somebody itself, and the expression is evaluated again; those before it are not.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cel::{
-    AuthorizerValue, Budget, Decision, EvalError, MOST_WORK, PER_CALL_LIMIT, Program, Question,
+    AuthorizerValue, Budget, Decision, Declared, EvalError, MOST_WORK, PER_CALL_LIMIT, Program, Question,
     Value as CelValue, Variables,
 };
 use futures::future::BoxFuture;
@@ -29,6 +29,7 @@ const ROUNDS: usize = 4;
 const LONG: u64 = 100_000;
 
 /// What is known of a write.
+#[derive(Clone, Copy)]
 pub(super) struct Data<'a> {
     pub(super) object: Option<&'a Value>,
     pub(super) old: Option<&'a Value>,
@@ -80,14 +81,37 @@ impl cel::Authorizer for Asked {
 
 /// Values of variables; those that a policy has itself are worked out when they are first looked at.
 struct Scope<'a> {
-    fixed: [CelValue<'a>; FIXED],
+    data: Data<'a>,
+    /// Made when something is asked: most expressions ask nothing.
+    asked: OnceCell<Arc<Asked>>,
     programs: &'a [(String, Result<Program, String>)],
     made: RefCell<Vec<Option<Result<CelValue<'a>, EvalError>>>>,
     /// Those that were worked out for the expression that is being evaluated.
     fresh: RefCell<Vec<usize>>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    fn asked(&self) -> Arc<Asked> {
+        self.asked.get_or_init(Arc::default).clone()
+    }
+
+    /// A variable that a policy does not have itself, by its number.
+    fn fixed(&self, number: usize) -> CelValue<'a> {
+        let declared = |value: &'a Value, declared: &'static Declared| {
+            CelValue::from_json(value, Some(declared)).unwrap_or(CelValue::Null)
+        };
+        let Data { object, old, request, namespace, parameter } = self.data;
+        match number {
+            0 => plain(object),
+            1 => plain(old),
+            2 => declared(request, &**request::DECLARED),
+            3 => namespace.map_or(CelValue::Null, |namespace| declared(namespace, &**request::NAMESPACE)),
+            4 => AuthorizerValue::authorizer(self.asked()),
+            5 => AuthorizerValue::request_resource(self.asked(), requested(request)),
+            _ => plain(parameter),
+        }
+    }
+
     /// Another expression is evaluated.
     fn begin(&self) {
         self.fresh.borrow_mut().clear();
@@ -104,10 +128,7 @@ impl Scope<'_> {
 
 impl<'a> Variables<'a> for Scope<'a> {
     fn get(&self, number: usize, budget: &mut Budget) -> Result<CelValue<'a>, EvalError> {
-        if let Some(value) = <[CelValue<'a>]>::get(&self.fixed, number) {
-            return Ok(value.clone());
-        }
-        let own = number - FIXED;
+        let Some(own) = number.checked_sub(FIXED) else { return Ok(self.fixed(number)) };
         if let Some(Some(made)) = self.made.borrow().get(own) {
             return made.clone();
         }
@@ -139,11 +160,27 @@ fn plain(value: Option<&Value>) -> CelValue<'_> {
     value.and_then(|value| CelValue::from_json(value, None).ok()).unwrap_or(CelValue::Null)
 }
 
+/// What was requested, as whatever a policy looks at it.
+fn requested(request: &Value) -> Question {
+    let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = |name: &str| {
+        let resource = request.get("requestResource").and_then(|resource| resource.get(name));
+        resource.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    Question {
+        group: of("group"),
+        resource: of("resource"),
+        subresource: text("requestSubResource"),
+        namespace: text("namespace"),
+        name: text("name"),
+        ..Question::default()
+    }
+}
+
 /// The evaluation of the expressions of one policy, or of somebody's conditions, about a write: they share what work
 /// they may be.
 pub(super) struct Evaluation<'a> {
     scope: Scope<'a>,
-    asked: Arc<Asked>,
     answers: &'a dyn Answers,
     work: u64,
 }
@@ -155,39 +192,14 @@ impl<'a> Evaluation<'a> {
         programs: &'a [(String, Result<Program, String>)],
         answers: &'a dyn Answers,
     ) -> Self {
-        let asked = Arc::<Asked>::default();
-        let text = |name: &str| data.request.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let of = |name: &str| {
-            let resource = data.request.get("requestResource").and_then(|resource| resource.get(name));
-            resource.and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        // What was requested, as whatever the policy looks at it.
-        let own = Question {
-            group: of("group"),
-            resource: of("resource"),
-            subresource: text("requestSubResource"),
-            namespace: text("namespace"),
-            name: text("name"),
-            ..Question::default()
-        };
-        let declared = &**request::DECLARED;
         let scope = Scope {
-            fixed: [
-                plain(data.object),
-                plain(data.old),
-                CelValue::from_json(data.request, Some(declared)).unwrap_or(CelValue::Null),
-                data.namespace
-                    .and_then(|value| CelValue::from_json(value, Some(&**request::NAMESPACE)).ok())
-                    .unwrap_or(CelValue::Null),
-                AuthorizerValue::authorizer(asked.clone()),
-                AuthorizerValue::request_resource(asked.clone(), own),
-                plain(data.parameter),
-            ],
+            data: *data,
+            asked: OnceCell::new(),
             programs,
             made: RefCell::new(vec![None; programs.len()]),
             fresh: RefCell::default(),
         };
-        Self { scope, asked, answers, work: MOST_WORK }
+        Self { scope, answers, work: MOST_WORK }
     }
 
     /// With what is left of the work that others have begun on.
@@ -221,14 +233,15 @@ impl<'a> Evaluation<'a> {
             if budget.cost() > LONG {
                 tokio::task::yield_now().await;
             }
-            let open = self.asked.open();
+            let asked = self.scope.asked.get().cloned();
+            let open = asked.as_ref().map(|asked| asked.open()).unwrap_or_default();
             if !open.is_empty() {
                 // What was worked out without the answers is worth nothing.
                 drop(outcome);
                 self.scope.forget();
                 for question in open {
                     let decision = self.answers.answer(&question).await;
-                    self.asked.answer(question, decision);
+                    self.scope.asked().answer(question, decision);
                 }
                 continue;
             }
