@@ -104,8 +104,8 @@ impl<'a> Scope<'a> {
         match number {
             0 => plain(object),
             1 => plain(old),
-            2 => declared(request, &**request::DECLARED),
-            3 => namespace.map_or(CelValue::Null, |namespace| declared(namespace, &**request::NAMESPACE)),
+            2 => declared(request, &request::DECLARED),
+            3 => namespace.map_or(CelValue::Null, |namespace| declared(namespace, &request::NAMESPACE)),
             4 => AuthorizerValue::authorizer(self.asked()),
             5 => AuthorizerValue::request_resource(self.asked(), requested(request)),
             _ => plain(parameter),
