@@ -1,13 +1,18 @@
 //! What expressions know of a request, and what they may ask of the authorizer.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use apiserver::{Attributes, Identity, Resource, ResourceAttributes, Write};
 use cel::{Decision, Declared, Question};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use model::Object;
+use model::select::{FieldSelector, LabelSelector};
 use serde_json::{Value, json};
 
 use super::super::webhooks::{name_of, namespace_of};
+use super::scope::Answers;
 
 /// What is declared about the variable `request`.
 pub(super) static DECLARED: LazyLock<Arc<Declared>> = LazyLock::new(|| {
@@ -34,6 +39,48 @@ pub(super) static DECLARED: LazyLock<Arc<Declared>> = LazyLock::new(|| {
     schema["properties"]["options"] = json!({"x-kubernetes-int-or-string": true});
     let declared = cel::schema::declare(&schema, false).expect("an object with fields is seen");
     declared.named("kubernetes.AdmissionRequest")
+});
+
+/// What is declared about the variable `namespaceObject`: no more of a namespace can be spoken of.
+pub(super) static NAMESPACE: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+    let text = json!({"type": "string"});
+    let moment = json!({"type": "string", "format": "date-time"});
+    let number = json!({"type": "integer"});
+    let texts = json!({"type": "array", "items": text});
+    let map = json!({"type": "object", "additionalProperties": text});
+    let object = |fields: &[(&str, &Value)]| {
+        let fields: serde_json::Map<String, Value> =
+            fields.iter().map(|(name, of)| ((*name).to_owned(), (*of).clone())).collect();
+        json!({"type": "object", "properties": fields})
+    };
+    let metadata = object(&[
+        ("name", &text),
+        ("generateName", &text),
+        ("namespace", &text),
+        ("labels", &map),
+        ("annotations", &map),
+        // As Kubernetes declares it, though none has it.
+        ("UID", &text),
+        ("creationTimestamp", &moment),
+        ("deletionGracePeriodSeconds", &number),
+        ("deletionTimestamp", &moment),
+        ("generation", &number),
+        ("resourceVersion", &text),
+        ("finalizers", &texts),
+    ]);
+    let condition = object(&[
+        ("status", &text),
+        ("type", &text),
+        ("lastTransitionTime", &moment),
+        ("message", &text),
+        ("reason", &text),
+    ]);
+    let conditions = json!({"type": "array", "items": condition});
+    let status = object(&[("conditions", &conditions), ("phase", &text)]);
+    let schema =
+        object(&[("metadata", &metadata), ("spec", &object(&[("finalizers", &texts)])), ("status", &status)]);
+    let declared = cel::schema::declare(&schema, false).expect("an object with fields is seen");
+    declared.named("kubernetes.Namespace")
 });
 
 /// The request of a write, looked at as one of another version if it is.
@@ -79,11 +126,27 @@ pub(super) fn document(
     request
 }
 
+/// Whoever asks for a write, and the authorizer.
+pub(super) struct Authorizer<'a, 'w>(pub(super) &'a Write<'w>);
+
+impl Answers for Authorizer<'_, '_> {
+    fn answer<'s>(&'s self, question: &'s Question) -> BoxFuture<'s, Decision> {
+        answer(self.0, question).boxed()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.context.elapsed()
+    }
+}
+
 /// Asks the authorizer what an expression wants to know.
-pub(super) async fn answer(write: &Write<'_>, question: &Question) -> Decision {
+async fn answer(write: &Write<'_>, question: &Question) -> Decision {
     let account =
         question.service_account.as_ref().map(|(namespace, name)| Identity::service_account(namespace, name));
     let identity = account.as_ref().unwrap_or(write.identity);
+    // What cannot be read selects everything, so that more has to be allowed, not less.
+    let fields: FieldSelector = question.field_selector.parse().unwrap_or_default();
+    let labels: LabelSelector = question.label_selector.parse().unwrap_or_default();
     let attributes = match question.path.as_str() {
         "" => Attributes::Resource(ResourceAttributes {
             verb: &question.verb,
@@ -93,7 +156,8 @@ pub(super) async fn answer(write: &Write<'_>, question: &Question) -> Decision {
             resource: &question.resource,
             subresource: &question.subresource,
             name: &question.name,
-            ..ResourceAttributes::default()
+            fields: fields.conditions(),
+            labels: labels.requirements(),
         }),
         path => Attributes::Path { verb: &question.verb, path },
     };
