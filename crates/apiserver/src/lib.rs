@@ -91,6 +91,7 @@ pub use encryption::{Encryption, EncryptionError};
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
+pub use meters::policies::{ConditionsChecked, PolicyChecked};
 pub use names::is_near;
 pub use node::NodeTransport;
 pub use objects::{Changed, Collection, News, Objects};

@@ -5,6 +5,7 @@
 
 pub(crate) mod admitting;
 pub(crate) mod flow_control;
+pub(crate) mod policies;
 mod webhooks;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(crate) struct Meters {
     pub(crate) admission: Family<Histogram, 4>,
     pub(crate) admission_steps: Family<Histogram, 3>,
     pub(crate) webhooks: webhooks::Webhooks,
+    pub(crate) policies: policies::Policies,
     watch_events: Family<Counter, 3>,
     watch_sizes: Family<Histogram, 3>,
     authentication: Family<Counter, 1>,
@@ -132,6 +134,7 @@ impl Meters {
                 Histogram::of_seconds(ADMISSION_SECONDS)
             }),
             webhooks: webhooks::Webhooks::new(),
+            policies: policies::Policies::new(),
             watch_events: Family::new(["group", "resource", "version"], Counter::default),
             watch_sizes: Family::new(["group", "resource", "version"], || Histogram::of_amounts(EVENT_BYTES)),
             authentication: Family::new(["result"], Counter::default),
@@ -282,6 +285,7 @@ impl Meters {
              resource and step type (validate or admit).",
         );
         self.webhooks.write(text);
+        self.policies.write(text);
         let help = "[ALPHA] Number of events sent in watch clients";
         self.watch_events.write(text, "apiserver_watch_events_total", help);
         let help = "[ALPHA] Watch event size distribution in bytes";

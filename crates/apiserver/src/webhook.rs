@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
+use model::lenient::null_is_default;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -29,8 +30,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is read of an answer: it is the question again, with a status.
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "S: Default + Deserialize<'de>"))]
 struct Review<S> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     status: S,
 }
 

@@ -27,26 +27,46 @@ pub static REQUEST: LazyLock<Arc<Declared>> = LazyLock::new(|| {
     named(&schema, "kubernetes.AdmissionRequest")
 });
 
-/// What is declared about the variable `namespaceObject`.
+/// What is declared about the variable `namespaceObject`: no more of a namespace can be spoken of.
 pub static NAMESPACE: LazyLock<Arc<Declared>> = LazyLock::new(|| {
-    let pairs = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let list = json!({"type": "array", "items": {"type": "string"}});
+    let text = json!({"type": "string"});
     let moment = json!({"type": "string", "format": "date-time"});
-    let mut metadata = texts(&["name", "generateName", "namespace", "UID", "resourceVersion"]);
-    for (name, of) in [
-        ("labels", pairs.clone()),
-        ("annotations", pairs),
-        ("creationTimestamp", moment.clone()),
-        ("deletionTimestamp", moment),
-        ("deletionGracePeriodSeconds", json!({"type": "integer"})),
-        ("generation", json!({"type": "integer"})),
-        ("finalizers", list.clone()),
-    ] {
-        metadata["properties"][name] = of;
-    }
-    let spec = json!({"type": "object", "properties": {"finalizers": list}});
-    let properties = json!({"metadata": metadata, "spec": spec, "status": texts(&["phase"])});
-    named(&json!({"type": "object", "properties": properties}), "kubernetes.Namespace")
+    let number = json!({"type": "integer"});
+    let texts = json!({"type": "array", "items": text});
+    let map = json!({"type": "object", "additionalProperties": text});
+    let object = |fields: &[(&str, &Value)]| {
+        let fields: Map<String, Value> =
+            fields.iter().map(|(name, of)| ((*name).to_owned(), (*of).clone())).collect();
+        json!({"type": "object", "properties": fields})
+    };
+    let metadata = object(&[
+        ("name", &text),
+        ("generateName", &text),
+        ("namespace", &text),
+        ("labels", &map),
+        ("annotations", &map),
+        // As Kubernetes declares it, though none has it.
+        ("UID", &text),
+        ("creationTimestamp", &moment),
+        ("deletionGracePeriodSeconds", &number),
+        ("deletionTimestamp", &moment),
+        ("generation", &number),
+        ("resourceVersion", &text),
+        ("finalizers", &texts),
+    ]);
+    let condition = object(&[
+        ("status", &text),
+        ("type", &text),
+        ("lastTransitionTime", &moment),
+        ("message", &text),
+        ("reason", &text),
+    ]);
+    let conditions = json!({"type": "array", "items": condition});
+    let status = object(&[("conditions", &conditions), ("phase", &text)]);
+    let schema =
+        object(&[("metadata", &metadata), ("spec", &object(&[("finalizers", &texts)])), ("status", &status)]);
+    let declared = declare(&schema, false).expect("an object with fields is seen");
+    declared.named("kubernetes.Namespace")
 });
 
 fn texts(names: &[&str]) -> Value {

@@ -139,7 +139,8 @@ impl Checked {
     /// Whether it selects this field of this variable: `claims.email`, `has(claims.email)`, `claims.?email`.
     pub fn selects(&self, variable: &str, field: &str) -> bool {
         let kind = |node: Id| self.ast.kind(node);
-        let is_variable = |node: Id| matches!(kind(node), Kind::Ident(name) if **name == *variable);
+        // A point before a name says that it is no local one.
+        let is_variable = |node: Id| matches!(kind(node), Kind::Ident(name) if name.strip_prefix('.').unwrap_or(name) == variable);
         let is_field =
             |node: Id| matches!(kind(node), Kind::Literal(Literal::String(name)) if **name == *field);
         self.ast.nodes.iter().any(|node| match &node.kind {

@@ -9,6 +9,7 @@ mod depth;
 mod json;
 mod list;
 mod map;
+mod mutation;
 mod text;
 
 use std::borrow::Cow;

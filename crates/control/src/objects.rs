@@ -53,7 +53,7 @@ struct Shared {
     kinds: RwLock<BTreeMap<ResourceKind, Watched>>,
     handlers: Mutex<Vec<Handler>>,
     /// Told of kinds whose copy has become whole.
-    whole: Mutex<Vec<Arc<dyn Fn(&ResourceKind) + Send + Sync>>>,
+    whole: Mutex<Vec<KindHandler>>,
     /// Something changed that defines kinds.
     news: Arc<Notify>,
     /// Those whose server, which is not the API server itself, was gone when it was looked last.
@@ -66,6 +66,7 @@ struct Watched {
 }
 
 type Handler = Arc<dyn Fn(&ResourceKind, &Change<Partial>) + Send + Sync>;
+type KindHandler = Arc<dyn Fn(&ResourceKind) + Send + Sync>;
 
 impl Objects {
     /// No kinds yet; they are asked for by `client`.

@@ -1,5 +1,7 @@
 //! What admission policies and their bindings have in common, be they to change writes or to look at them: how they
-//! are shown. Those that change writes cannot be made yet.
+//! are shown, what is filled in, who may make them.
+
+mod readable;
 
 use apiserver::Resource;
 use apiserver::table::{AGE, Column, NAME, age, integer, text};
@@ -10,8 +12,8 @@ use model::validate::{Functions, text as text_of};
 use serde_json::{Value, json};
 
 use crate::admission::policies;
-use crate::refused::{POLICIES, Refused};
 use crate::spec_and_status::SpecAndStatus;
+use readable::Readable;
 
 /// How a column of a policy is called that has so many of what stands in the list of that name.
 pub(crate) const fn policy_columns(title: &'static str, what: &'static str) -> [Column; 4] {
@@ -27,15 +29,30 @@ const OF_BINDINGS: &[Column] = &[
 
 /// The policies that look at writes.
 pub(crate) fn validating(resource: Resource, columns: &'static [Column]) -> Resource {
-    let resource = shown(resource, columns, "validations");
     let strategy = SpecAndStatus::default().counted().with_status();
-    resource.defaults(defaults).rules(Functions::of(policies::check_policy)).strategy(strategy)
+    let resource = shown(resource, columns, "validations").strategy(Readable::policies(strategy));
+    resource.defaults(defaults).rules(Functions::of(policies::check_validating))
 }
 
 /// The bindings of those.
 pub(crate) fn validating_binding(resource: Resource) -> Resource {
-    let resource = shown_binding(resource).defaults(binding_defaults);
-    resource.rules(Functions::of(policies::check_binding)).strategy(SpecAndStatus::default().counted())
+    let strategy = Readable::bindings(SpecAndStatus::default().counted(), "validatingadmissionpolicies");
+    let resource = shown_binding(resource).strategy(strategy);
+    resource.defaults(binding_defaults).rules(Functions::of(policies::check_validating_binding))
+}
+
+/// The policies that change writes.
+pub(crate) fn mutating(resource: Resource, columns: &'static [Column]) -> Resource {
+    let strategy = Readable::policies(SpecAndStatus::default().counted());
+    let resource = shown(resource, columns, "mutations").strategy(strategy);
+    resource.defaults(defaults).rules(Functions::of(policies::check_mutating))
+}
+
+/// The bindings of those.
+pub(crate) fn mutating_binding(resource: Resource) -> Resource {
+    let strategy = Readable::bindings(SpecAndStatus::default().counted(), "mutatingadmissionpolicies");
+    let resource = shown_binding(resource).strategy(strategy);
+    resource.defaults(binding_defaults).rules(Functions::of(policies::check_mutating_binding))
 }
 
 fn defaults(fields: &mut Fields) {
@@ -64,11 +81,6 @@ fn matching(constraints: &mut Fields) {
     }
 }
 
-/// A kind of policies, with what `list` of its spec has in these columns.
-pub(crate) fn policy(resource: Resource, columns: &'static [Column], list: &'static str) -> Resource {
-    shown(resource, columns, list).strategy(Refused(POLICIES))
-}
-
 fn shown(resource: Resource, columns: &'static [Column], list: &'static str) -> Resource {
     let cells = move |object: &Object, now: Timestamp| {
         let kind = object.get(&["spec", "paramKind"]).filter(|kind| !kind.is_null());
@@ -81,11 +93,6 @@ fn shown(resource: Resource, columns: &'static [Column], list: &'static str) -> 
         ]
     };
     resource.category("api-extensions").columns(columns, cells)
-}
-
-/// A kind of bindings of policies.
-pub(crate) fn binding(resource: Resource) -> Resource {
-    shown_binding(resource).strategy(Refused(POLICIES))
 }
 
 fn shown_binding(resource: Resource) -> Resource {

@@ -30,7 +30,6 @@ mod node_selector;
 mod pod_amounts;
 mod pod_spec;
 mod proxied;
-mod refused;
 mod resource_names;
 mod role_rules;
 mod server;

@@ -222,6 +222,7 @@ impl<'a> Walk<'a> {
             (Scalar::Quantity, Value::Null) => "0".into(),
             (Scalar::Quantity, _) => return Err(DecodeError(QuantityError::Format.to_string())),
             (Scalar::Bytes, Value::String(text)) => bytes(text)?,
+            (Scalar::Bytes, Value::Array(numbers)) => self.listed_bytes(numbers)?,
             (Scalar::Time, Value::String(text)) => moment(text, time::format)?,
             (Scalar::MicroTime, Value::String(text)) => moment(text, time::format_micro)?,
             (Scalar::Time | Scalar::MicroTime, value) => {
@@ -238,6 +239,19 @@ impl<'a> Walk<'a> {
         };
         *value = canonical;
         Ok(())
+    }
+
+    /// Go takes a list of numbers for bytes, too.
+    fn listed_bytes(&self, numbers: &[Value]) -> Result<Value, DecodeError> {
+        let byte = |number: &Value| {
+            let byte = number.as_u64().and_then(|number| u8::try_from(number).ok());
+            byte.ok_or_else(|| match number {
+                Value::Number(number) => self.out_of_range(number, "uint8"),
+                other => self.mismatch(other, "uint8"),
+            })
+        };
+        let bytes: Vec<u8> = numbers.iter().map(byte).collect::<Result<_, _>>()?;
+        Ok(base64::engine::general_purpose::STANDARD.encode(bytes).into())
     }
 
     fn out_of_range(&self, number: &Number, go: &str) -> DecodeError {

@@ -16,6 +16,7 @@ pub mod field;
 pub mod fuzzing;
 pub mod gvk;
 pub mod json_path;
+pub mod lenient;
 pub mod merge;
 pub mod names;
 pub mod object;

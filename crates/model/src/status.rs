@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::field::{self, FieldError, quote};
 use crate::gvk::{GroupKind, GroupResource};
+use crate::lenient::null_is_default;
 
 /// The cause of a refusal to make something where everything goes away.
 pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -19,24 +20,28 @@ pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     /// Always `Status`.
+    #[serde(deserialize_with = "null_is_default")]
     pub kind: StatusKind,
     /// Always `v1`.
+    #[serde(deserialize_with = "null_is_default")]
     pub api_version: StatusVersion,
     /// List metadata: empty here.
+    #[serde(deserialize_with = "null_is_default")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// `Success` or `Failure`.
+    #[serde(deserialize_with = "null_is_default")]
     pub status: String,
     /// For people.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub message: String,
     /// For programs: one word such as `NotFound`.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub reason: String,
     /// What the failure is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
     /// The HTTP status code.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_is_default")]
     pub code: u16,
 }
 
@@ -45,22 +50,22 @@ pub struct Status {
 #[serde(rename_all = "camelCase", default)]
 pub struct Details {
     /// The object's name.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub name: String,
     /// The resource's group.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub group: String,
     /// The resource's plural name, or its kind.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub kind: String,
     /// The object's uid.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub uid: String,
     /// One entry for each thing that is wrong.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub causes: Vec<Cause>,
     /// When to try again.
-    #[serde(skip_serializing_if = "is_zero_i32")]
+    #[serde(skip_serializing_if = "is_zero_i32", deserialize_with = "null_is_default")]
     pub retry_after_seconds: i32,
 }
 
@@ -69,30 +74,31 @@ pub struct Details {
 #[serde(default)]
 pub struct Cause {
     /// The kind of wrong, such as `FieldValueInvalid`.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub reason: String,
     /// For people.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub message: String,
     /// The field, such as `spec.replicas`.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub field: String,
 }
 
 /// The word `Status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StatusKind {
-    /// The only one.
+    /// The only one. Whoever says nothing means it.
     #[default]
+    #[serde(alias = "")]
     Status,
 }
 
 /// The word `v1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StatusVersion {
-    /// The only one.
+    /// The only one. Whoever says nothing means it.
     #[default]
-    #[serde(rename = "v1")]
+    #[serde(rename = "v1", alias = "")]
     V1,
 }
 

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::allocations::Allocations;
 use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
+use crate::eviction::Pressures;
 use crate::files::FileWork;
 use crate::local_volumes::Claims;
 use crate::local_volumes::holds::Holds;
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) claims: Claims,
     /// How probes went.
     pub(crate) probed: Probed,
+    /// What the node runs short of.
+    pub(crate) pressures: Pressures,
+    /// Tells a pod, by its uid, to end, and why.
+    pub(crate) evictions: UnboundedSender<(String, String)>,
     services: Store<Service>,
     pods: Store<Pod>,
     /// The node itself, as the API has it.
@@ -86,8 +91,10 @@ impl Shared {
         let amounts = self.config.reserves.allocatable(self.amounts());
         let offer = Offer { pods: i64::from(self.config.pods), amounts };
         let admitted = |node: Option<&Node>| {
-            self.allocations
-                .admit_beside(uid, pod, &self.pods.list(), |others| place::check(pod, others, node, offer))
+            self.allocations.admit_beside(uid, pod, &self.pods.list(), |others| {
+                self.pressures.check(pod)?;
+                place::check(pod, others, node, offer)
+            })
         };
         let outcome = admitted(node.as_deref());
         let of_node =
@@ -205,6 +212,8 @@ pub struct Agent {
     provisioner: Client,
     /// The uids of pods of whose resources something was decided.
     resized: tokio::sync::Mutex<UnboundedReceiver<String>>,
+    /// Pods that are to end, and why.
+    evicted: tokio::sync::Mutex<UnboundedReceiver<(String, String)>>,
     events: Mutex<Option<EventWriter>>,
 }
 
@@ -239,6 +248,7 @@ impl Agent {
             memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         };
         let (wake, resized) = tokio::sync::mpsc::unbounded_channel();
+        let (evictions, evicted) = tokio::sync::mpsc::unbounded_channel();
         let shared = Shared {
             holds: Holds::new(config.volumes.clone()),
             config,
@@ -247,6 +257,8 @@ impl Agent {
             samples: Samples::default(),
             claims: Claims::default(),
             probed: Probed::default(),
+            pressures: Pressures::default(),
+            evictions,
             machine,
             client: client.clone(),
             clock,
@@ -262,7 +274,8 @@ impl Agent {
         let events = Mutex::new(Some(writer));
         let provisioner = provisioner.clone().named(crate::local_volumes::PROVISIONER);
         let shared = Arc::new(shared);
-        Ok(Self { shared, pods, nodes, services, slices, provisioner, resized: resized.into(), events })
+        let (resized, evicted) = (resized.into(), evicted.into());
+        Ok(Self { shared, pods, nodes, services, slices, provisioner, resized, evicted, events })
     }
 
     /// The name of the node.
@@ -293,6 +306,7 @@ impl Agent {
                     crate::services::program(&self.shared, &self.services, &self.slices, stop.clone())
                 }),
                 supervise("pod workers", &stop, || self.run_pods(stop.clone())),
+                supervise("eviction", &stop, || self.evict(stop.clone())),
                 supervise("local volumes", &stop, || {
                     // Apart, or what waits for all of them would be too large for a stack.
                     Box::pin(crate::local_volumes::run(&self.shared, &self.provisioner, stop.clone()))
@@ -343,6 +357,7 @@ impl Agent {
         }
         let mut events = self.shared.runtime().container_events();
         let mut resized = self.resized.lock().await;
+        let mut evicted = self.evicted.lock().await;
         let mut turns = tokio::time::interval(crate::answers::TURN);
         loop {
             self.shared.beat.turned(self.shared.clock.elapsed());
@@ -362,6 +377,7 @@ impl Agent {
                     }
                 },
                 Some(uid) = resized.recv() => workers.wake(&uid),
+                Some((uid, why)) = evicted.recv() => workers.evict(&uid, why),
                 _ = turns.tick() => {}
                 Some(ended) = workers.tasks.join_next() => workers.reap(ended),
             }
@@ -502,6 +518,13 @@ impl Workers {
     fn wake(&self, uid: &str) {
         if let Some(mailbox) = self.mailboxes.get(uid) {
             mailbox.send(Message::Runtime);
+        }
+    }
+
+    /// Tells one pod to end, and why.
+    fn evict(&self, uid: &str, why: String) {
+        if let Some(mailbox) = self.mailboxes.get(uid) {
+            mailbox.send(Message::Evict(why));
         }
     }
 

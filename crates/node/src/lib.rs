@@ -11,6 +11,7 @@ mod agent;
 mod allocations;
 pub mod answers;
 mod config;
+mod eviction;
 mod files;
 pub mod images;
 pub mod labels;

@@ -188,8 +188,9 @@ impl Registration {
                 last_transition_time: since.or_else(|| Some(seconds(now))),
             }
         };
-        let short =
+        let found =
             self.shared.config.reserves.thresholds.pressure(&crate::answers::supplies(&self.shared).await);
+        let short = self.shared.pressures.observe(self.shared.clock.elapsed(), found);
         let memory = if short.memory {
             condition(
                 "MemoryPressure",

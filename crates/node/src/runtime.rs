@@ -112,6 +112,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// What a container uses; nothing for one that does not run.
     fn container_stats<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Usage>;
 
+    /// Bytes of the disk that a container has written into its own file system.
+    fn container_disk_usage<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, u64>;
+
     /// What the containers of a sandbox use and may use together.
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage>;
 

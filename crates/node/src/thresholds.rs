@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use model::quantity::{Quantity, QuantityError};
+use model::quantity::{Format, Quantity, QuantityError};
 
 use crate::reserves::Amounts;
 
@@ -155,6 +155,49 @@ pub(crate) struct Supplies {
     pub(crate) pids: Supply,
 }
 
+/// Something of which too little is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) of: Scarce,
+    /// How much must be free, and how much is, in the words of the API.
+    pub(crate) least: String,
+    pub(crate) free: String,
+}
+
+/// What pods take that can run short, in the order in which they are ended for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scarce {
+    /// Memory.
+    Memory,
+    /// Room on the disk.
+    Disk,
+    /// Files of the disk.
+    Inodes,
+    /// Processes and threads.
+    Pids,
+}
+
+impl Scarce {
+    /// In the order of [`SIGNALS`].
+    const ALL: [Self; SIGNALS.len()] = [Self::Memory, Self::Disk, Self::Inodes, Self::Pids];
+
+    /// The kubelet's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "ephemeral-storage",
+            Self::Inodes => "inodes",
+            Self::Pids => "pids",
+        }
+    }
+
+    /// So much of it, in the words of the API.
+    pub(crate) fn quantity(self, amount: i64) -> Quantity {
+        let is_bytes = matches!(self, Self::Memory | Self::Disk);
+        Quantity::new(amount, if is_bytes { Format::Binary } else { Format::Decimal })
+    }
+}
+
 /// Of what a node has too little.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pressure {
@@ -187,6 +230,25 @@ impl Thresholds {
             disk: short(disk, supplies.disk) || short(inodes, supplies.inodes),
             pids: short(pids, supplies.pids),
         }
+    }
+
+    /// What of all that runs short pods are ended for first.
+    pub(crate) fn shortest(&self, supplies: &Supplies) -> Option<Short> {
+        let Supplies { memory, disk, inodes, pids } = *supplies;
+        let all = Scarce::ALL.into_iter().zip(self.0).zip([memory, disk, inodes, pids]);
+        let mut short = all.filter_map(|((of, least), supply)| {
+            let least = least.filter(|_| supply.all > 0)?;
+            let amount = least.of(supply.all);
+            (supply.free < amount).then(|| Short {
+                of,
+                least: match least {
+                    Least::Amount(amount) => amount.to_string(),
+                    Least::Share(_) => of.quantity(amount).to_string(),
+                },
+                free: of.quantity(supply.free).to_string(),
+            })
+        });
+        short.next()
     }
 
     /// Those that are looked at, by name.
@@ -292,6 +354,24 @@ mod tests {
             pids.pressure(&Supplies { disk: supply(0, 100), ..enough }),
             Pressure { pids: true, ..none }
         );
+        // Pods are ended for memory first, and it is told what must be free and what is.
+        let short =
+            |of, least: &str, free: &str| Some(Short { of, least: least.to_owned(), free: free.to_owned() });
+        let both = Supplies {
+            memory: supply(96 << 20, 8 << 30),
+            disk: supply(1 << 30, 100 << 30),
+            inodes: supply(49, 1000),
+            ..enough
+        };
+        assert_eq!(usual.shortest(&enough), None);
+        assert_eq!(usual.shortest(&both), short(Scarce::Memory, "100Mi", "96Mi"));
+        let of_disk = Supplies { memory: enough.memory, ..both };
+        assert_eq!(usual.shortest(&of_disk), short(Scarce::Disk, "5Gi", "1Gi"));
+        assert_eq!(
+            usual.shortest(&Supplies { disk: enough.disk, ..of_disk }),
+            short(Scarce::Inodes, "50", "49")
+        );
+        assert_eq!(pids.shortest(&enough), short(Scarce::Pids, "10", "0"));
         let capacity = Amounts { cpu: 4000, memory: 8 << 30, storage: 100 << 30, pids: 32_768 };
         let kept = usual.kept(capacity);
         assert_eq!(kept, Amounts { cpu: 0, memory: 100 << 20, storage: 5 << 30, pids: 0 });

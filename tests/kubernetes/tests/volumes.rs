@@ -250,6 +250,9 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
     };
     assert_eq!(read(&most), kernel("pid_max").min(kernel("threads-max")) - 1000);
 
+    let asks = r#"resources: {requests: {memory: 512Mi}}"#;
+    space.apply(&manifest("asks", asks, ""));
+    space.wait("condition=Ready", &["pod/asks"]);
     cluster.daemon.stop();
     cluster
         .daemon
@@ -265,6 +268,25 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
         let held = ["node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure"];
         if held.iter().all(|taint| taints.contains(taint)) { Ok(()) } else { Err(taints) }
     });
+    // One pod after another ends for it, those first that take more than they asked for.
+    let space = Namespace::of(&cluster, "reserves");
+    let box_ended = testkit::wait_until("a pod to be ended", || {
+        let status = space.get(&["pod", "box"])["status"].clone();
+        if status["phase"] == "Failed" { Ok(status) } else { Err(status) }
+    });
+    assert_eq!(space.field("pod/asks", "{.status.phase}"), "Running");
+    assert_eq!(box_ended["reason"], "Evicted", "{box_ended}");
+    let message = box_ended["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("The node was low on resource: memory. Threshold quantity: "), "{message}");
+    assert!(message.contains(" Container main was using ") && message.ends_with(" consumption of memory. "));
+    let disrupted = r#"{.status.conditions[?(@.type=="DisruptionTarget")].reason}"#;
+    assert_eq!(space.field("pod/box", disrupted), "TerminationByKubelet");
+    // None is let in meanwhile, whoever binds it.
+    let node = format!("nodeName: {}", cluster.node());
+    space.apply(&manifest("late", "", &node));
+    space.wait_for("pod/late", "{.status.reason}", "Evicted");
+    let message = space.field("pod/late", "{.status.message}");
+    assert!(message.contains("The node had condition: [MemoryPressure DiskPressure]."), "{message}");
 
     cluster.daemon.stop();
     let refused =

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base::Clock;
+use model::lenient::null_is_default;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -53,19 +54,19 @@ impl Known {
 /// What is read of the answer.
 #[derive(Default, Deserialize)]
 struct Status {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     authenticated: bool,
     user: Option<User>,
     audiences: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     error: String,
 }
 
 #[derive(Default, Deserialize)]
 struct User {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     username: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     uid: String,
     groups: Option<Vec<String>>,
     extra: Option<BTreeMap<String, Vec<String>>>,

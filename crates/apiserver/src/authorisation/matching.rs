@@ -105,24 +105,34 @@ impl Conditions {
     }
 }
 
-/// With all fields of text and of who asks, empty ones too, so that conditions need not ask whether they are there.
+/// With all fields of text and all lists, empty ones too, so that conditions need not ask whether they are there.
 fn whole(mut spec: Json) -> Json {
-    let filled = |of: &mut Map<String, Json>, names: &[&str]| {
-        for name in names {
-            of.entry(*name).or_insert_with(|| json!(""));
-        }
-    };
     if let Json::Object(spec) = &mut spec {
-        filled(spec, &["user", "uid"]);
+        fill(spec, &["user", "uid"]);
         spec.entry("groups").or_insert_with(|| json!([]));
         spec.entry("extra").or_insert_with(|| json!({}));
-        for (name, fields) in [("resourceAttributes", &RESOURCE[..]), ("nonResourceAttributes", &PATH[..])] {
-            if let Some(Json::Object(attributes)) = spec.get_mut(name) {
-                filled(attributes, fields);
+        if let Some(Json::Object(path)) = spec.get_mut("nonResourceAttributes") {
+            fill(path, &PATH);
+        }
+        if let Some(Json::Object(resource)) = spec.get_mut("resourceAttributes") {
+            fill(resource, &RESOURCE);
+            for selector in ["fieldSelector", "labelSelector"] {
+                let requirements = resource.get_mut(selector).and_then(|of| of.get_mut("requirements"));
+                let requirements = requirements.and_then(Json::as_array_mut).into_iter().flatten();
+                for requirement in requirements.filter_map(Json::as_object_mut) {
+                    fill(requirement, &["key", "operator"]);
+                    requirement.entry("values").or_insert_with(|| json!([]));
+                }
             }
         }
     }
     spec
+}
+
+fn fill(of: &mut Map<String, Json>, names: &[&str]) {
+    for name in names {
+        of.entry(*name).or_insert_with(|| json!(""));
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +144,9 @@ mod tests {
             "user": "jane", "groups": ["dev", "system:authenticated"], "extra": {"acme.com/team": ["x"]},
             "resourceAttributes": {
                 "verb": "list", "version": "v1", "resource": "pods", "namespace": "a",
-                "labelSelector": {"requirements": [{"key": "app", "operator": "In", "values": ["web"]}]},
+                "labelSelector": {"requirements": [
+                    {"key": "app", "operator": "In", "values": ["web"]}, {"key": "tier", "operator": "Exists"},
+                ]},
             },
         })
     }
@@ -153,6 +165,7 @@ mod tests {
             "request.resourceAttributes.namespace == 'a' && request.resourceAttributes.group == ''",
             "request.resourceAttributes.name == '' && request.resourceAttributes.subresource == ''",
             "request.resourceAttributes.labelSelector.requirements.exists(r, r.key == 'app' && 'web' in r.values)",
+            "request.resourceAttributes.labelSelector.requirements.all(r, !('public' in r.values))",
             "!has(request.resourceAttributes.fieldSelector)",
         ] {
             assert_eq!(hold(&[source], &asked()), Ok(true), "{source}");

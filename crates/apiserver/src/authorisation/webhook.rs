@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::Clock;
 use futures::FutureExt as _;
+use model::lenient::null_is_default;
 use model::select::label::Test;
 use model::select::{Condition, Requirement};
 use serde::Deserialize;
@@ -54,11 +55,11 @@ pub struct AccessWebhook {
 
 #[derive(Default, Deserialize)]
 struct Status {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     allowed: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     denied: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     reason: String,
 }
 

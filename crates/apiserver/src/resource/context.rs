@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use model::select::LabelSelector;
 use model::{GroupResource, Object, Status};
 
 use super::partition;
@@ -19,6 +20,7 @@ use crate::cache::Stored;
 use crate::error::{Error, Result};
 use crate::fairness::Place;
 use crate::identity::Identity;
+use crate::meters::policies::{ConditionsChecked, PolicyChecked};
 use crate::objects::Collection;
 use crate::reach::Reach;
 use crate::request::NAMESPACES;
@@ -118,6 +120,16 @@ impl<'a> Context<'a> {
             let (name, why, passes) = (asked.name, asked.why, asked.passes);
             tracing::warn!(name, why, passes, "a webhook could not be asked");
         }
+    }
+
+    /// Counts that an expression of a policy was asked.
+    pub fn count_policy(&self, checked: &PolicyChecked<'_>) {
+        self.state.meters.policies.count(checked);
+    }
+
+    /// Counts that conditions were asked under which somebody is.
+    pub fn count_conditions(&self, checked: &ConditionsChecked<'_>) {
+        self.state.meters.policies.count_conditions(checked);
     }
 
     /// Waits for somebody outside. Who takes long keeps nobody else from the place that the request has meanwhile.
@@ -239,12 +251,43 @@ impl<'a> Context<'a> {
         caught_up.map_err(|current| Error::too_large_version(version, current))
     }
 
-    /// The plural name of a kind, and whether its objects are in namespaces.
-    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<(String, bool)> {
+    /// The resource whose objects are of this kind, in this version.
+    pub fn resource_of_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Resource>> {
         let entries = self.state.table.entries();
         let mut entries = entries.values();
-        let found = entries.find(|it| it.group == group && it.version == version && it.kind == kind)?;
-        Some((found.plural.clone(), found.namespaced))
+        entries.find(|it| it.group == group && it.version == version && it.kind == kind).cloned()
+    }
+
+    /// An object of another resource in the version of that, as whoever reads it is shown it. The namespace is empty
+    /// for what is cluster-wide.
+    pub async fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Object>> {
+        let partition = self.state.cache.partition(&resource.storage.partition);
+        let Some(stored) = partition.get(&object_name(namespace, name)) else { return Ok(None) };
+        let shown = Box::pin(partition.served_one(resource, stored.clone())).await?;
+        if Arc::ptr_eq(&shown, &stored) {
+            return Ok(partition.object(&object_name(namespace, name)));
+        }
+        Ok(Some(shown.object()))
+    }
+
+    /// As [`Context::read`], the objects in a namespace, or everywhere where that is empty, whose labels are selected:
+    /// no others are parsed.
+    pub async fn read_selected(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        selector: &LabelSelector,
+    ) -> Result<Vec<Object>> {
+        let partition = self.state.cache.partition(&resource.storage.partition);
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let (mut all, _) = partition.snapshot(self.state.cache.revision(), &prefix);
+        all.retain(|stored| stored.is_readable());
+        let all = Box::pin(partition.served(resource, all)).await?;
+        let is_selected = |stored: &&Arc<Stored>| {
+            let labels = stored.labels();
+            selector.match_values(|key| labels.get(key).map(|value| &**value))
+        };
+        Ok(all.iter().filter(is_selected).map(|stored| stored.object()).collect())
     }
 
     /// The resource of this group and name, in whatever version.

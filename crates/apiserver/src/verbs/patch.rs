@@ -84,7 +84,9 @@ fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Va
     let document = match kind.as_str() {
         JSON_PATCH => json_patch::apply(document, &patch).map_err(|error| match error {
             JsonPatchError::Malformed(why) => Error::bad_request(why),
-            JsonPatchError::Failed(why) => Status::failure(422, "Invalid", why).into(),
+            JsonPatchError::Failed(why) | JsonPatchError::TestFailed(why) => {
+                Status::failure(422, "Invalid", why).into()
+            }
             JsonPatchError::TooLarge(why) => Status::too_large(why).into(),
         }),
         "application/merge-patch+json" => {

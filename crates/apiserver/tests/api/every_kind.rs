@@ -72,9 +72,6 @@ impl Kind<'_> {
     }
 
     async fn all(&self) {
-        if self.is_refused().await {
-            return;
-        }
         let list = self.json("GET", &self.collection, "", &Value::Null).await;
         assert_eq!(list["kind"], format!("{}List", self.resource.kind));
         let revision = list["metadata"]["resourceVersion"].as_str().expect("a revision");
@@ -120,21 +117,6 @@ impl Kind<'_> {
         assert_eq!(event, deleted);
         let (code, ..) = self.send("GET", &self.path(), JSON, "", Bytes::new()).await;
         assert_eq!(code, 404);
-    }
-
-    /// Whether none can be made, which is said in a sentence.
-    async fn is_refused(&self) -> bool {
-        if !self.resource.kind.starts_with("MutatingAdmissionPolicy") {
-            return false;
-        }
-        let (code, _, answer) =
-            self.send("POST", &self.collection, JSON, JSON, self.object.to_string().into()).await;
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-        let message = answer["message"].as_str().unwrap_or_default();
-        assert!(code == 403 && message.contains("by this server yet"), "{answer}");
-        let list = self.json("GET", &self.collection, "", &Value::Null).await;
-        assert_eq!(list["items"], json!([]));
-        true
     }
 
     /// What was made is what is there, and is what is there when it is sent again.

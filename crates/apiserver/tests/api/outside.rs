@@ -478,6 +478,11 @@ async fn a_webhook_knows_tokens_that_nobody_else_does() {
         let masters = json!({"username": "admin", "groups": ["system:masters"]});
         let status = match question["spec"]["token"].as_str().expect("a token") {
             "good" => json!({"authenticated": true, "user": {"username": "jane", "uid": "7", "groups": ["a"], "extra": {"k": ["v"]}}}),
+            // Of what one does not know one may say null.
+            "plain" => json!({
+                "authenticated": true, "user": {"username": "joe", "uid": null, "groups": null, "extra": null},
+                "audiences": null, "error": null,
+            }),
             "others" => json!({"authenticated": true, "user": {"username": "jane"}, "audiences": ["another"]}),
             "nobody" => json!({"authenticated": true, "user": {}}),
             "error" => json!({"authenticated": false, "error": "no such thing", "user": masters}),
@@ -518,6 +523,7 @@ async fn a_webhook_knows_tokens_that_nobody_else_does() {
     clock.advance(Duration::from_secs(121));
     assert_eq!(review(&cluster, "good").await["authenticated"], true);
     assert_eq!(seen.lock().expect("no holder panics").len(), 2, "not for ever");
+    assert_eq!(review(&cluster, "plain").await["user"]["username"], "joe");
     for token in ["garbage", "others", "nobody", "error", "broken", "text"] {
         let status = review(&cluster, token).await;
         assert!(status["authenticated"].is_null() && status["user"] == json!({}), "{token}: {status}");
@@ -649,7 +655,7 @@ async fn a_webhook_decides_before_roles_do() {
         let question: Value = serde_json::from_slice(request.body()).expect("JSON");
         log.lock().expect("no holder panics").push(question["spec"].clone());
         let status = match question["spec"]["user"].as_str().expect("a user") {
-            "allowed" => json!({"allowed": true}),
+            "allowed" => json!({"allowed": true, "denied": null, "reason": null}),
             "denied" => json!({"allowed": false, "denied": true, "reason": "it is Sunday"}),
             "both" => json!({"allowed": true, "denied": true, "reason": "both"}),
             "broken" => return answer(400, &json!({"status": {"allowed": true}})),

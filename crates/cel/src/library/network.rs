@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Context, Declaration, Other};
-use crate::value::{EvalError, Evaluated, Value, failed, no_overload};
+use crate::value::{EvalError, Evaluated, Value, failed, no_overload, shown};
 
 pub(super) const FUNCTIONS: &[Declaration] = &[
     ("ip", to_ip, &[("string_to_ip", "(string) -> ip"), ("cidr_ip", "cidr.() -> ip")]),
@@ -136,6 +136,8 @@ fn global_unicast(ip: &IpAddr) -> bool {
 }
 
 fn parse_ip(text: &str) -> Result<IpAddr, String> {
+    // What is longer than errors show is no address.
+    let text = &*shown(text);
     if let Some((address, zone)) = text.split_once('%')
         && !zone.is_empty()
         && address.parse::<Ipv6Addr>().is_ok()
@@ -155,6 +157,7 @@ fn parse_ip(text: &str) -> Result<IpAddr, String> {
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    let text = &*shown(text);
     let wrong = |why: &str| {
         format!(
             "network address parse error during conversion from string: netip.ParsePrefix({text:?}): {why}"

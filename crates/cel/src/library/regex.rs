@@ -26,6 +26,8 @@ pub(super) const FUNCTIONS: &[Declaration] = &[
 
 /// How many patterns that were made while evaluating are remembered.
 const REMEMBERED: usize = 8;
+/// How much work it is to find that a pattern is none, or too large.
+const FAILED: usize = 2 << 20;
 /// Of how many bytes of a compiled pattern going through a character of a text is one piece of work.
 const BYTES_A_WORK: usize = 1 << 7;
 
@@ -47,7 +49,14 @@ fn pattern<T>(
         None => {
             // Compiling takes far longer than what Kubernetes counts for it.
             context.budget.work(20_000_usize.saturating_add(text.len().saturating_mul(500)))?;
-            let regex = Arc::new(Regex::new(text).map_err(|error| EvalError::Failed(error.into()))?);
+            let regex = match Regex::new(text) {
+                Ok(regex) => Arc::new(regex),
+                Err(error) => {
+                    // It may have taken as long as the largest.
+                    context.budget.work(FAILED)?;
+                    return Err(EvalError::Failed(error.into()));
+                }
+            };
             context.budget.work(regex.size())?;
             if context.patterns.0.len() == REMEMBERED {
                 context.patterns.0.remove(0);
@@ -60,14 +69,14 @@ fn pattern<T>(
 }
 
 /// Goes through a text: all states that the pattern can be in may have to be tried at each character.
-fn go_through(text: &str, regex: &Regex, context: &mut Context<'_>) -> Result<(), EvalError> {
-    context.budget.work(text.len().saturating_mul(1 + regex.size() / BYTES_A_WORK))
+fn go_through(length: usize, regex: &Regex, context: &mut Context<'_>) -> Result<(), EvalError> {
+    context.budget.work(length.saturating_mul(1 + regex.size() / BYTES_A_WORK))
 }
 
 fn matches<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
     let [Value::String(text), Value::String(wanted)] = arguments else { return no_overload() };
     pattern(wanted, context, |regex, context| {
-        go_through(text, regex, context)?;
+        go_through(text.len(), regex, context)?;
         Ok(Value::Bool(regex.is_match(text)))
     })
 }
@@ -82,7 +91,7 @@ fn part<'a>(text: &Text<'a>, found: std::ops::Range<usize>) -> Value<'a> {
 fn find<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated<'a> {
     let [Value::String(text), Value::String(wanted)] = arguments else { return no_overload() };
     pattern(wanted, context, |regex, context| {
-        go_through(text, regex, context)?;
+        go_through(text.len(), regex, context)?;
         Ok(regex.find(text).map_or_else(|| Value::borrowed(""), |found| part(text, found)))
     })
 }
@@ -96,11 +105,16 @@ fn find_all<'a>(arguments: &[Value<'a>], context: &mut Context<'_>) -> Evaluated
         _ => return no_overload(),
     };
     pattern(wanted, context, |regex, context| {
-        go_through(text, regex, context)?;
         let mut found = Vec::new();
-        for one in regex.find_all(text).take(most) {
-            context.budget.work(32)?;
-            found.push(part(text, one));
+        if most > 0 {
+            let ask = |length: usize| {
+                context.budget.work(32)?;
+                go_through(length, regex, context)
+            };
+            regex.find_all(text, ask, |one| {
+                found.push(part(text, one));
+                found.len() < most
+            })?;
         }
         Ok(Value::list(found))
     })

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Context, Declaration, Other};
-use crate::value::{Evaluated, Value, failed, no_overload};
+use crate::value::{Evaluated, Value, failed, no_overload, shown};
 
 pub(super) const FUNCTIONS: &[Declaration] = &[
     (
@@ -82,12 +82,12 @@ fn parse(text: &str) -> Result<Version, String> {
     };
     let number = |what: &str, text: &str| -> Result<u64, String> {
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("Invalid character(s) found in {what} number {text:?}"));
+            return Err(format!("Invalid character(s) found in {what} number {:?}", shown(text)));
         }
         if text.len() > 1 && text.starts_with('0') {
-            return Err(format!("{what} number must not contain leading zeroes {text:?}"));
+            return Err(format!("{what} number must not contain leading zeroes {:?}", shown(text)));
         }
-        text.parse().map_err(|_| format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        text.parse().map_err(|_| format!("strconv.ParseUint: parsing {:?}: invalid syntax", shown(text)))
     };
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let mut version = Version {

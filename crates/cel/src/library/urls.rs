@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Context, Declaration, Other};
-use crate::value::{Evaluated, Value, failed, no_overload};
+use crate::value::{Evaluated, Value, failed, no_overload, shown};
 
 pub(super) const FUNCTIONS: &[Declaration] = &[
     ("url", to_url, &[("string_to_url", "(string) -> url")]),
@@ -161,7 +161,7 @@ fn scheme(text: &str) -> Result<(String, &str), String> {
 
 /// Reads a URL. `request` says that it is what a request names: absolute, or a path, without a fragment.
 pub(crate) fn parse(text: &str, request: bool) -> Result<Url, String> {
-    let told = |why: String| format!("parse {text:?}: {why}");
+    let told = |why: String| format!("parse {:?}: {why}", shown(text));
     let (whole, fragment) = match text.split_once('#').filter(|_| !request) {
         Some((before, fragment)) => (before, Some(fragment)),
         None => (text, None),
@@ -237,7 +237,7 @@ fn authority(text: &str, url: &mut Url) -> Result<(), String> {
         match text.strip_prefix(':') {
             None if text.is_empty() => Ok(()),
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
-            _ => Err(format!("invalid port {text:?} after host")),
+            _ => Err(format!("invalid port {:?} after host", shown(text))),
         }
     };
     if host.starts_with('[') {

@@ -305,3 +305,30 @@ fn an_expression_keeps_of_many_variables_those_that_it_speaks_of() {
     assert_eq!(checked.variables().collect::<Vec<_>>(), [7, 4_711]);
     assert!(checked.uses("variables.v7") && !checked.uses("variables.v8"));
 }
+
+#[test]
+fn matches_without_end_are_paid_for_each_time() {
+    let environment = Environment::new().with_variable("x", Type::String);
+    let program = environment.compile("x.findAll('a*b|a').size()").expect("right").program().expect("ready");
+    let find = |length: usize| {
+        let text = "a".repeat(length);
+        let found = program.evaluate(&[Value::borrowed(&text)], &mut Budget::new(1_000_000));
+        found.map(|value| matches!(value, Value::Int(found) if found == length as i64))
+    };
+    assert_eq!(find(500), Ok(true));
+    assert_eq!(find(500_000), Err(EvalError::Cancelled));
+}
+
+#[test]
+fn errors_show_a_part_of_long_texts() {
+    let long = "\u{1}".repeat(1 << 20);
+    let environment = Environment::new().with_variable("x", Type::String);
+    for source in
+        ["ip(x)", "cidr(x + '/')", "semver('1.1.' + x)", "url('http://a:' + x)", "semver(x + '.1.1')"]
+    {
+        let program = environment.compile(source).expect(source).program().expect(source);
+        let error = program.evaluate(&[Value::borrowed(&long)], &mut Budget::new(10_000_000));
+        let error = error.expect_err(source).to_string();
+        assert!(error.len() < 16_384, "{source}: {}", error.len());
+    }
+}

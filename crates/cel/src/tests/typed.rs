@@ -110,6 +110,8 @@ fn it_is_known_which_fields_of_a_variable_are_selected() {
         ("claims.?email.orValue('')", true),
         ("[1].all(x, x == 1 && claims.email == 'a')", true),
         ("{'a': claims.email}", true),
+        (".claims.email", true),
+        (".claims.?email.orValue('')", true),
         ("claims['email']", false),
         ("claims.emails", false),
         ("claims.user.email", false),

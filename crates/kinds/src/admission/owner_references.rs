@@ -54,7 +54,7 @@ async fn check(write: &Write<'_>, object: &Object) -> Result<()> {
     for owner in newly_blocking(object, write.old) {
         let text = |field: &str| owner[field].as_str().unwrap_or_default();
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-        let Some((plural, namespaced)) = context.kind(group, version, text("kind")) else {
+        let Some(resource) = context.resource_of_kind(group, version, text("kind")) else {
             let why = format!(
                 "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {} Kind {}: \
                  no matches for kind {} in version {}",
@@ -69,8 +69,8 @@ async fn check(write: &Write<'_>, object: &Object) -> Result<()> {
             verb: "update",
             group,
             version,
-            namespace: if namespaced { context.namespace() } else { "" },
-            resource: &plural,
+            namespace: if resource.namespaced { context.namespace() } else { "" },
+            resource: &resource.plural,
             subresource: "finalizers",
             name: text("name"),
             ..ResourceAttributes::default()

@@ -131,7 +131,6 @@ const fn off(name: &'static str, make: Make) -> Plugin {
 }
 
 const BY_SERVER: &str = "the server checks the namespace itself";
-const EXPRESSIONS: &str = "nothing is evaluated by it yet";
 const NOT_SERVED: &str = "this server does not have it";
 
 macro_rules! plain {
@@ -190,8 +189,7 @@ const PLUGINS: [Plugin; 37] = [
     off("DenyServiceExternalIPs", plain!(external_ips::DenyServiceExternalIPs)),
     on("PodTopologyLabels", plain!(pod_topology_labels::PodTopologyLabels)),
     on("NodeDeclaredFeatureValidator", plain!(node_declared_features::NodeDeclaredFeatureValidator)),
-    // Whoever makes what these are asked by is told that it has no effect.
-    off("MutatingAdmissionPolicy", Make::Missing(EXPRESSIONS)),
+    on("MutatingAdmissionPolicy", plain!(policies::MutatingAdmissionPolicy::default())),
     on("MutatingAdmissionWebhook", plain!(webhooks::MutatingAdmissionWebhook::default())),
     on("ValidatingAdmissionPolicy", plain!(policies::ValidatingAdmissionPolicy::default())),
     on("ValidatingAdmissionWebhook", plain!(webhooks::ValidatingAdmissionWebhook::default())),
@@ -332,7 +330,7 @@ mod tests {
             Err("the admission plugin ImagePolicyWebhook cannot be enabled: this server does not have it"),
         );
         check(&[], &["MutatingAdmissionWebhook"], Ok(usual - 1));
-        check(&[], &["MutatingAdmissionPolicy"], Ok(usual));
+        check(&[], &["MutatingAdmissionPolicy"], Ok(usual - 1));
     }
 
     #[test]
@@ -344,6 +342,7 @@ mod tests {
             "PodSecurity",
             "Priority",
             "RuntimeClass",
+            "MutatingAdmissionPolicy",
             "MutatingAdmissionWebhook",
             "ValidatingAdmissionWebhook",
             "ResourceQuota",

@@ -1,284 +1,241 @@
-//! ValidatingAdmissionPolicies: whether something may be written, in expressions.
+//! Policies: what writes are changed to, and whether something may be written, in expressions.
 //!
-//! Policies and their bindings are read, and expressions compiled, once for each change of them ([`kept`]). Which
-//! policies are asked of a write is decided by their rules before anything is waited for. Expressions are evaluated
-//! at once; what they ask of the authorizer is answered between two evaluations ([`scope::Asked`]), since that may
+//! Policies and their bindings are read once for each change of them ([`kept`]); their expressions are compiled when
+//! one is first asked of a write ([`compiled`]). Which policies are asked is decided by their rules before anything is
+//! waited for. What expressions ask of the authorizer is answered between two evaluations ([`scope`]), since that may
 //! have to ask somebody itself.
 
+mod checks;
 mod compiled;
+mod expressions;
 mod kept;
+mod mutating;
+mod patch;
 mod request;
 mod scope;
+mod validating;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use apiserver::{Admission, Admitting, Form, Resource, Result, Write, after_asking, at_once};
+use apiserver::{ConditionsChecked, Resource, Result, Write};
 use model::select::LabelSelector;
 use model::validate::text;
 use model::{GroupResource, Object, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use compiled::{Binding, Policy};
-pub(crate) use compiled::{check_binding, check_conditions, check_policy};
-use kept::Kept;
-use scope::{Asked, Outcome, Said};
+pub(crate) use checks::{
+    check_conditions, check_mutating, check_mutating_binding, check_validating, check_validating_binding,
+};
+use compiled::{Binding, Compiled, ParameterKind, Policy};
+pub(crate) use mutating::MutatingAdmissionPolicy;
+use request::Authorizer;
+use scope::{Data, Evaluation};
+pub(crate) use validating::ValidatingAdmissionPolicy;
 
-use super::webhooks::{is_exempt, name_of, namespace_of};
+use super::webhooks::namespace_of;
 
-/// How many bytes of an annotation are kept.
-const LONGEST_ANNOTATION: usize = 10 * 1024;
-/// How often expressions may come back with questions.
-const ROUNDS: usize = 10;
-
-/// Asks policies whether something may be written.
-pub(crate) struct ValidatingAdmissionPolicy {
-    policies: Kept<Policy>,
-    bindings: Kept<Binding>,
-}
-
-impl Default for ValidatingAdmissionPolicy {
-    fn default() -> Self {
-        Self {
-            policies: Kept::new("validatingadmissionpolicies", Policy::read),
-            bindings: Kept::new("validatingadmissionpolicybindings", Binding::read),
-        }
+/// What no policy is asked of: whoever keeps others from writing could not be got rid of otherwise. Nor of reviews, of
+/// which nothing is stored.
+fn is_exempt(write: &Write<'_>) -> bool {
+    let resource = write.context.resource();
+    let plural = resource.plural.as_str();
+    match resource.group.as_str() {
+        "admissionregistration.k8s.io" => matches!(
+            plural,
+            "mutatingadmissionpolicies"
+                | "mutatingadmissionpolicybindings"
+                | "validatingadmissionpolicies"
+                | "validatingadmissionpolicybindings"
+        ),
+        "authentication.k8s.io" => matches!(plural, "selfsubjectreviews" | "tokenreviews"),
+        "authorization.k8s.io" => matches!(
+            plural,
+            "localsubjectaccessreviews"
+                | "selfsubjectaccessreviews"
+                | "selfsubjectrulesreviews"
+                | "subjectaccessreviews"
+        ),
+        _ => false,
     }
 }
 
-/// What refuses a write: whose it is, what is said, what kind of refusal it is.
-struct Denial {
-    policy: String,
-    binding: Option<String>,
-    message: String,
-    reason: Option<String>,
-}
+/// So many causes of a refusal are told.
+const MOST_CAUSES: usize = 256;
 
-impl Admission for ValidatingAdmissionPolicy {
-    fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
-        if write.form == Form::Effect || is_exempt(write) {
-            return at_once(Ok(()));
-        }
-        let policies = self.policies.all(&write.context);
-        if policies.is_empty() {
-            return at_once(Ok(()));
-        }
-        let asked: Vec<_> = policies
-            .iter()
-            .filter_map(|policy| Some((policy.clone(), policy.matcher.by_rules(write, object)?)))
-            .collect();
-        if asked.is_empty() {
-            return at_once(Ok(()));
-        }
-        let bindings = self.bindings.all(&write.context);
-        after_asking(async move { ask_all(write, object, &asked, &bindings).await })
-    }
-
-    fn looks_at_sent(&self) -> bool {
-        true
-    }
-
-    fn keeps_form(&self) -> bool {
-        true
-    }
-}
-
+/// The object of a write as it is to be, and as it was.
 type Forms<'o> = (Option<Cow<'o, Object>>, Option<Cow<'o, Object>>);
 
-async fn ask_all(
+/// The policies that are asked of a write, by their rules, and as what it is looked at.
+type Asked = Vec<(Arc<Policy>, Option<Arc<Resource>>)>;
+
+/// Those of them all that are asked of a write, by their rules; none where there is none.
+fn asked(policies: &[Arc<Policy>], write: &Write<'_>, object: Option<&Object>) -> Option<Asked> {
+    let asked: Asked = policies
+        .iter()
+        .filter_map(|policy| Some((policy.clone(), policy.matcher.by_rules(write, object)?)))
+        .collect();
+    (!asked.is_empty()).then_some(asked)
+}
+
+/// The objects of parameters with which a binding of a policy has it asked, each once; none where it has it not asked.
+async fn bound(
     write: &Write<'_>,
     object: Option<&Object>,
-    asked: &[(Arc<Policy>, Option<Arc<Resource>>)],
-    bindings: &[Arc<Binding>],
-) -> Result<()> {
-    let seen: Forms<'_> = (object.map(|object| write.seen(object)), write.old.map(|old| write.seen(old)));
-    let mut denied: Option<Denial> = None;
-    for (policy, of) in asked {
-        let mut refuse = |binding: Option<&Binding>, message: String, reason: Option<String>| {
-            denied.get_or_insert_with(|| Denial {
-                policy: policy.name.clone(),
-                binding: binding.map(|binding| binding.name.clone()),
-                message,
-                reason,
-            });
-        };
-        match policy.matcher.by_selectors(write, seen.0.as_deref(), seen.1.as_deref()) {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(_) if policy.fails_open => continue,
-            Err(status) => {
-                refuse(None, format!("failed to configure policy: {}", status.message), None);
-                continue;
-            }
-        }
-        let mut annotations: Vec<(String, Vec<String>)> = Vec::new();
-        for binding in bindings.iter().filter(|binding| binding.policy == policy.name) {
-            if binding.matcher.by_rules(write, object).is_none() {
-                continue;
-            }
-            let matched = binding.matcher.by_selectors(write, seen.0.as_deref(), seen.1.as_deref());
-            let parameters = match matched {
-                Ok(true) => parameters(write, object, policy, binding),
-                Ok(false) => continue,
-                Err(status) => Err(status.message),
-            };
-            let parameters = match parameters {
-                Ok(parameters) => parameters,
-                Err(_) if policy.fails_open => continue,
-                Err(why) => {
-                    refuse(Some(binding), format!("failed to configure binding: {why}"), None);
-                    continue;
-                }
-            };
-            let forms =
-                if parameters.is_empty() { (None, None) } else { converted(write, &seen, of).await? };
-            for parameter in &parameters {
-                let outcome = evaluate(write, policy, of.as_deref(), &forms, parameter.as_ref()).await;
-                for (index, said) in outcome.said.into_iter().enumerate() {
-                    let Said::Denied { message, reason } = said else { continue };
-                    for action in &binding.actions {
-                        match action.as_str() {
-                            "Deny" => refuse(Some(binding), message.clone(), reason.clone()),
-                            "Warn" => write.warn(format!(
-                                "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
-                                policy.name, binding.name
-                            )),
-                            _ => {
-                                let failure = json!([{
-                                    "message": message, "policy": policy.name, "binding": binding.name,
-                                    "expressionIndex": index, "validationActions": binding.actions,
-                                }]);
-                                let key = "validation.policy.admission.k8s.io/validation_failure";
-                                write.context.note(key, &failure.to_string());
-                            }
-                        }
-                    }
-                }
-                for (key, mut value) in outcome.annotations {
-                    let end = (0..=LONGEST_ANNOTATION.min(value.len()))
-                        .rev()
-                        .find(|end| value.is_char_boundary(*end));
-                    value.truncate(end.unwrap_or(0));
-                    match annotations.iter_mut().find(|(known, _)| *known == key) {
-                        Some((_, values)) if values.contains(&value) => {}
-                        Some((_, values)) => values.push(value),
-                        None => annotations.push((key, vec![value])),
-                    }
-                }
-                for why in outcome.failed_annotations {
-                    refuse(Some(binding), why, None);
-                }
-            }
-        }
-        for (key, values) in annotations {
-            write.context.note(format!("{}/{key}", policy.name), &values.join(", "));
-        }
+    seen: &Forms<'_>,
+    policy: &Policy,
+    binding: &Binding,
+) -> std::result::Result<Vec<Option<Object>>, String> {
+    if binding.matcher.by_rules(write, object).is_none() {
+        return Ok(Vec::new());
     }
-    match denied {
-        Some(denied) => Err(refusal(write, object, denied).into()),
-        None => Ok(()),
+    match binding.matcher.by_selectors(write, seen.0.as_deref(), seen.1.as_deref()) {
+        Ok(true) => parameters(write, object, policy, binding).await,
+        Ok(false) => Ok(Vec::new()),
+        Err(status) => Err(status.message),
     }
-}
-
-fn refusal(write: &Write<'_>, object: Option<&Object>, denied: Denial) -> Status {
-    let Denial { policy, binding, message, reason } = denied;
-    let message = match binding {
-        Some(binding) => {
-            format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}")
-        }
-        None => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
-    };
-    let resource = write.context.resource().group_resource();
-    let mut status = Status::forbidden(&resource, name_of(write, object), &message);
-    status.reason = reason.unwrap_or_else(|| "Invalid".to_owned());
-    status.code = match status.reason.as_str() {
-        "Forbidden" => 403,
-        "Unauthorized" => 401,
-        "RequestEntityTooLarge" => 413,
-        _ => 422,
-    };
-    if let Some(details) = &mut status.details
-        && let Ok(cause) = serde_json::from_value(json!({"message": message}))
-    {
-        details.causes.push(cause);
-    }
-    status
-}
-
-async fn converted<'o>(write: &Write<'_>, seen: &Forms<'o>, to: &Option<Arc<Resource>>) -> Result<Forms<'o>> {
-    let Some(to) = to else { return Ok(seen.clone()) };
-    let mut forms = [None, None];
-    for (form, object) in forms.iter_mut().zip([&seen.0, &seen.1]) {
-        if let Some(object) = object {
-            *form = Some(Cow::Owned(write.context.convert(object.clone().into_owned(), to).await?));
-        }
-    }
-    let [object, old] = forms;
-    Ok((object, old))
 }
 
 /// The objects that a policy takes its parameters from; one that is none where it takes none.
-fn parameters(
+async fn parameters(
     write: &Write<'_>,
     object: Option<&Object>,
     policy: &Policy,
     binding: &Binding,
 ) -> std::result::Result<Vec<Option<Object>>, String> {
-    let (Some((group, version, kind)), Some(reference)) = (&policy.parameters, &binding.parameters) else {
+    let (Some(of), Some(reference)) = (&policy.parameters, &binding.parameters) else {
         return Ok(vec![None]);
     };
-    let Some((plural, namespaced)) = write.context.kind(group, version, kind) else {
+    let ParameterKind { group, version, kind } = of;
+    let Some(resource) = write.context.resource_of_kind(group, version, kind) else {
         return Err(format!(
             "failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind}'"
         ));
     };
-    let resource = GroupResource::new(group.clone(), plural);
-    let own = text(reference, "namespace");
-    let namespace = match (namespaced, own) {
-        (true, "") => {
-            match namespace_of(write, object) {
-                "" => {
-                    return Err("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
-                    .to_owned());
-                }
-                namespace => namespace,
+    let namespace = match (resource.namespaced, text(reference, "namespace")) {
+        (true, "") => match namespace_of(write, object) {
+            "" => {
+                let why =
+                    "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+                return Err(why.to_owned());
             }
-        }
+            namespace => namespace,
+        },
         (true, namespace) => namespace,
         (false, "") => "",
         (false, _) => {
             return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".to_owned());
         }
     };
-    let found: Vec<Object> =
-        match (text(reference, "name"), reference.get("selector").filter(|it| !it.is_null())) {
-            ("", Some(selector)) => {
-                let selector = LabelSelector::from_json(Some(selector)).map_err(|error| error.to_string())?;
-                let all = write.context.list(&resource, namespace);
-                all.into_iter().filter(|object| selector.matches(object)).collect()
-            }
-            ("", None) => return Err("one of name or selector must be provided".to_owned()),
-            (name, _) => write.context.find(&resource, namespace, name).into_iter().collect(),
-        };
+    let told = |error: apiserver::Error| error.to_string();
+    let selector = reference.get("selector").filter(|selector| !selector.is_null());
+    let found: Vec<Object> = match (text(reference, "name"), selector) {
+        ("", None) => return Err("one of name or selector must be provided".to_owned()),
+        ("", Some(selector)) => {
+            let selector = LabelSelector::from_json(Some(selector)).map_err(|error| error.to_string())?;
+            write.context.read_selected(&resource, namespace, &selector).await.map_err(told)?
+        }
+        (name, _) => {
+            let found = write.context.read(&resource, namespace, name).await.map_err(told)?;
+            found.into_iter().collect()
+        }
+    };
     if found.is_empty() && text(reference, "parameterNotFoundAction") == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
     Ok(found.into_iter().map(Some).collect())
 }
 
+/// An object of a write as one of another version, if it is looked at as one.
+async fn looked_at<'o>(
+    write: &Write<'_>,
+    object: &'o Object,
+    to: Option<&Resource>,
+) -> Result<Cow<'o, Object>> {
+    match to {
+        None => Ok(Cow::Borrowed(object)),
+        Some(to) => write.context.convert(object.clone(), to).await.map(Cow::Owned),
+    }
+}
+
+/// The namespace that a write is in, if it is in one.
+fn namespace_object(write: &Write<'_>, object: Option<&Object>) -> Option<Object> {
+    let resource = write.context.resource();
+    let namespace = namespace_of(write, object);
+    let is_namespace = resource.plural == "namespaces" && resource.group.is_empty();
+    if namespace.is_empty() || is_namespace {
+        return None;
+    }
+    write.context.find(&GroupResource::new("", "namespaces"), "", namespace)
+}
+
+/// A write as expressions see it, looked at as one of another version if it is.
+struct About<'o> {
+    request: Value,
+    namespace: Option<Object>,
+    forms: Forms<'o>,
+}
+
+impl<'o> About<'o> {
+    /// A write of these forms, which may be in another version.
+    fn new(write: &Write<'_>, of: Option<&Resource>, forms: Forms<'o>) -> Self {
+        let (object, old) = (forms.0.as_deref(), forms.1.as_deref());
+        let request = request::document(write, of, object, old);
+        let namespace = namespace_object(write, object.or(old));
+        Self { request, namespace, forms }
+    }
+
+    /// A write of these forms, as one of another version.
+    async fn converted(
+        write: &Write<'_>,
+        of: Option<&Resource>,
+        (object, old): (Option<&'o Object>, Option<&'o Object>),
+    ) -> Result<Self> {
+        let mut forms = [None, None];
+        for (form, object) in forms.iter_mut().zip([object, old]) {
+            if let Some(object) = object {
+                *form = Some(looked_at(write, object, of).await?);
+            }
+        }
+        let [object, old] = forms;
+        Ok(Self::new(write, of, (object, old)))
+    }
+
+    fn data<'a>(&'a self, parameter: Option<&'a Object>) -> Data<'a> {
+        Data {
+            object: self.forms.0.as_deref().map(Object::value),
+            old: self.forms.1.as_deref().map(Object::value),
+            request: &self.request,
+            namespace: self.namespace.as_ref().map(Object::value),
+            parameter: parameter.map(Object::value),
+        }
+    }
+}
+
+/// Whose conditions are asked, as they are counted: a webhook's or a policy's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder<'a> {
+    pub(super) name: &'a str,
+    /// `webhook` or `policy`.
+    pub(super) kind: &'static str,
+    /// `admit` or `validate`.
+    pub(super) sort: &'static str,
+}
+
 /// Conditions under which somebody is asked of a write.
 #[derive(Debug)]
-pub(super) struct Conditions(Vec<compiled::Expression>);
+pub(super) struct Conditions(Compiled);
 
 impl Conditions {
     /// Reads them.
     pub(super) fn read(conditions: &[Value]) -> Self {
-        Self(compiled::conditions(conditions))
+        Self(Compiled::read(conditions))
     }
 
     /// Whether all of them hold, or why that cannot be told.
     pub(super) async fn hold(
         &self,
+        holder: Holder<'_>,
         write: &Write<'_>,
         of: Option<&Resource>,
         object: Option<&Object>,
@@ -287,61 +244,54 @@ impl Conditions {
         if self.0.is_empty() {
             return Ok(true);
         }
-        let told = with_answers(write, of, (object, old), None, |data, asked| {
-            scope::conditions(&self.0, data, asked)
-        });
-        told.await.unwrap_or_else(|| Err(TOO_MANY_QUESTIONS.to_owned()))
+        let expressions = self.0.expressions(&write.context).await;
+        let about = About::converted(write, of, (object, old)).await.map_err(|error| error.to_string())?;
+        let authorizer = Authorizer(write);
+        let data = about.data(None);
+        let mut evaluation = Evaluation::new(&data, &[], &authorizer);
+        hold(holder, write, &mut evaluation, expressions).await
     }
 }
 
-const TOO_MANY_QUESTIONS: &str = "too many questions to the authorizer";
-
-async fn evaluate(
+/// Whether conditions hold, or why that cannot be told; counts that.
+async fn hold<'a>(
+    holder: Holder<'_>,
     write: &Write<'_>,
-    policy: &Policy,
-    of: Option<&Resource>,
-    forms: &Forms<'_>,
-    parameter: Option<&Object>,
-) -> Outcome {
-    let objects = (forms.0.as_deref(), forms.1.as_deref());
-    let outcome =
-        with_answers(write, of, objects, parameter, |data, asked| scope::evaluate(policy, data, asked));
-    outcome.await.unwrap_or_else(|| Outcome::failed(policy, TOO_MANY_QUESTIONS))
+    evaluation: &mut Evaluation<'a>,
+    conditions: &'a [expressions::Expression],
+) -> std::result::Result<bool, String> {
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    let began = evaluation.elapsed();
+    let held = evaluation.all_hold(conditions).await;
+    let Holder { name, kind, sort } = holder;
+    let took = evaluation.elapsed().saturating_sub(began);
+    write.context.count_conditions(&ConditionsChecked {
+        name,
+        kind,
+        sort,
+        operation: write.operation,
+        took,
+        failed: held.failed,
+        excluded: held.answer == Ok(false),
+    });
+    held.answer
 }
 
-/// Evaluates something until it has no more questions to the authorizer.
-async fn with_answers<T>(
-    write: &Write<'_>,
-    of: Option<&Resource>,
-    (object, old): (Option<&Object>, Option<&Object>),
-    parameter: Option<&Object>,
-    look: impl Fn(&scope::Data<'_>, &Arc<Asked>) -> T,
-) -> Option<T> {
-    let request = request::document(write, of, object, old);
-    let namespace = namespace_of(write, object.or(old));
-    let is_namespace =
-        write.context.resource().plural == "namespaces" && write.context.resource().group.is_empty();
-    let namespace = (!namespace.is_empty() && !is_namespace)
-        .then(|| write.context.find(&GroupResource::new("", "namespaces"), "", namespace))
-        .flatten();
-    let asked = Arc::new(Asked::default());
-    for _ in 0..ROUNDS {
-        let data = scope::Data {
-            object: object.map(Object::value),
-            old: old.map(Object::value),
-            request: &request,
-            namespace: namespace.as_ref().map(Object::value),
-            parameter: parameter.map(Object::value),
-        };
-        let outcome = look(&data, &asked);
-        let open = asked.open();
-        if open.is_empty() {
-            return Some(outcome);
+/// The word for what went wrong with an expression, by what is said of it; nothing did where nothing is said.
+fn error_word(message: Option<&str>) -> &'static str {
+    match message {
+        None => "no_error",
+        Some(why) if why.starts_with("compilation") => "compile_error",
+        Some(why) if why.starts_with("validation failed due to running out of cost budget") => {
+            "out_of_budget"
         }
-        for question in open {
-            let decision = request::answer(write, &question).await;
-            asked.answer(question, decision);
-        }
+        Some(_) => "invalid_error",
     }
-    None
+}
+
+fn add_cause(status: &mut Status, message: String) {
+    let cause = model::status::Cause { reason: String::new(), message, field: String::new() };
+    status.details.get_or_insert_default().causes.push(cause);
 }

@@ -33,7 +33,7 @@ pub(crate) fn answer(text: &[u8], uid: &str, mutating: bool) -> Option<(usize, O
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
-/// What nobody is asked of: whoever keeps others from writing could not be got rid of otherwise.
+/// What no webhook is asked of: whoever keeps others from writing could not be got rid of otherwise.
 const EXEMPT: [&str; 6] = [
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
@@ -43,7 +43,7 @@ const EXEMPT: [&str; 6] = [
     "validatingwebhookconfigurations",
 ];
 
-pub(super) fn is_exempt(write: &Write<'_>) -> bool {
+fn is_exempt(write: &Write<'_>) -> bool {
     let resource = write.context.resource();
     resource.group == GROUP && EXEMPT.contains(&resource.plural.as_str())
 }

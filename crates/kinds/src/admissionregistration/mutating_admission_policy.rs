@@ -4,10 +4,10 @@ use apiserver::Resource;
 use apiserver::table::Column;
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 
-use crate::admission_policy::{policy, policy_columns};
+use crate::admission_policy::{mutating, policy_columns};
 
 const COLUMNS: &[Column] = &policy_columns("Mutations", "How many mutations it has.");
 
 pub(crate) fn resource() -> Resource {
-    policy(Resource::of::<MutatingAdmissionPolicy>(), COLUMNS, "mutations")
+    mutating(Resource::of::<MutatingAdmissionPolicy>(), COLUMNS)
 }

@@ -3,8 +3,8 @@
 use apiserver::Resource;
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 
-use crate::admission_policy::binding;
+use crate::admission_policy::mutating_binding;
 
 pub(crate) fn resource() -> Resource {
-    binding(Resource::of::<MutatingAdmissionPolicyBinding>())
+    mutating_binding(Resource::of::<MutatingAdmissionPolicyBinding>())
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::validations::Validator;
 
+/// What errors are at that are of the object as a whole.
+const NOWHERE: &str = "<nil>";
+
 /// Where numbers of replicas stand.
 pub(super) struct Scale {
     wanted: String,
@@ -56,7 +59,7 @@ impl CustomRules {
         if errors[from..].iter().any(is_blocking) {
             errors.push(FieldError {
                 kind: Kind::Invalid,
-                field: "<nil>".to_owned(),
+                field: NOWHERE.to_owned(),
                 value: Some(Value::Null),
                 detail: "some validation rules were not checked because the object was invalid; correct the \
                          existing errors to complete validation"
@@ -64,7 +67,12 @@ impl CustomRules {
             });
             return;
         }
+        let asked = errors.len();
         validator.check(object, old, errors);
+        // The object itself has no path, which Go prints like that.
+        for error in errors[asked..].iter_mut().filter(|error| error.field.is_empty()) {
+            NOWHERE.clone_into(&mut error.field);
+        }
     }
 
     fn check_wanted(&self, object: &Object, errors: &mut Errors) {
@@ -161,5 +169,33 @@ impl Rules for CustomRules {
         self.check_running(object, errors);
         self.check_lists(object, old, errors);
         self.evaluate(object, Some(old), from, errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_rule_says_of_the_whole_object_is_at_no_place() {
+        let rule = |rule: &str, message: &str| json!({"rule": rule, "message": message});
+        let spec = json!({
+            "type": "object", "properties": {"n": {"type": "integer"}},
+            "x-kubernetes-validations": [rule("self.n < 5", "too many")],
+        });
+        let schema = json!({
+            "type": "object", "properties": {"spec": spec},
+            "x-kubernetes-validations": [rule("self.metadata.name.size() < 4", "too long")],
+        });
+        let schema = Arc::new(Structural::parse(&schema).expect("a schema"));
+        let object =
+            json!({"apiVersion": "a.b/v1", "kind": "C", "metadata": {"name": "long"}, "spec": {"n": 7}});
+        let object = Object::from_value(object).expect("an object");
+        let mut errors = Errors::new();
+        CustomRules::new(schema, None, false).creation(&object, &mut errors);
+        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["<nil>: Invalid value: too long", "spec: Invalid value: too many"]);
     }
 }

@@ -7,6 +7,7 @@ use apiserver::callout::{Callee, cut, told};
 use apiserver::{Objects, Reach};
 use bytes::Bytes;
 use model::field::quote;
+use model::lenient::null_is_default;
 use model::validate::list;
 use model::{Object, Status, depth};
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,9 @@ struct Request<'a> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Reviewed {
+    #[serde(deserialize_with = "null_is_default")]
     kind: String,
+    #[serde(deserialize_with = "null_is_default")]
     api_version: String,
     response: Option<Response>,
 }
@@ -69,8 +72,10 @@ struct Reviewed {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Response {
+    #[serde(deserialize_with = "null_is_default")]
     uid: String,
     converted_objects: Option<Vec<Value>>,
+    #[serde(deserialize_with = "null_is_default")]
     result: Status,
 }
 
@@ -182,6 +187,11 @@ mod tests {
         let good = review(json!({"uid": "u", "result": done, "convertedObjects": both}));
         check(&good, Version::V1, Ok(&["x", "y"]));
         check(&review(json!({"uid": "u", "result": done})), Version::V1, Ok(&[]));
+        // As kube-rs writes it, and whoever says null of what he does not know.
+        let said = json!({"status": "Success", "kind": "", "apiVersion": null, "metadata": null, "message": null, "code": 0});
+        check(&review(json!({"uid": "u", "result": said, "convertedObjects": null})), Version::V1, Ok(&[]));
+        let why = "response.result.status was '', not 'Success'";
+        check(&review(json!({"uid": "u", "result": null})), Version::V1, Err(why));
         check(&review(Value::Null), Version::V1, Err("no response provided"));
         let other = review(json!({"uid": "v", "result": done}));
         check(&other, Version::V1, Err("expected response.uid=\"u\", got \"v\""));

@@ -83,4 +83,13 @@ fn secrets_hold_base64() {
     assert!(value(&schema, json!({"data": {"a": "YQ=="}})).is_ok());
     let error = value(&schema, json!({"data": {"a": "?"}})).expect_err("no base64");
     assert_eq!(error.0, "illegal base64 data at input byte 0");
+    let listed = value(&schema, json!({"data": {"a": [104, 105]}})).expect("numbers are bytes");
+    assert_eq!(listed.object.value(), &json!({"data": {"a": "aGk="}}));
+    for (bad, what) in [(json!([1, "a"]), "string"), (json!([256]), "number 256"), (json!({}), "object")] {
+        let error = value(&schema, json!({"data": {"a": bad}})).expect_err("no bytes").0;
+        assert!(
+            error.starts_with(&format!("json: cannot unmarshal {what} into Go struct field Secret.data")),
+            "{error}"
+        );
+    }
 }

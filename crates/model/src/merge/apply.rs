@@ -9,6 +9,7 @@
 mod client_side;
 mod field_set;
 mod managed;
+mod overlay;
 mod typed;
 mod versions;
 
@@ -26,6 +27,7 @@ use crate::schema::{Schema, TypeRef};
 use crate::status::Cause;
 
 pub(crate) use field_set::fuzz as fuzz_field_set;
+pub use overlay::{OverlayError, overlay};
 pub use versions::{Versions, Wanted};
 
 /// Who makes a request, and by which endpoint.

@@ -15,9 +15,12 @@ pub enum JsonPatchError {
     /// The patch itself is malformed: a bad request.
     #[error("{0}")]
     Malformed(String),
-    /// The patch does not fit the document, or a test failed: the request cannot be processed (422).
+    /// The patch does not fit the document: the request cannot be processed (422).
     #[error("{0}")]
     Failed(String),
+    /// A test failed: as [`Failed`](Self::Failed), for whoever asked for the patch.
+    #[error("{0}")]
+    TestFailed(String),
     /// The patch asks for more than one may (413).
     #[error("{0}")]
     TooLarge(String),
@@ -161,7 +164,7 @@ fn step(document: &mut Value, operation: &Value, budget: &mut Budget) -> Result<
             match find(document, &parts) {
                 Some(found) if equal(found, wanted) => Ok(()),
                 None if wanted.is_null() => Ok(()),
-                _ => Err(JsonPatchError::Failed(format!("testing path {path} failed: test failed"))),
+                _ => Err(JsonPatchError::TestFailed(format!("testing path {path} failed: test failed"))),
             }
         }
         other => Err(malformed(format!("Unexpected kind: {other}"))),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use regex_automata::meta;
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::ast::parse::ParserBuilder;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::translate::Translator;
@@ -20,6 +21,8 @@ use regex_syntax::hir::translate::Translator;
 const LONGEST: usize = 4 << 10;
 /// How deep groups may be within each other.
 const DEEPEST: u32 = 200;
+/// How many characters classes may have together of which the other case is meant too.
+const FOLDED: u32 = 1 << 18;
 /// How much memory one pattern may take when it is compiled.
 const SIZE: usize = 2 << 20;
 /// How much all patterns of a definition may take together.
@@ -32,6 +35,8 @@ const KEPT: usize = 32 << 20;
 pub struct Regex {
     engine: meta::Regex,
     size: usize,
+    /// How long a part is at most that matches, in bytes, if that is bounded.
+    longest: Option<usize>,
 }
 
 impl Regex {
@@ -55,9 +60,29 @@ impl Regex {
         self.engine.find(text).map(|found| found.range())
     }
 
-    /// Where all parts are that match and do not overlap.
-    pub fn find_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Range<usize>> + 't {
-        self.engine.find_iter(text).map(|found| found.range())
+    /// Where all parts are that match and do not overlap, in order. Of each it is told before how many bytes may be gone
+    /// through for it; with the first refusal it ends.
+    ///
+    /// What may match without end is looked for up to the end of the text each time: `a*b|a` in a text of `a` alone.
+    pub fn find_all<E>(
+        &self,
+        text: &str,
+        mut ask: impl FnMut(usize) -> Result<(), E>,
+        mut each: impl FnMut(Range<usize>) -> bool,
+    ) -> Result<(), E> {
+        let mut begins = 0;
+        if self.longest.is_some() {
+            ask(text.len())?;
+        }
+        let mut parts = self.engine.find_iter(text);
+        loop {
+            // Behind a part that matches only so much may have been gone through as another could be long.
+            ask(self.longest.unwrap_or(usize::MAX).min(text.len() - begins))?;
+            match parts.next() {
+                Some(found) if each(found.range()) => begins = found.end(),
+                _ => return Ok(()),
+            }
+        }
     }
 }
 
@@ -126,11 +151,15 @@ impl Room {
     ) -> Result<Arc<Regex>, String> {
         // Once there is no room, nothing is compiled any more.
         let outcome = if self.0 == 0 { Err(too_large(text)) } else { compiled(text) };
-        let outcome = outcome.and_then(|regex| {
-            let left = self.0.checked_sub(regex.size());
-            self.0 = left.unwrap_or_default();
-            left.map(|_| regex).ok_or_else(|| too_large(text))
-        });
+        // To find that one is too large takes as long as to compile one that just is not.
+        let taken = match &outcome {
+            Ok(regex) => regex.size(),
+            Err(why) if *why == too_large(text) => SIZE,
+            Err(_) => 0,
+        };
+        let left = self.0.checked_sub(taken);
+        self.0 = left.unwrap_or_default();
+        let outcome = outcome.and_then(|regex| left.map(|_| regex).ok_or_else(|| too_large(text)));
         outcome.map_err(|why| format!("error parsing regexp: {why}"))
     }
 }
@@ -175,7 +204,9 @@ impl Kept {
 fn size(text: &str, regex: &Regex) -> usize {
     /// What is kept takes so much besides.
     const EACH: usize = 256;
-    text.len() + regex.size() + EACH
+    /// Each thread that matches by it remembers which states it is in, about as much again; so many do.
+    const THREADS: usize = 4;
+    text.len() + regex.size() * (1 + THREADS) + EACH
 }
 
 static COMPILED: Mutex<Option<Kept>> = Mutex::new(None);
@@ -204,16 +235,23 @@ fn parse(text: &str) -> Result<Hir, String> {
     if let Some(span) = dialect::repeated_too_often(&tree) {
         return Err(format!("invalid repeat count: `{}`", &rewritten[span.start.offset..span.end.offset]));
     }
+    // Whoever translates goes through each character of a class for its other case.
+    if dialect::folded(&tree) > FOLDED {
+        return Err(too_large(text));
+    }
     Translator::new().translate(&rewritten, &tree).map_err(|error| said(text, &error.to_string()))
 }
 
 fn compile(text: &str) -> Result<Regex, String> {
     // Machines that know more in advance take long to make, and more memory than what they save is worth.
-    let config = meta::Regex::config().nfa_size_limit(Some(SIZE)).onepass(false).dfa(false);
-    let built = meta::Regex::builder().configure(config).build_from_hir(&parse(text)?);
+    let config = meta::Regex::config().nfa_size_limit(Some(SIZE)).onepass(false).dfa(false).hybrid(false);
+    // Nobody asks where groups match, and that would be remembered for every state.
+    let config = config.which_captures(WhichCaptures::Implicit);
+    let parsed = parse(text)?;
+    let built = meta::Regex::builder().configure(config).build_from_hir(&parsed);
     let engine = built.map_err(|_| too_large(text))?;
-    let size = engine.memory_usage();
-    if size > SIZE { Err(too_large(text)) } else { Ok(Regex { engine, size }) }
+    let (size, longest) = (engine.memory_usage(), parsed.properties().maximum_len());
+    if size > SIZE { Err(too_large(text)) } else { Ok(Regex { engine, size, longest }) }
 }
 
 /// What the other engine says of a pattern, in Go's words where there are some.

@@ -604,6 +604,69 @@ fn patterns_mean_what_they_mean_in_go() {
     assert!(pattern_error(&"a".repeat(5000)).is_some(), "it is too long");
 }
 
+/// The most memory that this process had at once, in bytes.
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is told");
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    kilobytes * 1024
+}
+
+#[test]
+fn a_match_takes_no_more_memory_than_its_pattern() {
+    // Where each of these groups matched would take 1.5 GB.
+    let groups = vec!["(a)"; 4000].join("|");
+    let regex = Regex::new(&groups).expect("a pattern");
+    let before = most_memory();
+    assert!(!regex.is_match("b") && regex.is_match("xa"));
+    assert!(most_memory() - before < 256 << 20);
+}
+
+#[test]
+fn patterns_that_take_long_to_compile_are_refused_before() {
+    for good in ["(?i)[a-z]+é", "(?i:\\pL)\\pN", "[ -\u{10ffff}]\\pL\\pM\\pN", "(?i)[^x]"] {
+        assert!(Regex::new(good).is_ok(), "{good}");
+    }
+    for bad in ["(?i)[ -\u{10ffff}]", "(?i:a)\\pL\\pM\\pN", "a(?s-m:(?i)b[\\pL\\PL\\pN])"] {
+        let why = Regex::new(bad).expect_err(bad);
+        assert_eq!(why, format!("error parsing regexp: expression too large: `{bad}`"));
+        assert_eq!(super::syntax_error(bad), Some(why));
+    }
+    // What fails since it is too large takes its part of what there is, too.
+    let mut room = super::PatternRoom::default();
+    for letter in "abcdefgh".chars() {
+        assert!(room.compiled("x").is_ok());
+        let bad = format!("\\pL{{1000}}{letter}");
+        assert!(room.compiled(&bad).expect_err("too large").contains("expression too large"));
+    }
+    assert!(room.compiled("x").is_err());
+}
+
+#[test]
+fn it_is_told_how_far_all_matches_may_be_looked_for() {
+    let looked = |pattern: &str, text: &str| {
+        let (mut bytes, mut found) = (0, 0);
+        let each = |_| {
+            found += 1;
+            true
+        };
+        let ask = |length: usize| {
+            bytes += length;
+            if bytes > 1 << 20 { Err(()) } else { Ok(()) }
+        };
+        let outcome = Regex::new(pattern).expect("a pattern").find_all(text, ask, each);
+        (outcome, bytes, found)
+    };
+    let text = "a".repeat(1000);
+    assert_eq!(looked("a", &text), (Ok(()), 1000 + 1000, 1000));
+    assert_eq!(looked("[ab]{3}", &text), (Ok(()), 1000 + 333 * 3 + 1, 333));
+    // Each time the `b` is looked for up to the end.
+    assert_eq!(looked("a*b|a", &text), (Ok(()), 1000 * 1001 / 2, 1000));
+    let (outcome, _, found) = looked("a*b|a", &"a".repeat(100_000));
+    assert!(outcome.is_err() && found < 20);
+    assert_eq!(looked("a", "").2, 0);
+}
+
 #[test]
 fn all_patterns_of_a_definition_share_what_they_may_take() {
     let mut room = PatternRoom::default();

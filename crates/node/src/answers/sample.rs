@@ -28,7 +28,7 @@ pub(crate) struct Samples(tokio::sync::Mutex<Option<(Duration, Arc<Sample>)>>);
 
 /// What is used at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// When it was begun.
     pub(super) at: Timestamp,
     pub(super) node: OfNode,
@@ -108,7 +108,7 @@ pub(super) struct OfContainer {
 
 impl Agent {
     /// What is used now, or was a moment ago.
-    pub(super) async fn sample(&self) -> Arc<Sample> {
+    pub(crate) async fn sample(&self) -> Arc<Sample> {
         let mut latest = self.shared.samples.0.lock().await;
         let now = self.shared.clock.elapsed();
         if let Some((taken, sample)) = latest.as_ref()
@@ -143,6 +143,16 @@ impl Agent {
 }
 
 impl Sample {
+    /// The pods of which something runs, what each uses, and each of its containers.
+    pub(crate) fn used_by_pods(&self) -> Vec<(Arc<Pod>, Usage, Vec<(String, Usage)>)> {
+        let of_container = |of: &OfContainer| (of.name.clone(), of.measured.usage.clone());
+        let of_pod = |of: &OfPod| {
+            let containers = of.containers.iter().map(of_container).collect();
+            (Arc::clone(&of.pod), of.measured.usage.clone(), containers)
+        };
+        self.pods.iter().map(of_pod).collect()
+    }
+
     /// Works out how fast processors are used, where that was looked at before.
     fn rate(&mut self, before: &Sample) {
         self.node.measured.since(&before.node.measured);

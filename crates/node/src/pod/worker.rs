@@ -54,6 +54,8 @@ pub(crate) enum Message {
     Verdict(Verdict),
     /// It was looked how large its volumes are.
     Measured(limits::Measured),
+    /// It is to end, since the node runs short of what it uses; this is said.
+    Evict(String),
 }
 
 /// What a probe decided.
@@ -77,7 +79,7 @@ impl Mailbox {
         let ends = match &message {
             Message::Gone => true,
             Message::Changed(pod) => pod.metadata.deletion_timestamp.is_some(),
-            Message::Runtime | Message::Verdict(_) | Message::Measured(_) => false,
+            Message::Runtime | Message::Verdict(_) | Message::Measured(_) | Message::Evict(_) => false,
         };
         if ends {
             self.interrupt.cancel();
@@ -198,7 +200,7 @@ impl Worker {
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let overdue = reason == Some(DEADLINE_EXCEEDED.0);
-        let evicted = pod.status.as_ref().filter(|_| reason == Some(limits::EVICTED));
+        let evicted = pod.status.as_ref().filter(|_| reason == Some(crate::eviction::EVICTED));
         let evicted = evicted.map(|status| status.message.clone().unwrap_or_default());
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let worker = Self {
@@ -277,6 +279,7 @@ impl Worker {
             Message::Gone => self.gone = true,
             Message::Runtime => {}
             Message::Measured(measured) => self.take_measured(measured),
+            Message::Evict(message) => self.evict(message),
             Message::Verdict(verdict) => self.probes.take(&verdict),
         }
     }
@@ -442,7 +445,10 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         // One that has ended so stays as it was told, and one that ended by itself does too.
         let told = matches!(self.published.phase.as_deref(), Some("Succeeded" | "Failed"))
-            && !matches!(self.published.reason.as_deref(), Some(limits::EVICTED) | Some("DeadlineExceeded"));
+            && !matches!(
+                self.published.reason.as_deref(),
+                Some(crate::eviction::EVICTED) | Some("DeadlineExceeded")
+            );
         // It may have been ended for its deadline by a daemon that could not tell any more.
         let late = deadline.is_some_and(|deadline| {
             let mains = self.pod.spec.iter().flat_map(|spec| &spec.containers);

@@ -211,6 +211,14 @@ impl Runtime for OfEngine {
         .boxed()
     }
 
+    fn container_disk_usage<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, u64> {
+        async move {
+            let size = self.engine.container_size(&to_container_id(id)?).await.map_err(error)?;
+            Ok(size.writable)
+        }
+        .boxed()
+    }
+
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage> {
         async move {
             let found = self.engine.sandbox_usage(&to_sandbox_id(id)?).await.map_err(error)?;

@@ -488,21 +488,7 @@ impl Mappings {
 }
 
 fn check_key(key: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    if key.is_empty() {
-        errors.push(FieldError::required(path, ""));
-    } else {
-        match key.split_once('/') {
-            Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-                for why in model::names::dns1123_subdomain(domain) {
-                    errors.push(FieldError::invalid(path, domain, why));
-                }
-            }
-            _ => {
-                let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-                errors.push(FieldError::invalid(path, key, why));
-            }
-        }
-    }
+    model::validate::format::domain_prefixed_path(errors, path, key);
     if key.chars().any(char::is_uppercase) {
         errors.push(FieldError::invalid(path, key, "must be lowercase"));
     }

@@ -136,7 +136,7 @@ impl Issuer {
         if let Some(uid) = self.mapping.uid(&claims) {
             identity.uid = uid.map_err(outside)?;
         } else if !claim.is_empty() {
-            let uid = claims.get(claim).and_then(Value::as_str);
+            let uid = claims.get(claim).and_then(text_or_none);
             let uid = uid.ok_or_else(|| wrong(format!("oidc: parse uid claim {claim:?}")))?;
             uid.clone_into(&mut identity.uid);
         }
@@ -173,7 +173,7 @@ impl Issuer {
             let value = claims
                 .get(claim)
                 .ok_or_else(|| wrong(format!("oidc: required claim {claim} not present in ID token")))?;
-            if value.as_str() != Some(&rule.required_value) {
+            if text_or_none(value) != Some(&rule.required_value) {
                 return Err(wrong(format!(
                     "oidc: required claim {claim} value does not match. Got = {value}, want = {}",
                     rule.required_value
@@ -194,7 +194,7 @@ impl Issuer {
         match claims.get(claim) {
             // They are to be asked for elsewhere, at an address that the token names.
             None if elsewhere => Err(wrong()),
-            None => Ok(Vec::new()),
+            None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::String(one)) => Ok(vec![prefixed(mapping, one)]),
             Some(Value::Array(many)) => {
                 let group = |group: &Value| group.as_str().map(|group| prefixed(mapping, group));
@@ -267,6 +267,15 @@ fn has_signed(keys: &[Key], token: &Unverified<'_>) -> bool {
 
 fn prefixed(mapping: &Prefixed, value: &str) -> String {
     format!("{}{value}", mapping.prefix.as_deref().unwrap_or_default())
+}
+
+/// A text. Nothing is an empty one, as it is to Kubernetes.
+fn text_or_none(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Null => Some(""),
+        _ => None,
+    }
 }
 
 fn outside(why: String) -> TokenError {

@@ -108,7 +108,8 @@ impl Mapping {
     /// The name, if an expression says it.
     pub(super) fn username(&self, claims: &Json) -> Option<Result<String, String>> {
         let name = self.username.as_ref()?;
-        Some(text(name, claims).map_err(|why| format!("error evaluating username claim expression: {why}")))
+        let name = text(name, claims, "username");
+        Some(name.map_err(|why| format!("error evaluating username claim expression: {why}")))
     }
 
     /// The groups, if an expression says them.
@@ -120,7 +121,8 @@ impl Mapping {
     /// The uid, if an expression says it.
     pub(super) fn uid(&self, claims: &Json) -> Option<Result<String, String>> {
         let uid = self.uid.as_ref()?;
-        Some(text(uid, claims).map_err(|why| format!("error evaluating uid claim expression: {why}")))
+        let uid = text(uid, claims, "uid");
+        Some(uid.map_err(|why| format!("error evaluating uid claim expression: {why}")))
     }
 
     /// What else is said of him.
@@ -163,11 +165,11 @@ fn evaluate<'a>(
     value.map_err(|error| format!("expression '{}' resulted in error: {error}", expression.source()))
 }
 
-fn text(expression: &Expression, claims: &Json) -> Result<String, String> {
+fn text(expression: &Expression, claims: &Json, of: &str) -> Result<String, String> {
     let value = evaluate(expression, &Value::from_json(claims, None))?;
     match value.as_str() {
         Some(text) => Ok(text.to_owned()),
-        None => Err("claim expression must return a string".to_owned()),
+        None => Err(format!("{of} claim expression must return a string")),
     }
 }
 

@@ -158,6 +158,19 @@ fn fields(group: &str, kind: &str) -> Value {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
             json!({"spec": {"policyName": "one", "validationActions": ["Deny"]}})
         }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => json!({"spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["things"],
+            }]},
+            "mutations": [{
+                "patchType": "JSONPatch",
+                "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/spec', value: {}}]"},
+            }],
+            "reinvocationPolicy": "Never",
+        }}),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
+            json!({"spec": {"policyName": "one"}})
+        }
         ("admissionregistration.k8s.io", _) => json!({}),
         _ => panic!("no object is given for {kind} in {group}"),
     }

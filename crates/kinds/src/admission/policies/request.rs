@@ -1,40 +1,18 @@
 //! What expressions know of a request, and what they may ask of the authorizer.
 
-use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use apiserver::{Attributes, Identity, Resource, ResourceAttributes, Write};
-use cel::{Decision, Declared, Question};
+pub(super) use cel::admission::{NAMESPACE, REQUEST as DECLARED};
+use cel::{Decision, Question};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use model::Object;
+use model::select::{FieldSelector, LabelSelector};
 use serde_json::{Value, json};
 
 use super::super::webhooks::{name_of, namespace_of};
-
-/// What is declared about the variable `request`.
-pub(super) static DECLARED: LazyLock<Arc<Declared>> = LazyLock::new(|| {
-    let text = json!({"type": "string"});
-    let texts = |names: &[&str]| {
-        let fields: serde_json::Map<String, Value> =
-            names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
-        json!({"type": "object", "properties": fields})
-    };
-    let kind = texts(&["group", "version", "kind"]);
-    let resource = texts(&["group", "version", "resource"]);
-    let list = json!({"type": "array", "items": text});
-    let mut user = texts(&["username", "uid"]);
-    user["properties"]["groups"] = list.clone();
-    user["properties"]["extra"] = json!({"type": "object", "additionalProperties": list});
-    let mut schema = texts(&["subResource", "requestSubResource", "name", "namespace", "operation"]);
-    schema["properties"]["kind"] = kind.clone();
-    schema["properties"]["requestKind"] = kind;
-    schema["properties"]["resource"] = resource.clone();
-    schema["properties"]["requestResource"] = resource;
-    schema["properties"]["userInfo"] = user;
-    schema["properties"]["dryRun"] = json!({"type": "boolean"});
-    // Anything.
-    schema["properties"]["options"] = json!({"x-kubernetes-int-or-string": true});
-    let declared = cel::schema::declare(&schema, false).expect("an object with fields is seen");
-    declared.named("kubernetes.AdmissionRequest")
-});
+use super::scope::Answers;
 
 /// The request of a write, looked at as one of another version if it is.
 pub(super) fn document(
@@ -79,11 +57,27 @@ pub(super) fn document(
     request
 }
 
+/// Whoever asks for a write, and the authorizer.
+pub(super) struct Authorizer<'a, 'w>(pub(super) &'a Write<'w>);
+
+impl Answers for Authorizer<'_, '_> {
+    fn answer<'s>(&'s self, question: &'s Question) -> BoxFuture<'s, Decision> {
+        answer(self.0, question).boxed()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.context.elapsed()
+    }
+}
+
 /// Asks the authorizer what an expression wants to know.
-pub(super) async fn answer(write: &Write<'_>, question: &Question) -> Decision {
+async fn answer(write: &Write<'_>, question: &Question) -> Decision {
     let account =
         question.service_account.as_ref().map(|(namespace, name)| Identity::service_account(namespace, name));
     let identity = account.as_ref().unwrap_or(write.identity);
+    // What cannot be read selects everything, so that more has to be allowed, not less.
+    let fields: FieldSelector = question.field_selector.parse().unwrap_or_default();
+    let labels: LabelSelector = question.label_selector.parse().unwrap_or_default();
     let attributes = match question.path.as_str() {
         "" => Attributes::Resource(ResourceAttributes {
             verb: &question.verb,
@@ -93,7 +87,8 @@ pub(super) async fn answer(write: &Write<'_>, question: &Question) -> Decision {
             resource: &question.resource,
             subresource: &question.subresource,
             name: &question.name,
-            ..ResourceAttributes::default()
+            fields: fields.conditions(),
+            labels: labels.requirements(),
         }),
         path => Attributes::Path { verb: &question.verb, path },
     };

@@ -1,26 +1,35 @@
-//! The variables of a policy's expressions, and what comes of evaluating them.
+//! The variables of a policy's expressions, and evaluating these.
+//!
+//! An expression is evaluated at once. What it asks of the authorizer is answered afterwards, since that may have to
+//! ask somebody itself, and the expression is evaluated again; those before it are not.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cel::{
-    AuthorizerValue, Budget, Decision, EvalError, PER_CALL_LIMIT, Program, Question, Value as CelValue,
-    Variables,
+    AuthorizerValue, Budget, Decision, Declared, EvalError, MOST_WORK, PER_CALL_LIMIT, Program, Question,
+    Value as CelValue, Variables,
 };
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::compiled::{Expression, FIXED, Policy};
+use super::expressions::{Expression, FIXED};
 use super::request;
 
-/// What all validations of a policy may cost for one binding.
-const BUDGET: u64 = 10_000_000;
+/// What all expressions of a policy may cost for one binding, besides its conditions.
+pub(super) const BUDGET: u64 = 10_000_000;
 /// What conditions may cost.
 const CONDITIONS: u64 = 2_500_000;
-/// How many bytes a message may have that an expression makes.
-const LONGEST_MESSAGE: usize = 5 * 1024;
+/// How often one expression may come back with questions: each costs more than a third of what it may, so that it
+/// has no more than two.
+const ROUNDS: usize = 4;
+/// After an expression that costs so much others have their turn.
+const LONG: u64 = 100_000;
 
 /// What is known of a write.
+#[derive(Clone, Copy)]
 pub(super) struct Data<'a> {
     pub(super) object: Option<&'a Value>,
     pub(super) old: Option<&'a Value>,
@@ -29,45 +38,29 @@ pub(super) struct Data<'a> {
     pub(super) parameter: Option<&'a Value>,
 }
 
-/// What one validation says.
-pub(super) enum Said {
-    Admitted,
-    Denied { message: String, reason: Option<String> },
-}
+/// Who knows what somebody may do, and what time it is.
+pub(super) trait Answers: Sync {
+    /// Answers what an expression asks.
+    fn answer<'s>(&'s self, question: &'s Question) -> BoxFuture<'s, Decision>;
 
-/// What comes of a policy.
-#[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) said: Vec<Said>,
-    pub(super) annotations: Vec<(String, String)>,
-    pub(super) failed_annotations: Vec<String>,
-}
-
-impl Outcome {
-    /// Something went wrong with all of it.
-    pub(super) fn failed(policy: &Policy, why: impl Into<String>) -> Self {
-        Self { said: vec![failed(policy, why.into())], ..Self::default() }
-    }
-}
-
-fn failed(policy: &Policy, message: String) -> Said {
-    if policy.fails_open { Said::Admitted } else { Said::Denied { message, reason: None } }
+    /// How long the server has run.
+    fn elapsed(&self) -> Duration;
 }
 
 /// What expressions have asked the authorizer, and what it answered.
 #[derive(Default)]
-pub(super) struct Asked {
+struct Asked {
     answers: Mutex<Vec<(Question, Decision)>>,
     open: Mutex<Vec<Question>>,
 }
 
 impl Asked {
     /// What is still to be asked.
-    pub(super) fn open(&self) -> Vec<Question> {
+    fn open(&self) -> Vec<Question> {
         std::mem::take(&mut *self.open.lock())
     }
 
-    pub(super) fn answer(&self, question: Question, decision: Decision) {
+    fn answer(&self, question: Question, decision: Decision) {
         self.answers.lock().push((question, decision));
     }
 }
@@ -88,17 +81,54 @@ impl cel::Authorizer for Asked {
 
 /// Values of variables; those that a policy has itself are worked out when they are first looked at.
 struct Scope<'a> {
-    fixed: [CelValue<'a>; FIXED],
+    data: Data<'a>,
+    /// Made when something is asked: most expressions ask nothing.
+    asked: OnceCell<Arc<Asked>>,
     programs: &'a [(String, Result<Program, String>)],
     made: RefCell<Vec<Option<Result<CelValue<'a>, EvalError>>>>,
+    /// Those that were worked out for the expression that is being evaluated.
+    fresh: RefCell<Vec<usize>>,
+}
+
+impl<'a> Scope<'a> {
+    fn asked(&self) -> Arc<Asked> {
+        self.asked.get_or_init(Arc::default).clone()
+    }
+
+    /// A variable that a policy does not have itself, by its number.
+    fn fixed(&self, number: usize) -> CelValue<'a> {
+        let declared = |value: &'a Value, declared: &'static Declared| {
+            CelValue::from_json(value, Some(declared)).unwrap_or(CelValue::Null)
+        };
+        let Data { object, old, request, namespace, parameter } = self.data;
+        match number {
+            0 => plain(object),
+            1 => plain(old),
+            2 => declared(request, &request::DECLARED),
+            3 => namespace.map_or(CelValue::Null, |namespace| declared(namespace, &request::NAMESPACE)),
+            4 => AuthorizerValue::authorizer(self.asked()),
+            5 => AuthorizerValue::request_resource(self.asked(), requested(request)),
+            _ => plain(parameter),
+        }
+    }
+
+    /// Another expression is evaluated.
+    fn begin(&self) {
+        self.fresh.borrow_mut().clear();
+    }
+
+    /// Forgets the variables that were worked out for this one.
+    fn forget(&self) {
+        let mut made = self.made.borrow_mut();
+        for number in self.fresh.borrow_mut().drain(..) {
+            made[number] = None;
+        }
+    }
 }
 
 impl<'a> Variables<'a> for Scope<'a> {
     fn get(&self, number: usize, budget: &mut Budget) -> Result<CelValue<'a>, EvalError> {
-        if let Some(value) = <[CelValue<'a>]>::get(&self.fixed, number) {
-            return Ok(value.clone());
-        }
-        let own = number - FIXED;
+        let Some(own) = number.checked_sub(FIXED) else { return Ok(self.fixed(number)) };
         if let Some(Some(made)) = self.made.borrow().get(own) {
             return made.clone();
         }
@@ -116,29 +146,13 @@ impl<'a> Variables<'a> for Scope<'a> {
                 format!("composited variable \"{name}\" fails to compile: {why}").into(),
             )),
         };
-        if let Some(place) = self.made.borrow_mut().get_mut(own) {
-            *place = Some(value.clone());
+        // What costs too much for one expression may be within what another may cost.
+        if !matches!(value, Err(EvalError::Cancelled)) {
+            self.made.borrow_mut()[own] = Some(value.clone());
+            self.fresh.borrow_mut().push(own);
         }
         value
     }
-}
-
-/// Evaluates an expression within what is left.
-fn ask<'a>(expression: &'a Expression, scope: &Scope<'a>, left: &mut u64) -> Result<CelValue<'a>, String> {
-    let told =
-        |why: &dyn std::fmt::Display| format!("expression '{}' resulted in error: {why}", expression.source);
-    let program = expression.program.as_ref().map_err(|why| format!("compilation error: {why}"))?;
-    let mut budget = Budget::new(PER_CALL_LIMIT);
-    let outcome = program.evaluate(scope, &mut budget);
-    if budget.cost() > *left {
-        *left = 0;
-        return Err(
-            "validation failed due to running out of cost budget, no further validation rules will be run"
-                .to_owned(),
-        );
-    }
-    *left -= budget.cost();
-    outcome.map_err(|error| told(&error))
 }
 
 /// Data as it stands there.
@@ -146,111 +160,328 @@ fn plain(value: Option<&Value>) -> CelValue<'_> {
     value.and_then(|value| CelValue::from_json(value, None).ok()).unwrap_or(CelValue::Null)
 }
 
-/// The variables of a write.
-fn scope<'a>(
-    data: &Data<'a>,
-    asked: &Arc<Asked>,
-    programs: &'a [(String, Result<Program, String>)],
-) -> Scope<'a> {
-    let text = |name: &str| data.request.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+/// What was requested, as whatever a policy looks at it.
+fn requested(request: &Value) -> Question {
+    let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let of = |name: &str| {
-        let resource = data.request.get("resource").and_then(|resource| resource.get(name));
+        let resource = request.get("requestResource").and_then(|resource| resource.get(name));
         resource.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let own = Question {
+    Question {
         group: of("group"),
         resource: of("resource"),
-        subresource: text("subResource"),
+        subresource: text("requestSubResource"),
         namespace: text("namespace"),
         name: text("name"),
         ..Question::default()
-    };
-    let declared = &**request::DECLARED;
-    Scope {
-        fixed: [
-            plain(data.object),
-            plain(data.old),
-            CelValue::from_json(data.request, Some(declared)).unwrap_or(CelValue::Null),
-            plain(data.namespace),
-            AuthorizerValue::authorizer(asked.clone()),
-            AuthorizerValue::request_resource(asked.clone(), own),
-            plain(data.parameter),
-        ],
-        programs,
-        made: RefCell::new(vec![None; programs.len()]),
     }
 }
 
-/// Whether all conditions hold, or why that cannot be told. One that does not decides, whatever others fail of.
-fn all_hold<'a>(conditions: &'a [Expression], scope: &Scope<'a>) -> Result<bool, String> {
-    let mut left = CONDITIONS;
-    let mut failure = None;
-    for condition in conditions {
-        match ask(condition, scope, &mut left) {
-            Ok(CelValue::Bool(true)) => {}
-            Ok(_) => return Ok(false),
-            Err(why) => drop(failure.get_or_insert(why)),
+/// The evaluation of the expressions of one policy, or of somebody's conditions, about a write: they share what work
+/// they may be.
+pub(super) struct Evaluation<'a> {
+    scope: Scope<'a>,
+    answers: &'a dyn Answers,
+    work: u64,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Begins one.
+    pub(super) fn new(
+        data: &Data<'a>,
+        programs: &'a [(String, Result<Program, String>)],
+        answers: &'a dyn Answers,
+    ) -> Self {
+        let scope = Scope {
+            data: *data,
+            asked: OnceCell::new(),
+            programs,
+            made: RefCell::new(vec![None; programs.len()]),
+            fresh: RefCell::default(),
+        };
+        Self { scope, answers, work: MOST_WORK }
+    }
+
+    /// With what is left of the work that others have begun on.
+    pub(super) fn within(mut self, work: u64) -> Self {
+        self.work = work;
+        self
+    }
+
+    /// What work is left.
+    pub(super) fn work_left(&self) -> u64 {
+        self.work
+    }
+
+    /// How long the server has run.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.answers.elapsed()
+    }
+
+    /// What an expression comes to, within what is left, or what is said where that cannot be told.
+    pub(super) async fn ask(
+        &mut self,
+        expression: &'a Expression,
+        left: &mut u64,
+    ) -> Result<CelValue<'a>, String> {
+        let program = expression.program.as_ref().map_err(|why| format!("compilation error: {why}"))?;
+        for _ in 0..ROUNDS {
+            self.scope.begin();
+            let mut budget = Budget::going_on(PER_CALL_LIMIT, self.work);
+            let outcome = program.evaluate(&self.scope, &mut budget);
+            self.work = budget.work_left();
+            if budget.cost() > LONG {
+                tokio::task::yield_now().await;
+            }
+            let asked = self.scope.asked.get().cloned();
+            let open = asked.as_ref().map(|asked| asked.open()).unwrap_or_default();
+            if !open.is_empty() {
+                // What was worked out without the answers is worth nothing.
+                drop(outcome);
+                self.scope.forget();
+                for question in open {
+                    let decision = self.answers.answer(&question).await;
+                    self.scope.asked().answer(question, decision);
+                }
+                continue;
+            }
+            let Some(rest) = left.checked_sub(budget.cost()) else {
+                *left = 0;
+                return Err(
+                    "validation failed due to running out of cost budget, no further validation rules will be run"
+                        .to_owned(),
+                );
+            };
+            *left = rest;
+            return outcome
+                .map_err(|error| format!("expression '{}' resulted in error: {error}", expression.source));
+        }
+        Err(format!(
+            "expression '{}' resulted in error: too many questions to the authorizer",
+            expression.source
+        ))
+    }
+
+    /// Whether all conditions hold, or why that cannot be told. One that does not decides, whatever others fail of.
+    pub(super) async fn all_hold(&mut self, conditions: &'a [Expression]) -> Held {
+        let mut left = CONDITIONS;
+        let mut held = Held { answer: Ok(true), failed: 0 };
+        let mut failures: Vec<String> = Vec::new();
+        for condition in conditions {
+            match self.ask(condition, &mut left).await {
+                Ok(CelValue::Bool(true)) => {}
+                Ok(_) => {
+                    held.answer = Ok(false);
+                    return held;
+                }
+                Err(why) => {
+                    held.failed += 1;
+                    if !failures.contains(&why) {
+                        failures.push(why);
+                    }
+                }
+            }
+        }
+        held.answer = match failures.as_slice() {
+            [] => Ok(true),
+            [one] => Err(one.clone()),
+            more => Err(format!("[{}]", more.join(", "))),
+        };
+        held
+    }
+}
+
+/// Whether conditions hold, or why that cannot be told, and how many could not be.
+pub(super) struct Held {
+    pub(super) answer: Result<bool, String>,
+    pub(super) failed: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::super::expressions::{Compiler, Purpose};
+    use super::*;
+
+    /// Allows what is asked by the verb `get`, and counts.
+    #[derive(Default)]
+    struct Known(Mutex<Vec<Question>>);
+
+    impl Answers for Known {
+        fn answer<'s>(&'s self, question: &'s Question) -> BoxFuture<'s, Decision> {
+            self.0.lock().push(question.clone());
+            let allowed = question.verb == "get";
+            async move {
+                tokio::task::yield_now().await;
+                Decision { allowed, ..Decision::default() }
+            }
+            .boxed()
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::ZERO
         }
     }
-    failure.map_or(Ok(true), Err)
-}
 
-/// Whether all conditions of somebody hold who is asked of a write.
-pub(super) fn conditions(
-    conditions: &[Expression],
-    data: &Data<'_>,
-    asked: &Arc<Asked>,
-) -> Result<bool, String> {
-    all_hold(conditions, &scope(data, asked, &[]))
-}
+    const REQUEST: &str = r#"{
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"}, "subResource": "scale",
+        "requestResource": {"group": "extensions", "version": "v1beta1", "resource": "deployments"},
+        "requestSubResource": "scale", "name": "n", "namespace": "ns", "operation": "UPDATE"
+    }"#;
 
-/// Asks a policy about a write.
-pub(super) fn evaluate(policy: &Policy, data: &Data<'_>, asked: &Arc<Asked>) -> Outcome {
-    let scope = scope(data, asked, &policy.variables);
-    match all_hold(&policy.conditions, &scope) {
-        Ok(true) => {}
-        Ok(false) => return Outcome::default(),
-        Err(why) => return Outcome::failed(policy, why),
+    /// What expressions come to, one after the other, and what was asked.
+    async fn evaluate(variables: &[(&str, &str)], sources: &[&str]) -> (Vec<String>, Vec<Question>) {
+        let mut compiler = Compiler::new(false);
+        let compiled =
+            variables.iter().map(|(name, source)| ((*name).to_owned(), compiler.variable(name, source)));
+        let compiled: Vec<_> = compiled.collect();
+        let expressions: Vec<_> =
+            sources.iter().map(|source| compiler.expression(Purpose::Validation, source)).collect();
+        let request: Value = serde_json::from_str(REQUEST).expect("JSON");
+        let object = json!({"size": 3});
+        let namespace = json!({
+            "metadata": {"name": "ns", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"a": "b"}},
+            "status": {"phase": "Active"},
+        });
+        let namespace = Some(&namespace);
+        let data = Data { object: Some(&object), old: None, request: &request, namespace, parameter: None };
+        let known = Known::default();
+        let mut evaluation = Evaluation::new(&data, &compiled, &known);
+        let mut left = 10_000_000;
+        let mut all = Vec::new();
+        for expression in &expressions {
+            let outcome = evaluation.ask(expression, &mut left).await;
+            all.push(outcome.map_or_else(|why| why, |value| value.to_string()));
+        }
+        drop(evaluation);
+        (all, known.0.into_inner())
     }
-    let mut outcome = Outcome::default();
-    let mut left = BUDGET;
-    for validation in &policy.validations {
-        let said = match ask(&validation.expression, &scope, &mut left) {
-            Err(why) => failed(policy, why),
-            Ok(CelValue::Bool(true)) => Said::Admitted,
-            Ok(_) => {
-                let made = validation.message_expression.as_ref().and_then(|expression| {
-                    let value = ask(expression, &scope, &mut left).ok()?;
-                    let text = value.as_str()?.trim().to_owned();
-                    let fits = !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n');
-                    fits.then_some(text)
-                });
-                let message = made
-                    .or_else(|| {
-                        Some(validation.message.trim().to_owned()).filter(|message| !message.is_empty())
-                    })
-                    .unwrap_or_else(|| format!("failed expression: {}", validation.expression.source.trim()));
-                Said::Denied { message, reason: validation.reason.clone() }
+
+    const ALLOWED: &str = "authorizer.group('').resource('a').check('get').allowed()";
+
+    #[tokio::test]
+    async fn what_is_asked_of_the_authorizer_is_answered_and_asked_once() {
+        let denied = ALLOWED.replace("get", "list");
+        let both = format!("{ALLOWED} && !{denied}");
+        let (all, asked) =
+            evaluate(&[("allowed", ALLOWED)], &["variables.allowed", &both, "variables.allowed"]).await;
+        assert_eq!(all, ["true", "true", "true"]);
+        let verbs: Vec<&str> = asked.iter().map(|question| question.verb.as_str()).collect();
+        assert_eq!(verbs, ["get", "list"]);
+    }
+
+    #[tokio::test]
+    async fn as_many_expressions_may_ask_as_what_they_may_cost_allows() {
+        // Each has two, the second of which only the first leads to.
+        let sources: Vec<String> = (0..14)
+            .map(|number| {
+                let check = |name: String, verb: &str| {
+                    ALLOWED.replace("'a'", &format!("'{name}'")).replace("get", verb)
+                };
+                format!("{} && !{}", check(format!("a{number}"), "get"), check(format!("b{number}"), "list"))
+            })
+            .collect();
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let (all, asked) = evaluate(&[], &sources).await;
+        assert!(all.iter().all(|one| one == "true"), "{all:?}");
+        assert_eq!(asked.len(), 28);
+        let three = format!("[1, 2, 3].all(x, {})", ALLOWED.replace("'a'", "'a' + string(x)"));
+        let (all, _) = evaluate(&[], &[&three]).await;
+        assert!(all[0].ends_with("operation cancelled: actual cost limit exceeded"), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_requested_is_asked_for_whatever_it_is_looked_at_as() {
+        let (all, asked) = evaluate(&[], &["authorizer.requestResource.check('get').allowed()"]).await;
+        assert_eq!(all, ["true"]);
+        let Question { group, resource, subresource, namespace, name, .. } = &asked[0];
+        assert_eq!(
+            [group, resource, subresource, namespace, name],
+            ["extensions", "deployments", "scale", "ns", "n"]
+        );
+    }
+
+    #[tokio::test]
+    async fn of_a_namespace_what_is_declared_can_be_looked_at() {
+        let (all, _) = evaluate(
+            &[],
+            &[
+                "namespaceObject.metadata.creationTimestamp.getFullYear() == 2026",
+                "namespaceObject.metadata.labels.all(key, key == 'a') && !has(namespaceObject.metadata.annotations)",
+                "namespaceObject.status.phase == 'Active' && !has(namespaceObject.spec)",
+            ],
+        )
+        .await;
+        assert_eq!(all, ["true", "true", "true"]);
+    }
+
+    #[tokio::test]
+    async fn expressions_of_a_policy_share_what_work_they_may_be() {
+        let compiler = Compiler::new(false);
+        let expression =
+            compiler.expression(Purpose::Validation, "[1, 2, 3].map(x, x + object.size).size() == 3");
+        let (object, request) = (json!({"size": 3}), json!({}));
+        let data =
+            Data { object: Some(&object), old: None, request: &request, namespace: None, parameter: None };
+        let known = Known::default();
+        let mut evaluation = Evaluation::new(&data, &[], &known).within(5_000);
+        let (mut left, mut before) = (10_000_000, 5_000);
+        let mut done = 0;
+        let why = loop {
+            let outcome = evaluation.ask(&expression, &mut left).await;
+            assert!(evaluation.work_left() < before);
+            before = evaluation.work_left();
+            match outcome {
+                Ok(_) => done += 1,
+                Err(why) => break why,
             }
         };
-        outcome.said.push(said);
+        assert!(done > 3 && before == 0, "{done} {before}");
+        assert!(why.ends_with("operation cancelled: actual cost limit exceeded"), "{why}");
     }
-    let mut left = BUDGET;
-    for (key, expression) in &policy.annotations {
-        match ask(expression, &scope, &mut left) {
-            Ok(CelValue::Null) => {}
-            Ok(value) => match value.as_str().map(str::trim) {
-                Some("") => {}
-                Some(text) => outcome.annotations.push((key.clone(), text.to_owned())),
-                None => outcome.failed_annotations.push(format!(
-                    "valueExpression '{}' resulted in unsupported return type. Return type must be either string or \
-                     null.",
-                    expression.source
-                )),
-            },
-            Err(_) if policy.fails_open => {}
-            Err(why) => outcome.failed_annotations.push(why),
+
+    #[test]
+    fn what_is_as_deep_as_it_may_be_needs_half_of_a_threads_stack() {
+        let mut compiler = Compiler::new(false);
+        let mut compiled = Vec::new();
+        // The deepest chains there can be: long expressions, and as many variables as there can be.
+        for (prefix, terms) in [("a", 60), ("b", 1)] {
+            for number in 0.. {
+                let before =
+                    if number == 0 { "1".to_owned() } else { format!("variables.{prefix}{}", number - 1) };
+                let name = format!("{prefix}{number}");
+                let program = compiler.variable(&name, &format!("{before}{}", " + 1".repeat(terms)));
+                let is_too_deep = program.as_ref().is_err_and(|why| why.contains("levels deep"));
+                assert!(program.is_ok() || (is_too_deep && number > 8), "{number} {program:?}");
+                compiled.push((name, program));
+                if is_too_deep {
+                    break;
+                }
+            }
         }
+        let last = |of: &str| {
+            let is_it = |(name, program): &&(String, Result<Program, String>)| {
+                name.starts_with(of) && program.is_ok()
+            };
+            compiled.iter().rfind(is_it).expect("one is not too deep").0.clone()
+        };
+        let names = ["a", "b"].map(last);
+        let evaluate = move || {
+            let request = json!({});
+            let data = Data { object: None, old: None, request: &request, namespace: None, parameter: None };
+            let known = Known::default();
+            for name in &names {
+                let number = compiled.iter().position(|(known, _)| known == name).expect("it is one");
+                let mut evaluation = Evaluation::new(&data, &compiled, &known);
+                let mut budget = Budget::new(PER_CALL_LIMIT);
+                let value = evaluation.scope.get(FIXED + number, &mut budget);
+                assert!(matches!(value, Ok(CelValue::Int(sum)) if sum > 100), "{value:?}");
+                evaluation.work = 0;
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(evaluate).expect("a thread");
+        thread.join().expect("it is deep enough");
     }
-    outcome
 }

@@ -3,6 +3,7 @@
 use apiserver::{Error, Write};
 use model::{Object, Status};
 
+use super::super::policies::Holder;
 use super::hook::Hook;
 use super::matching::As;
 use super::mutating::name_of;
@@ -10,6 +11,7 @@ use super::mutating::name_of;
 /// Whether the conditions of a webhook hold. Where that cannot be told, it is not asked, or nothing is written.
 pub(super) async fn hold(
     hook: &Hook,
+    sort: &'static str,
     write: &Write<'_>,
     of: &As,
     object: Option<&Object>,
@@ -19,7 +21,8 @@ pub(super) async fn hold(
         As::Itself => None,
         As::Equivalent(resource) => Some(&**resource),
     };
-    match hook.conditions.hold(write, to, object, old).await {
+    let holder = Holder { name: &hook.name, kind: "webhook", sort };
+    match hook.conditions.hold(holder, write, to, object, old).await {
         Ok(hold) => Ok(hold),
         Err(_) if hook.fails_open => Ok(false),
         Err(why) => {

@@ -1,15 +1,15 @@
 //! Webhooks that change what is written, one after the other.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use apiserver::callout::LONGEST_OBJECT;
 use apiserver::{Admission, Admitting, Error, Form, Operation, Result, Write, after_asking, at_once};
 use model::Object;
-use model::merge::json_patch;
+use model::merge::json_patch::{self, JsonPatchError};
 use serde_json::{Value, json};
 
+use super::super::remade::remade;
+use super::super::rounds::Rounds;
 use super::call::{Asking, Failure};
 use super::conditions;
 use super::hook::Hook;
@@ -27,24 +27,6 @@ pub(crate) struct MutatingAdmissionWebhook(Known);
 impl Default for MutatingAdmissionWebhook {
     fn default() -> Self {
         Self(Known::new("mutatingwebhookconfigurations"))
-    }
-}
-
-/// What is kept between the first time that all are asked and the second.
-#[derive(Default)]
-struct Rounds {
-    /// Who has been asked and wants to be asked again about what others change.
-    before: BTreeSet<String>,
-    /// Who is to be asked again.
-    due: BTreeSet<String>,
-    /// What came out of the last one.
-    last: Option<Object>,
-}
-
-impl Rounds {
-    /// Somebody has changed the object: who was asked before is asked again.
-    fn change(&mut self) {
-        self.due.append(&mut self.before);
     }
 }
 
@@ -132,11 +114,7 @@ async fn ask_all(write: &Write<'_>, asked: &Asked, mut object: Option<&mut Objec
     let again = write.is_again();
     if again {
         let now = object.as_deref();
-        write.kept(NAME, |rounds: &mut Rounds| {
-            if rounds.last.as_ref().is_some_and(|last| Some(last) != now) {
-                rounds.change();
-            }
-        });
+        write.kept(NAME, |rounds: &mut Rounds| rounds.begin(now));
     }
     let mut changed = false;
     for (index, hook, of) in asked {
@@ -144,10 +122,10 @@ async fn ask_all(write: &Write<'_>, asked: &Asked, mut object: Option<&mut Objec
         if !by_selectors(hook, write, &named, object.as_deref(), old.as_deref())? {
             continue;
         }
-        if again && !write.kept(NAME, |rounds: &mut Rounds| rounds.due.contains(&hook.id)) {
+        if again && !write.kept(NAME, |rounds: &mut Rounds| rounds.is_due(&hook.id)) {
             continue;
         }
-        if !conditions::hold(hook, write, of, object.as_deref(), old.as_deref()).await? {
+        if !conditions::hold(hook, "admit", write, of, object.as_deref(), old.as_deref()).await? {
             continue;
         }
         let round = u8::from(again);
@@ -165,12 +143,12 @@ async fn ask_all(write: &Write<'_>, asked: &Asked, mut object: Option<&mut Objec
             write.ask_again();
         }
         if hook.asked_again {
-            write.kept(NAME, |rounds: &mut Rounds| rounds.before.insert(hook.id.clone()));
+            write.kept(NAME, |rounds: &mut Rounds| rounds.asked(&hook.id));
         }
         judged?;
     }
     if let Some(object) = object.filter(|_| asked.iter().any(|(_, hook, _)| hook.asked_again)) {
-        write.kept(NAME, |rounds: &mut Rounds| rounds.last = Some(object.clone()));
+        write.kept(NAME, |rounds: &mut Rounds| rounds.end(object));
     }
     Ok(changed)
 }
@@ -239,87 +217,18 @@ async fn patched(
     patch: &Arc<Value>,
     is_long: bool,
 ) -> Result<Object, String> {
+    let told = |error: JsonPatchError| error.to_string();
     let patched = if is_long {
         let (document, patch) = (object.value().clone(), patch.clone());
-        write.context.reach().digest(is_long, move || applied(&document, &patch)).await?
+        let reach = write.context.reach();
+        reach.digest(is_long, move || json_patch::apply(&document, &patch)).await.map_err(told)?
     } else {
-        applied(object.value(), patch)?
+        json_patch::apply(object.value(), patch).map_err(told)?
     };
     let resource = match of {
         As::Itself => write.context.resource(),
         As::Equivalent(other) => other,
     };
-    let own = matches!(write.form, Form::Own | Form::Effect);
-    let other;
-    let schema = if own {
-        resource.schema.as_ref()
-    } else {
-        other = model::schema::builtin(&object.gvk());
-        other.as_ref()
-    };
-    let mut patched = match schema {
-        Some(schema) => model::decode::value(schema, patched).map_err(|error| error.0)?.object,
-        None => Object::from_value(patched).map_err(|error| error.to_string())?,
-    };
-    if patched.gvk() != object.gvk() {
-        return Err(format!("the patch makes a {} of a {}", patched.gvk(), object.gvk()));
-    }
-    // Who manages which fields is not for it to say.
-    let managed = object.get(&["metadata", "managedFields"]);
-    if patched.get(&["metadata", "managedFields"]) != managed {
-        match managed {
-            Some(managed) => patched.set(&["metadata", "managedFields"], managed.clone()),
-            None => drop(patched.remove(&["metadata", "managedFields"])),
-        }
-    }
-    if own {
-        resource.apply_defaults(&mut patched).map_err(|why| why.to_string())?;
-    }
-    Ok(patched)
-}
-
-/// What a patch makes of a document. However many add to it one after the other, it stays one that a client may send.
-fn applied(document: &Value, patch: &Value) -> Result<Value, String> {
-    let patched = json_patch::apply(document, patch).map_err(|error| error.to_string())?;
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, &patched).map_err(|error| error.to_string())?;
-    if length.0 > LONGEST_OBJECT {
-        return Err(format!("the patched object has {} bytes, more than {LONGEST_OBJECT}", length.0));
-    }
-    Ok(patched)
-}
-
-/// Counts what is written.
-struct Length(usize);
-
-impl std::io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_after_the_other_adds_to_an_object_is_bounded() {
-        let mut object = json!({});
-        let mut added = 0;
-        let refused = loop {
-            let patch = json!([{"op": "add", "path": format!("/{added}"), "value": "x".repeat(1 << 20)}]);
-            match applied(&object, &patch) {
-                Ok(patched) => object = patched,
-                Err(why) => break why,
-            }
-            added += 1;
-        };
-        assert_eq!(added, 2);
-        assert!(refused.ends_with(&format!("more than {LONGEST_OBJECT}")), "{refused}");
-    }
+    let remade = remade(write, resource, object, patched).map_err(|error| error.to_string())?;
+    Ok(remade.object)
 }

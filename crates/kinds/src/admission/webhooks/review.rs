@@ -2,10 +2,9 @@
 
 use apiserver::callout::told;
 use apiserver::{Identity, Operation};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use model::field::quote;
+use model::lenient::{self, null_is_default};
 use model::{GroupVersionKind, Object, Status, names};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -135,7 +134,9 @@ pub(super) enum Rubbish {
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 struct Reviewed {
+    #[serde(deserialize_with = "null_is_default")]
     kind: String,
+    #[serde(deserialize_with = "null_is_default")]
     api_version: String,
     response: Option<Response>,
 }
@@ -144,13 +145,17 @@ struct Reviewed {
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 struct Response {
+    #[serde(deserialize_with = "null_is_default")]
     uid: String,
+    #[serde(deserialize_with = "null_is_default")]
     allowed: bool,
     status: Option<Status>,
-    patch: Option<String>,
+    /// Kube-rs writes a list of numbers.
+    #[serde(deserialize_with = "lenient::bytes")]
+    patch: Vec<u8>,
     patch_type: Option<String>,
-    audit_annotations: Option<std::collections::BTreeMap<String, String>>,
-    warnings: Option<Vec<String>>,
+    audit_annotations: Option<std::collections::BTreeMap<String, Option<String>>>,
+    warnings: Option<Vec<Option<String>>>,
 }
 
 /// Reads an answer to the question `uid`.
@@ -160,7 +165,7 @@ pub(super) fn read(text: &[u8], version: Version, uid: &str, mutating: bool) -> 
         Rubbish::Invalid(format!("failed to call webhook: the answer is no review: {error}"))
     })?;
     let response = reviewed.response.ok_or_else(|| invalid("webhook response was absent".to_owned()))?;
-    let mut patch = response.patch.as_deref().filter(|patch| !patch.is_empty());
+    let mut patch = Some(response.patch.as_slice()).filter(|patch| !patch.is_empty());
     match version {
         Version::V1 => {
             if response.uid != uid {
@@ -191,14 +196,15 @@ pub(super) fn read(text: &[u8], version: Version, uid: &str, mutating: bool) -> 
         room = room.saturating_sub(length);
         fits
     };
-    let annotations = response.audit_annotations.unwrap_or_default();
-    let annotations = annotations.into_iter().filter(|(key, value)| fits(key.len() + value.len())).collect();
-    let warnings = response.warnings.unwrap_or_default();
-    let warnings = warnings.into_iter().filter(|warning| fits(warning.len())).collect();
+    let annotations = response.audit_annotations.unwrap_or_default().into_iter();
+    let annotations = annotations.map(|(key, value)| (key, value.unwrap_or_default()));
+    let annotations = annotations.filter(|(key, value)| fits(key.len() + value.len())).collect();
+    let warnings = response.warnings.unwrap_or_default().into_iter().map(Option::unwrap_or_default);
+    let warnings = warnings.filter(|warning| fits(warning.len())).collect();
     Ok(Answer { allowed: response.allowed, result: response.status, patch, annotations, warnings })
 }
 
-fn check_patch(mutating: bool, patch: Option<&str>, kind: Option<&str>) -> Result<(), String> {
+fn check_patch(mutating: bool, patch: Option<&[u8]>, kind: Option<&str>) -> Result<(), String> {
     match (mutating, patch, kind) {
         (false, Some(_), _) => Err("validating webhook may not return response.patch".to_owned()),
         (false, None, Some(_)) => Err("validating webhook may not return response.patchType".to_owned()),
@@ -209,11 +215,8 @@ fn check_patch(mutating: bool, patch: Option<&str>, kind: Option<&str>) -> Resul
     }
 }
 
-fn operations(encoded: &str) -> Result<Value, Rubbish> {
-    let text = STANDARD.decode(encoded).map_err(|error| {
-        Rubbish::Invalid(format!("failed to call webhook: the answer's patch is no base64: {error}"))
-    })?;
-    serde_json::from_slice(&text).map_err(|error| Rubbish::Patch(error.to_string()))
+fn operations(text: &[u8]) -> Result<Value, Rubbish> {
+    serde_json::from_slice(text).map_err(|error| Rubbish::Patch(error.to_string()))
 }
 
 /// As Go prints it.
@@ -247,6 +250,9 @@ pub(super) fn annotation_key(webhook: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn answer(response: Value) -> Value {
@@ -299,6 +305,30 @@ mod tests {
         {
             assert!(read(rubbish.as_bytes(), V1, "u", true).is_err(), "{rubbish}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_read_as_others_write_it() {
+        let check = |response: Value, patch: Option<Value>| {
+            let mut said = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch"});
+            for (name, value) in response.as_object().into_iter().flatten() {
+                said[name] = value.clone();
+            }
+            let read = read(answer(said).to_string().as_bytes(), Version::V1, "u", true).expect("an answer");
+            assert_eq!((read.patch, read.allowed), (patch, true), "{response}");
+        };
+        let operations = json!([{"op": "remove", "path": "/a"}]);
+        let text = operations.to_string();
+        // kube-rs, what Go writes, and what `base64` writes.
+        check(json!({ "patch": text.as_bytes() }), Some(operations.clone()));
+        check(json!({ "patch": STANDARD.encode(&text) }), Some(operations.clone()));
+        let (first, second) = (STANDARD.encode(&text[..12]), STANDARD.encode(&text[12..]));
+        check(json!({ "patch": format!("{first}\n{second}\n") }), Some(operations));
+        let status =
+            json!({"metadata": null, "code": null, "message": null, "reason": null, "details": null});
+        let nulls = json!({"patch": null, "patchType": null, "status": status, "warnings": null, "auditAnnotations": {"a": null}});
+        check(nulls, None);
+        check(json!({"patch": "", "patchType": null, "warnings": [null], "status": null}), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ async fn ask_all(write: &Write<'_>, asked: &[(usize, Arc<Hook>, As)], object: Op
     let mut relevant = Vec::new();
     for (_, hook, of) in asked {
         if by_selectors(hook, write, &named, seen.as_deref(), old.as_deref())?
-            && conditions::hold(hook, write, of, seen.as_deref(), old.as_deref()).await?
+            && conditions::hold(hook, "validate", write, of, seen.as_deref(), old.as_deref()).await?
         {
             relevant.push((hook, of));
         }

@@ -1,5 +1,6 @@
 //! What is asked of the rules of a definition: they compile, and what they may cost is not too much.
 
+use cel::PatternRoom;
 use model::field::{FieldError, FieldErrorKind, Path};
 use model::structural::{Additional, Kind, ListType, Structural};
 use model::validate::Errors;
@@ -17,6 +18,8 @@ const NAMED: usize = 4;
 
 struct Checker<'e> {
     errors: &'e mut Errors,
+    /// What patterns in all rules may still take.
+    room: PatternRoom,
     total: u64,
     expensive: Vec<(u64, String)>,
 }
@@ -35,9 +38,9 @@ struct Place<'p> {
 /// right.
 pub(crate) fn check_definition(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
     let Ok(schema) = Structural::parse(schema) else { return };
-    let mut checker = Checker { errors, total: 0, expensive: Vec::new() };
+    let mut checker = Checker { errors, room: PatternRoom::default(), total: 0, expensive: Vec::new() };
     checker.check(&schema, &schema, path, Place { count: Some(1), uncorrelated: None, root: true });
-    let Checker { errors, total, mut expensive } = checker;
+    let Checker { errors, total, mut expensive, .. } = checker;
     if total > TOTAL_LIMIT {
         expensive.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         for (_, field) in expensive.into_iter().take(NAMED) {
@@ -135,7 +138,7 @@ impl Checker<'_> {
                     "must be a valid path",
                 ));
             }
-            let rule = Rule::of(written, &declared, schema);
+            let rule = Rule::of(written, &declared, schema, &mut self.room);
             let cost = rule.cost.max.saturating_mul(often);
             self.observe(&place_of_rule, "estimated rule cost", cost);
             let value = json!({"rule": written.rule, "messageExpression": written.message_expression});

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use cel::{
-    Budget, CostEstimate, Declared, Environment, EvalError, PER_CALL_LIMIT, Program, Type, Value as CelValue,
+    Budget, CostEstimate, Declared, Environment, EvalError, MOST_WORK, PER_CALL_LIMIT, PatternRoom, Program,
+    Type, Value as CelValue,
 };
-use model::field::{FieldError, FieldErrorKind, Path};
+use model::field::{FieldError, Path};
 use model::structural::{Additional, Kind, ListType, Structural, ValidationRule};
 use serde_json::{Value, json};
 
@@ -23,6 +24,41 @@ pub(super) struct Rule {
     pub(super) message: Result<Option<Program>, String>,
     pub(super) message_cost: CostEstimate,
     field: Option<String>,
+}
+
+/// What all rules of one object may cost.
+const BUDGET: u64 = 10_000_000;
+
+/// What is left of that, and of the work that they may be together.
+pub(super) struct Left {
+    cost: u64,
+    work: u64,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { cost: BUDGET, work: MOST_WORK }
+    }
+}
+
+impl Left {
+    /// Whether nothing is left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.cost == 0
+    }
+
+    /// What an expression comes to, or none where it costs more than is left.
+    pub(super) fn evaluate<'a>(
+        &mut self,
+        program: &'a Program,
+        variables: &[CelValue<'a>; 2],
+    ) -> Option<Result<CelValue<'a>, EvalError>> {
+        let mut budget = Budget::going_on(PER_CALL_LIMIT, self.work);
+        let outcome = program.evaluate(variables, &mut budget);
+        self.work = budget.work_left();
+        self.cost = self.cost.checked_sub(budget.cost())?;
+        Some(outcome)
+    }
 }
 
 /// What is declared about values of a schema.
@@ -89,7 +125,12 @@ fn document(schema: &Structural) -> Value {
 }
 
 impl Rule {
-    pub(super) fn of(written: &ValidationRule, declared: &Arc<Declared>, schema: &Structural) -> Self {
+    pub(super) fn of(
+        written: &ValidationRule,
+        declared: &Arc<Declared>,
+        schema: &Structural,
+        room: &mut PatternRoom,
+    ) -> Self {
         let optional_old = written.optional_old_self == Some(true);
         let environment = Environment::new().with_declared("self", declared);
         let environment = match optional_old {
@@ -121,8 +162,10 @@ impl Rule {
             return rule;
         }
         rule.uses_old = checked.uses("oldSelf");
-        rule.program =
-            checked.program().map(Some).map_err(|why| format!("program instantiation failed: {why}"));
+        rule.program = checked
+            .program_within(room)
+            .map(Some)
+            .map_err(|why| format!("program instantiation failed: {why}"));
         if rule.program.is_err() {
             return rule;
         }
@@ -135,7 +178,7 @@ impl Rule {
                 }
                 Ok(checked) => {
                     rule.message_cost = checked.estimate();
-                    let program = checked.program().map(Some);
+                    let program = checked.program_within(room).map(Some);
                     rule.message =
                         program.map_err(|why| format!("messageExpression instantiation failed: {why}"));
                 }
@@ -179,20 +222,21 @@ impl Rule {
     }
 
     /// What is said where it is not met: what an expression makes, if that can be had.
-    pub(super) fn message(&self, variables: &[CelValue<'_>; 2], left: &mut u64) -> Result<String, String> {
+    pub(super) fn message<'a>(
+        &'a self,
+        variables: &[CelValue<'a>; 2],
+        left: &mut Left,
+    ) -> Result<String, String> {
         let otherwise = || match self.written.message.as_deref().filter(|message| !message.is_empty()) {
             Some(message) => message.trim().to_owned(),
             None => format!("failed rule: {}", self.told()),
         };
         let Ok(Some(program)) = &self.message else { return Ok(otherwise()) };
-        let mut budget = Budget::new(PER_CALL_LIMIT);
-        let outcome = program.evaluate(variables, &mut budget);
-        if budget.cost() > *left {
+        let Some(outcome) = left.evaluate(program, variables) else {
             return Err("messageExpression evaluation failed due to running out of cost budget, no further \
                         validation rules will be run"
                 .to_owned());
-        }
-        *left -= budget.cost();
+        };
         if matches!(outcome, Err(EvalError::Cancelled)) {
             let expression = self.written.message_expression.as_deref().unwrap_or_default();
             return Err(format!(
@@ -206,19 +250,43 @@ impl Rule {
     }
 
     /// The error of a value that does not meet it.
-    pub(super) fn failed(&self, field: String, value: &Value, detail: String) -> FieldError {
+    pub(super) fn failed(&self, path: &Path<'_>, value: &Value, detail: String) -> FieldError {
         let value = Some(value).filter(|value| !value.is_object() && !value.is_array()).cloned();
-        match self.written.reason.as_deref() {
-            Some("FieldValueForbidden") => {
-                FieldError { kind: FieldErrorKind::Forbidden, field, value: None, detail }
+        match (self.written.reason.as_deref(), value) {
+            (Some("FieldValueForbidden"), _) => FieldError::forbidden(path, detail),
+            (Some("FieldValueRequired"), _) => FieldError::required(path, detail),
+            (Some("FieldValueDuplicate"), Some(value)) => FieldError::duplicate(path, value),
+            (Some("FieldValueDuplicate"), None) => {
+                FieldError { value: None, ..FieldError::duplicate(path, "") }
             }
-            Some("FieldValueRequired") => {
-                FieldError { kind: FieldErrorKind::Required, field, value: None, detail }
-            }
-            Some("FieldValueDuplicate") => {
-                FieldError { kind: FieldErrorKind::Duplicate, field, value, detail: String::new() }
-            }
-            _ => FieldError { kind: FieldErrorKind::Invalid, field, value, detail },
+            (_, Some(value)) => FieldError::invalid(path, value, detail),
+            (_, None) => FieldError { value: None, ..FieldError::invalid(path, "", detail) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_share_what_work_they_may_be() {
+        let declared = cel::schema::declare(&json!({"type": "integer"}), false).expect("a number");
+        let environment =
+            Environment::new().with_declared("self", &declared).with_declared("oldSelf", &declared);
+        let program = environment.compile("[self, self, self].size() == 3").expect("it is right").program();
+        let program = program.expect("it can be made ready");
+        let variables = [CelValue::Int(1), CelValue::Int(1)];
+        let mut left = Left { cost: BUDGET, work: 1_000 };
+        let mut done = 0;
+        while let Some(Ok(CelValue::Bool(true))) = left.evaluate(&program, &variables) {
+            done += 1;
+        }
+        assert!((2..100).contains(&done), "{done}");
+        let last = left.evaluate(&program, &variables);
+        assert!(matches!(last, Some(Err(EvalError::Cancelled))), "{last:?}");
+        assert!(left.cost > BUDGET - 10_000, "it was not that it cost too much");
+        left.cost = 1;
+        assert!(left.evaluate(&program, &variables).is_none());
     }
 }

@@ -368,7 +368,7 @@ fn elements(
     Ok(all)
 }
 
-fn element_of(ty: At<'_>, kind: &ListKind, item: &Value) -> std::result::Result<Element, String> {
+pub(super) fn element_of(ty: At<'_>, kind: &ListKind, item: &Value) -> std::result::Result<Element, String> {
     match (kind, item) {
         (ListKind::Map(keys), Value::Object(fields)) => {
             let mut values = Vec::with_capacity(keys.len());

@@ -1,6 +1,8 @@
 //! From Go's syntax of patterns to that of the engine that there is.
 
-use regex_syntax::ast::{Ast, RepetitionKind, RepetitionRange, Span};
+use regex_syntax::ast::{
+    self, Ast, ClassSetItem, Flag, Flags, RepetitionKind, RepetitionRange, Span, Visitor,
+};
 
 /// Go repeats nothing more often, repetitions within repetitions included.
 const REPETITIONS: u32 = 1000;
@@ -227,6 +229,65 @@ fn times(ast: &Ast) -> Result<u32, &Span> {
 
 fn most_times(parts: &[Ast]) -> Result<u32, &Span> {
     parts.iter().try_fold(1, |most, part| Ok(times(part)?.max(most)))
+}
+
+/// How many characters the classes of a pattern have together, if somewhere in it upper and lower case are the same.
+pub(super) fn folded(ast: &Ast) -> u32 {
+    let Ok((folds, characters)) = ast::visit(ast, Folding::default());
+    if folds { characters } else { 0 }
+}
+
+#[derive(Default)]
+struct Folding {
+    folds: bool,
+    characters: u32,
+}
+
+impl Folding {
+    /// About as many characters as a named class has.
+    const NAMED: u32 = 1 << 17;
+
+    fn take(&mut self, flags: &Flags) {
+        self.folds |= flags.flag_state(Flag::CaseInsensitive) == Some(true);
+    }
+
+    fn count(&mut self, characters: u32) {
+        self.characters = self.characters.saturating_add(characters);
+    }
+
+    fn item(&mut self, item: &ClassSetItem) {
+        match item {
+            ClassSetItem::Range(range) => {
+                self.count(u32::from(range.end.c).abs_diff(u32::from(range.start.c)));
+            }
+            ClassSetItem::Unicode(_) => self.count(Self::NAMED),
+            _ => {}
+        }
+    }
+}
+
+impl Visitor for Folding {
+    type Output = (bool, u32);
+    type Err = std::convert::Infallible;
+
+    fn finish(self) -> Result<Self::Output, Self::Err> {
+        Ok((self.folds, self.characters))
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
+        match ast {
+            Ast::Flags(set) => self.take(&set.flags),
+            Ast::Group(group) => group.flags().into_iter().for_each(|flags| self.take(flags)),
+            Ast::ClassUnicode(_) => self.count(Self::NAMED),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
+        self.item(item);
+        Ok(())
+    }
 }
 
 /// What follows a brace, where that makes it a repetition: one that is allowed, or what it is. Without, it stands for

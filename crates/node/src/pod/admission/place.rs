@@ -143,7 +143,7 @@ fn collide(one: &ContainerPort, other: &ContainerPort) -> bool {
         && (ours == theirs || ours == "0.0.0.0" || theirs == "0.0.0.0")
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let key = filled(&toleration.key);
     if filled(&toleration.effect).is_some_and(|effect| effect != taint.effect)

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Message, Worker};
+use crate::eviction::EVICTED;
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -19,8 +20,7 @@ const TIME: Duration = Duration::from_secs(60);
 const PERIOD_OF_LARGE: Duration = Duration::from_secs(300);
 /// How long the containers of such a pod may take to end.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
-/// The reason of a pod that is ended for what it uses, and that of its condition: the kubelet's.
-pub(super) const EVICTED: &str = "Evicted";
+/// The condition of a pod that is ended for what it uses, and its reason: the kubelet's.
 pub(super) const DISRUPTION: &str = "DisruptionTarget";
 pub(super) const BY_KUBELET: &str = "TerminationByKubelet";
 
@@ -109,8 +109,14 @@ impl Worker {
             );
             self.event(true, "StorageLimitNotEnforced", message);
         }
-        if let Some((name, limit)) = measured.over.filter(|_| !self.ended && self.evicted.is_none()) {
-            let message = format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". ");
+        if let Some((name, limit)) = measured.over {
+            self.evict(format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". "));
+        }
+    }
+
+    /// Ends the pod for what it uses.
+    pub(super) fn evict(&mut self, message: String) {
+        if !self.ended && self.evicted.is_none() {
             self.event(true, EVICTED, message.clone());
             self.evicted = Some(message);
         }

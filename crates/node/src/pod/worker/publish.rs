@@ -37,7 +37,7 @@ impl Worker {
             containers: &self.facts(observation),
             ended: self.ended,
             failure: match &self.evicted {
-                Some(message) => Some((limits::EVICTED, message)),
+                Some(message) => Some((crate::eviction::EVICTED, message)),
                 None => self.overdue.then_some(DEADLINE_EXCEEDED),
             },
             resize: &self.resizing.progress,

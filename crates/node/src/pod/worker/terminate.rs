@@ -126,7 +126,9 @@ impl Worker {
             match message {
                 Message::Changed(pod) => self.pod = pod,
                 Message::Gone => self.gone = true,
-                Message::Runtime | Message::Verdict(_) | Message::Measured(_) => return None,
+                Message::Runtime | Message::Verdict(_) | Message::Measured(_) | Message::Evict(_) => {
+                    return None;
+                }
             }
             let shorter = if self.gone { Duration::ZERO } else { grace_of(&self.pod) };
             (shorter < grace).then_some(shorter)

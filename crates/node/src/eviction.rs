@@ -1,0 +1,372 @@
+//! Pods that are ended so that the node and the others live: while something runs short, one after another, those
+//! first that use more than they asked for.
+//!
+//! Order, words and times are the kubelet's. Source:
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/>, and
+//! <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/eviction/helpers.go>.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+use k8s_openapi::api::core::v1::{Pod, Taint};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::Agent;
+use crate::agent::Shared;
+use crate::pod::admission::Rejection;
+use crate::pod::admission::place::tolerates;
+use crate::pod::groups::requested;
+use crate::pod::observe::Observation;
+use crate::pod::resources::{quality_of_service, quantity};
+use crate::thresholds::{Pressure, Scarce, Short};
+
+/// How often it is looked.
+const PERIOD: Duration = Duration::from_secs(10);
+/// So long it is waited for one pod to end before another is ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(250);
+/// So long the node goes on saying that something runs short after it last did, so that pods do not come and go.
+const TRANSITION: Duration = Duration::from_secs(300);
+/// So long it is looked how much of the disk one pod takes, and at so many at a time.
+const TIME: Duration = Duration::from_secs(10);
+const AT_ONCE: usize = 4;
+/// Pods of this priority are needed by the node itself: they are not ended.
+const CRITICAL: i32 = 2_000_000_000;
+/// The reason of pods that are ended for what they use, or that find something short.
+pub(crate) const EVICTED: &str = "Evicted";
+
+/// What ran short, and when it did last, on the steady clock.
+#[derive(Debug, Default)]
+pub(crate) struct Pressures(Mutex<[Option<Duration>; 3]>);
+
+impl Pressures {
+    /// Takes what was found; gives what the node says.
+    pub(crate) fn observe(&self, now: Duration, found: Pressure) -> Pressure {
+        let mut last = self.0.lock();
+        for (last, found) in last.iter_mut().zip([found.memory, found.disk, found.pids]) {
+            if found {
+                *last = Some(now);
+            } else if last.is_some_and(|last| now.saturating_sub(last) >= TRANSITION) {
+                *last = None;
+            }
+        }
+        of(*last)
+    }
+
+    /// What the node says.
+    fn current(&self) -> Pressure {
+        of(*self.0.lock())
+    }
+
+    /// Refuses a pod for which there is not enough of what runs short.
+    pub(crate) fn check(&self, pod: &Pod) -> Result<(), Rejection> {
+        let pressure = self.current();
+        let Pressure { memory, disk, pids } = pressure;
+        if pressure == Pressure::default() || is_critical(pod) {
+            return Ok(());
+        }
+        if memory && !disk && !pids && (quality_of_service(pod) != "BestEffort" || takes_little_memory(pod)) {
+            return Ok(());
+        }
+        let named = [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pids)];
+        let named: Vec<&str> = named.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect();
+        let message = format!("The node had condition: [{}]. ", named.join(" "));
+        Err(Rejection { reason: EVICTED.into(), message })
+    }
+}
+
+fn of([memory, disk, pids]: [Option<Duration>; 3]) -> Pressure {
+    Pressure { memory: memory.is_some(), disk: disk.is_some(), pids: pids.is_some() }
+}
+
+/// Whether a pod is one that may come though memory runs short.
+fn takes_little_memory(pod: &Pod) -> bool {
+    let taint = Taint {
+        key: "node.kubernetes.io/memory-pressure".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    };
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    tolerations.into_iter().any(|toleration| tolerates(toleration, &taint))
+}
+
+fn priority(pod: &Pod) -> i32 {
+    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
+}
+
+fn is_critical(pod: &Pod) -> bool {
+    priority(pod) >= CRITICAL
+}
+
+/// A pod, and what it takes of what runs short.
+#[derive(Clone, Debug)]
+struct Candidate {
+    pod: Arc<Pod>,
+    used: i64,
+    containers: Vec<(String, i64)>,
+}
+
+impl Candidate {
+    fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+}
+
+/// The pod that is ended first. Of those that take more than they asked for, or else of all, the one of the lowest
+/// priority; of several the one that takes most beyond that.
+fn first(candidates: &[Candidate], of: Scarce) -> Option<&Candidate> {
+    let may_end = candidates.iter().filter(|candidate| !is_critical(&candidate.pod));
+    may_end.min_by_key(|candidate| {
+        let asked = match of {
+            Scarce::Memory | Scarce::Disk => requested(&candidate.pod, of.name()),
+            // Nobody asks for them.
+            Scarce::Inodes | Scarce::Pids => 0,
+        };
+        let beyond = candidate.used.saturating_sub(asked);
+        // Everybody has processes.
+        let keeps_to_it = of != Scarce::Pids && beyond <= 0;
+        (keeps_to_it, priority(&candidate.pod), Reverse(beyond))
+    })
+}
+
+/// What is said of a pod that is ended.
+fn message(short: &Short, candidate: &Candidate) -> String {
+    let Short { of, least, free } = short;
+    let name = of.name();
+    let mut message =
+        format!("The node was low on resource: {name}. Threshold quantity: {least}, available: {free}. ");
+    let containers = || candidate.pod.spec.iter().flat_map(|spec| &spec.containers);
+    for (container, used) in &candidate.containers {
+        let Some(spec) = containers().find(|spec| spec.name == *container) else { continue };
+        let asked = quantity(spec.resources.as_ref().and_then(|all| all.requests.as_ref()), name);
+        if *used > asked.map_or(0, |asked| asked.value()) {
+            let (used, asked) =
+                (of.quantity(*used), asked.map_or_else(|| "0".to_owned(), |asked| asked.to_string()));
+            message.push_str(&format!(
+                "Container {container} was using {used}, request is {asked}, has larger consumption of {name}. "
+            ));
+        }
+    }
+    message
+}
+
+impl Agent {
+    /// Ends pods while something runs short, until `stop` is cancelled.
+    pub(crate) async fn evict(&self, stop: CancellationToken) {
+        let thresholds = &self.shared.config.reserves.thresholds;
+        // Those that were told to end, as long as something runs short.
+        let mut told: HashSet<String> = HashSet::new();
+        while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
+            let supplies = crate::answers::supplies(&self.shared).await;
+            self.shared.pressures.observe(self.shared.clock.elapsed(), thresholds.pressure(&supplies));
+            let Some(short) = thresholds.shortest(&supplies) else {
+                told.clear();
+                continue;
+            };
+            let mut candidates = self.candidates(short.of).await;
+            candidates.retain(|candidate| !told.contains(candidate.uid()));
+            let Some(chosen) = first(&candidates, short.of) else {
+                warn!(
+                    of = short.of.name(),
+                    free = short.free,
+                    "the node runs short, and there is no pod to end for it"
+                );
+                continue;
+            };
+            let (uid, message) = (chosen.uid().to_owned(), message(&short, chosen));
+            info!(uid, message, "ending a pod, since the node runs short");
+            // Nobody looks after pods any more: the node ends.
+            let _ = self.shared.evictions.send((uid.clone(), message));
+            let ended = tokio::time::timeout(ENDS_WITHIN, self.ended(&uid));
+            if let Some(Err(_)) = stop.run_until_cancelled(ended).await {
+                warn!(uid, "a pod that was told to end, since the node runs short, takes long");
+            }
+            told.insert(uid);
+        }
+    }
+
+    /// Waits until a pod has ended, or is gone.
+    async fn ended(&self, uid: &str) {
+        let runs = || {
+            self.shared.pods_of_node().iter().any(|pod| {
+                let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+                pod.metadata.uid.as_deref() == Some(uid) && !matches!(phase, Some("Failed" | "Succeeded"))
+            })
+        };
+        while runs() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The pods that run, and what each takes.
+    async fn candidates(&self, of: Scarce) -> Vec<Candidate> {
+        let sample = self.sample().await;
+        let amount = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let of_group = |usage: &crate::runtime::Usage| {
+            amount(if of == Scarce::Memory { usage.working_set } else { usage.pids })
+        };
+        let pods = sample.used_by_pods();
+        if matches!(of, Scarce::Memory | Scarce::Pids) {
+            let candidate = |(pod, usage, containers): (Arc<Pod>, _, Vec<(String, _)>)| Candidate {
+                pod,
+                used: of_group(&usage),
+                containers: containers.into_iter().map(|(name, usage)| (name, of_group(&usage))).collect(),
+            };
+            return pods.into_iter().map(candidate).collect();
+        }
+        let pods = stream::iter(pods).map(|(pod, ..)| on_disk(&self.shared, pod));
+        pods.buffered(AT_ONCE).collect().await
+    }
+}
+
+/// What a pod takes of the disk: what its containers have written, their logs, and volumes that end with it. Of one
+/// that it takes too long to look at the part that was seen counts.
+async fn on_disk(shared: &Shared, pod: Arc<Pod>) -> Candidate {
+    let amount = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let directory = shared.config.pod_directory(uid);
+    let measured = shared.files.measure(move || {
+        let (began, mut seen) = (std::time::Instant::now(), 0);
+        let size = base::tree::size_until(&directory, |so_far| {
+            seen = so_far.allocated;
+            began.elapsed() >= TIME
+        });
+        size.map_or(seen, |size| size.allocated)
+    });
+    let mut used = amount(measured.await);
+    let mut containers = Vec::new();
+    if let Ok(observation) = Observation::new(shared.runtime(), uid).await {
+        for instance in observation.running() {
+            let written = shared.runtime().container_disk_usage(&instance.id);
+            let written = tokio::time::timeout(TIME, written).await;
+            let written = amount(written.ok().and_then(Result::ok).unwrap_or(0));
+            used = used.saturating_add(written);
+            containers.push((instance.name.clone(), written));
+        }
+    }
+    Candidate { pod, used, containers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(name: &str, priority: i32, asked: &str, used: i64) -> Candidate {
+        let requests = serde_json::json!({"memory": asked, "ephemeral-storage": asked});
+        let pod = serde_json::json!({
+            "metadata": {"name": name, "uid": name},
+            "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": requests}}]},
+        });
+        let pod = serde_json::from_value(pod).expect("a pod");
+        Candidate { pod: Arc::new(pod), used, containers: vec![("c".to_owned(), used)] }
+    }
+
+    #[track_caller]
+    fn check(of: Scarce, candidates: &[Candidate], order: &[&str]) {
+        let (mut left, mut found) = (candidates.to_vec(), Vec::new());
+        while let Some(chosen) = first(&left, of).map(|chosen| chosen.uid().to_owned()) {
+            left.retain(|candidate| candidate.uid() != chosen);
+            found.push(chosen);
+        }
+        assert_eq!(found, order);
+    }
+
+    #[test]
+    fn who_takes_more_than_he_asked_for_ends_first() {
+        let all = [
+            candidate("critical", CRITICAL, "0", 1 << 40),
+            candidate("modest", -5, "1Gi", 1 << 20),
+            candidate("important", 100, "1Mi", 900 << 20),
+            candidate("greedy", 0, "100Mi", 300 << 20),
+            candidate("greedier", 0, "1Mi", 202 << 20),
+            candidate("careful", 100, "2Gi", 1 << 30),
+            candidate("exact", 0, "1Gi", 1 << 30),
+        ];
+        for of in [Scarce::Memory, Scarce::Disk] {
+            check(of, &all, &["greedier", "greedy", "important", "modest", "exact", "careful"]);
+        }
+        // Nobody asks for files or processes: priority, then how many.
+        let all = [
+            candidate("few", 0, "0", 2),
+            candidate("many", 0, "0", 500),
+            candidate("important", 7, "0", 900),
+            candidate("critical", CRITICAL + 1, "0", 9000),
+            candidate("least", -1, "0", 1),
+        ];
+        for of in [Scarce::Pids, Scarce::Inodes] {
+            check(of, &all, &["least", "many", "few", "important"]);
+        }
+        check(Scarce::Memory, &[candidate("critical", CRITICAL, "0", 1)], &[]);
+    }
+
+    #[test]
+    fn a_pod_is_told_why_it_ends() {
+        let short = |of| Short { of, least: "100Mi".to_owned(), free: "96Mi".to_owned() };
+        assert_eq!(
+            message(&short(Scarce::Memory), &candidate("p", 0, "1Mi", 18_644_992)),
+            "The node was low on resource: memory. Threshold quantity: 100Mi, available: 96Mi. Container c was using \
+             18208Ki, request is 1Mi, has larger consumption of memory. "
+        );
+        assert_eq!(
+            message(&short(Scarce::Disk), &candidate("p", 0, "1Gi", 5)),
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: 96Mi. "
+        );
+        let mut unasked = candidate("p", 0, "1Gi", 5);
+        unasked.pod = Arc::new(
+            serde_json::from_value(serde_json::json!({"spec": {"containers": [{"name": "c"}]}}))
+                .expect("a pod"),
+        );
+        assert!(message(&short(Scarce::Memory), &unasked).contains("was using 5, request is 0, has larger"));
+    }
+
+    #[test]
+    fn what_ran_short_is_said_for_a_while() {
+        let pressures = Pressures::default();
+        let (none, seconds) = (Pressure::default(), Duration::from_secs);
+        let memory = Pressure { memory: true, ..none };
+        assert_eq!(pressures.observe(seconds(0), none), none);
+        assert_eq!(pressures.observe(seconds(10), memory), memory);
+        let both = Pressure { disk: true, ..memory };
+        assert_eq!(pressures.observe(seconds(100), Pressure { disk: true, ..none }), both);
+        assert_eq!(pressures.observe(seconds(309), none), both);
+        assert_eq!(pressures.observe(seconds(310), none), Pressure { disk: true, ..none });
+        assert_eq!(pressures.observe(seconds(400), none), none);
+    }
+
+    #[test]
+    fn pods_that_find_something_short_are_refused() {
+        let pod = |spec: serde_json::Value| -> Pod {
+            serde_json::from_value(serde_json::json!({"spec": spec})).expect("a pod")
+        };
+        let plain = pod(serde_json::json!({"containers": [{"name": "c"}]}));
+        let asks = pod(serde_json::json!({
+            "containers": [{"name": "c", "resources": {"requests": {"memory": "1Mi"}}}],
+        }));
+        let tolerant = pod(serde_json::json!({
+            "containers": [{"name": "c"}],
+            "tolerations": [{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}],
+        }));
+        let critical = pod(serde_json::json!({"containers": [{"name": "c"}], "priority": CRITICAL}));
+        let check = |found: Pressure, expected: [Option<&str>; 4]| {
+            let pressures = Pressures::default();
+            pressures.observe(Duration::ZERO, found);
+            for (pod, expected) in [&plain, &asks, &tolerant, &critical].into_iter().zip(expected) {
+                let outcome = pressures.check(pod).map_err(|rejection| rejection.message);
+                let named = expected.map(|named| format!("The node had condition: [{named}]. "));
+                assert_eq!(outcome.err(), named, "{found:?}");
+            }
+        };
+        let (none, memory, disk) = (Pressure::default(), "MemoryPressure", "DiskPressure");
+        check(none, [None; 4]);
+        check(Pressure { memory: true, ..none }, [Some(memory), None, None, None]);
+        check(Pressure { disk: true, ..none }, [Some(disk), Some(disk), Some(disk), None]);
+        let both = Some("MemoryPressure DiskPressure");
+        check(Pressure { memory: true, disk: true, ..none }, [both, both, both, None]);
+    }
+}
