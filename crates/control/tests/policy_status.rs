@@ -69,7 +69,7 @@ async fn expressions_of_policies_are_checked_against_what_they_are_about() {
         "bad",
         apps,
         json!([{
-            "expression": "object.spec.replicas == '1'", "messageExpression": "object.spec.foo",
+            "expression": "object.spec.replicas == '1'", "messageExpression": "'' + object.spec.foo",
         }]),
     );
     policies.create(&bad).await.expect("create");
