@@ -106,7 +106,7 @@ mod tests {
         check("Object{spec: Object.spec{a: [Object.spec.a{b: {'x': Object.spec.a.b{}}}]}}", &[]);
         check("Object{spec: Object.specx{replicas: 1}}", &["Object.specx", "Object.spec"]);
         check(
-            "Object{a: [Object.b{c: Object.a.c{}}, {'x': Object{}}]}",
+            "Object{a: [dyn(Object.b{c: Object.a.c{}}), dyn({'x': Object{}})]}",
             &["Object.b", "Object.a", "Object", "Object.a"],
         );
         // What is not the whole begins where it says.
