@@ -16,6 +16,7 @@ pub(crate) use options::Options;
 
 use crate::error::Result;
 use crate::identity::Identity;
+use crate::resource::Resource;
 use crate::resource::{Admitting, Context, at_once};
 
 /// What is to be done to an object.
@@ -111,6 +112,22 @@ impl Write<'_> {
         match self.form {
             Form::Scale => Cow::Owned(crate::scale::seen(self.context.resource(), object)),
             Form::Own | Form::Sent | Form::Effect => Cow::Borrowed(object),
+        }
+    }
+
+    /// What [`Write::seen`] gives, as one of another version of the resource: what is no object of it stays what it is.
+    pub async fn convert(&self, seen: Object, to: &Resource) -> Result<Object> {
+        match self.form {
+            Form::Scale | Form::Sent => Ok(seen),
+            Form::Own | Form::Effect => self.context.convert(seen, to).await,
+        }
+    }
+
+    /// The kind of what [`Write::convert`] gives.
+    pub fn converted_kind(&self, seen: &Object, to: &Resource) -> GroupVersionKind {
+        match self.form {
+            Form::Scale | Form::Sent => self.seen_kind(seen),
+            Form::Own | Form::Effect => to.gvk(),
         }
     }
 

@@ -33,6 +33,11 @@ impl Budget {
         Self { limit, cost: 0, work_left: work }
     }
 
+    /// Does work for whoever makes something of what was evaluated.
+    pub fn take(&mut self, amount: usize) -> Result<(), EvalError> {
+        self.work(amount)
+    }
+
     /// How much work may still be done.
     pub fn work_left(&self) -> u64 {
         self.work_left

@@ -13,6 +13,8 @@ use crate::escape::escape;
 
 /// How many bytes a request has at most: what can be in it follows from that.
 pub const MAX_REQUEST: u64 = 3 * 1024 * 1024;
+/// How many schemas are looked at for one: each that is referred to is looked at for each place that refers to it.
+const MOST: u32 = 100_000;
 /// How deep a schema is followed.
 const DEEPEST: u32 = 64;
 
@@ -28,13 +30,15 @@ pub fn declare(schema: &Value, root: bool) -> Option<Arc<Declared>> {
 
 /// As [`declare`], for a schema that refers to others. What is within itself is seen as anything.
 pub fn declare_with<'a>(schema: &'a Value, root: bool, resolve: Resolve<'a>) -> Option<Arc<Declared>> {
-    Maker { resolve, within: Vec::new(), depth: 0 }.declare(schema, root).map(Arc::new)
+    Maker { resolve, within: Vec::new(), depth: 0, left: MOST }.declare(schema, root).map(Arc::new)
 }
 
 struct Maker<'a> {
     resolve: Resolve<'a>,
     within: Vec<&'a str>,
     depth: u32,
+    /// How many schemas may still be looked at.
+    left: u32,
 }
 
 fn text<'a>(schema: &'a Value, key: &str) -> &'a str {
@@ -52,9 +56,10 @@ fn count(schema: &Value, key: &str) -> Option<u64> {
 
 impl<'a> Maker<'a> {
     fn declare(&mut self, schema: &'a Value, root: bool) -> Option<Declared> {
-        if self.depth == DEEPEST {
+        if self.depth == DEEPEST || self.left == 0 {
             return None;
         }
+        self.left -= 1;
         self.depth += 1;
         let declared = self.referred(schema, root);
         self.depth -= 1;

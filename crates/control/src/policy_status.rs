@@ -7,6 +7,7 @@ mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cel::Declared;
 use client::api::{Patch, PatchOptions};
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use crate::Context;
 use check::Kind;
 
+/// How long it is waited for what the API says of a group and version.
+const PATIENCE: Duration = Duration::from_secs(5);
 const MANAGER: &str = "validatingadmissionpolicy-status-controller";
 
 /// Runs the controller.
@@ -37,7 +40,7 @@ pub(crate) async fn run(context: Context) {
             if generation <= observed {
                 return Ok(Action::Done);
             }
-            let warnings = warnings(&client, &threads, &policy).await?;
+            let warnings = warnings(&client, &threads, &policy).await;
             let status = json!({
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
                 "metadata": {"name": key.name},
@@ -68,22 +71,22 @@ async fn warnings(
     client: &Client,
     threads: &Threads,
     policy: &ValidatingAdmissionPolicy,
-) -> Result<Vec<(String, String)>, Error> {
+) -> Vec<(String, String)> {
     let spec = serde_json::to_value(&policy.spec).unwrap_or_default();
     let mut published = Published { client, resources: BTreeMap::new(), schemas: None };
     let mut kinds = Vec::new();
     // Those of a group and version come one after another.
-    for kind in published.kinds(&spec).await?.into_iter().take(check::MOST_KINDS_OF_ALL) {
-        if let Some(declared) = published.declared(&kind).await? {
+    for kind in published.kinds(&spec).await.into_iter().take(check::MOST_KINDS_OF_ALL) {
+        if let Some(declared) = published.declared(&kind).await {
             kinds.push((kind, declared));
         }
     }
     let parameters = match check::parameters(&spec) {
-        Some(kind) => published.declared(&kind).await?,
+        Some(kind) => published.declared(&kind).await,
         None => None,
     };
     // A source may be long, and is compiled for each kind.
-    Ok(threads.run(move || check::warnings(&spec, &kinds, parameters.as_ref())).await)
+    threads.run(move || check::warnings(&spec, &kinds, parameters.as_ref())).await
 }
 
 /// What the API says of itself.
@@ -97,14 +100,14 @@ struct Published<'c> {
 
 impl Published<'_> {
     /// The kinds that a policy is asked about.
-    async fn kinds(&mut self, spec: &Value) -> Result<BTreeSet<Kind>, Error> {
+    async fn kinds(&mut self, spec: &Value) -> BTreeSet<Kind> {
         let mut kinds = BTreeSet::new();
         for rule in check::resources(spec) {
             let mut count = 0;
             for (group, version, resource) in rule {
                 let place = (group, version);
                 if !self.resources.contains_key(&place) {
-                    let list = self.read("", &place.0, &place.1).await?;
+                    let list = self.read("", &place.0, &place.1).await;
                     self.resources.insert(place.clone(), list);
                 }
                 let Some(Some(list)) = self.resources.get(&place) else { continue };
@@ -113,41 +116,41 @@ impl Published<'_> {
                     count += 1;
                 }
                 if count == check::MOST_KINDS {
-                    return Ok(kinds);
+                    return kinds;
                 }
             }
         }
-        Ok(kinds)
+        kinds
     }
 
     /// What is declared about objects of a kind, if that is published.
-    async fn declared(&mut self, kind: &Kind) -> Result<Option<Arc<Declared>>, Error> {
+    async fn declared(&mut self, kind: &Kind) -> Option<Arc<Declared>> {
         let place = (kind.group.clone(), kind.version.clone());
         if self.schemas.as_ref().is_none_or(|(known, _)| *known != place) {
             self.schemas = None;
-            let document = self.read("/openapi/v3", &kind.group, &kind.version).await?;
+            let document = self.read("/openapi/v3", &kind.group, &kind.version).await;
             self.schemas = Some((place, document));
         }
         let document = self.schemas.as_ref().and_then(|(_, document)| document.as_ref());
-        Ok(document.and_then(|document| check::declared(document, kind)))
+        document.and_then(|document| check::declared(document, kind))
     }
 
     /// What is at the place of a group and version, if there is one.
-    async fn read(&self, below: &str, group: &str, version: &str) -> Result<Option<Value>, Error> {
+    async fn read(&self, below: &str, group: &str, version: &str) -> Option<Value> {
         // What cannot be part of a path is no group and no version.
         let is_word =
             |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
         if version.is_empty() || !is_word(group) || !is_word(version) {
-            return Ok(None);
+            return None;
         }
         let path = match group {
             "" => format!("{below}/api/{version}"),
             _ => format!("{below}/apis/{group}/{version}"),
         };
-        match self.client.get(&path).await {
-            Ok(document) => Ok(Some(document)),
-            Err(Error::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
+        // Who serves it may be gone, or slow: what is not known is not checked, and the policy is in force anyway.
+        match tokio::time::timeout(PATIENCE, self.client.get(&path)).await {
+            Ok(Ok(document)) => Some(document),
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 }

@@ -347,6 +347,73 @@ async fn policies_change_what_is_written_as_another_version_and_what_is_a_part()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_is_looked_at_as_what_it_is_where_a_rule_names_that() {
+    let cluster = Cluster::start().await;
+    let rule = |operation: &str, group: &str, version: &str, resource: &str| {
+        json!({
+            "operations": [operation], "apiGroups": [group], "apiVersions": [version], "resources": [resource],
+        })
+    };
+    // The first rule would name it as another version.
+    let rules = [rule("CREATE", "events.k8s.io", "v1", "events"), rule("CREATE", "", "v1", "events")];
+    let spec = json!({
+        "matchConstraints": {"resourceRules": rules},
+        "mutations": [apply("Object{message: object.message + '!'}")],
+    });
+    mutates(&cluster, "events", spec, json!({})).await;
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "message": "hello",
+    });
+    let made = cluster.ok("POST", "/api/v1/namespaces/default/events", &event).await;
+    assert_eq!(made["message"], "hello!");
+    // A scale is a scale, as whatever version of what has it it is asked for.
+    let version = |name: &str, storage: bool| {
+        json!({
+            "name": name, "served": true, "storage": storage,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": {"size": {"type": "integer"}}},
+                "status": {"type": "object", "properties": {"size": {"type": "integer"}}},
+            }}},
+            "subresources": {"scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}},
+        })
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "sets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "sets", "kind": "Set"},
+            "versions": [version("v1", true), version("v1beta1", false)],
+        },
+    });
+    define(&cluster, &definition).await;
+    let mut policy = policy(json!({
+        "validations": [{"expression": "!has(object.spec.replicas) || object.spec.replicas <= 5"}],
+    }));
+    policy["spec"]["matchConstraints"] =
+        json!({"resourceRules": [rule("UPDATE", "example.com", "v1beta1", "sets/scale")]});
+    cluster.ok("POST", POLICIES, &policy).await;
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]},
+    });
+    cluster.ok("POST", BINDINGS, &binding).await;
+    let sets = "/apis/example.com/v1/namespaces/default/sets";
+    let set = json!({"apiVersion": "example.com/v1", "kind": "Set", "metadata": {"name": "s"}, "spec": {"size": 1}});
+    cluster.ok("POST", sets, &set).await;
+    let mut scale = cluster.ok("GET", &format!("{sets}/s/scale"), &json!({})).await;
+    testkit::wait_until_async("a scale to be refused", || async {
+        let mut scale = scale.clone();
+        scale["spec"]["replicas"] = json!(100);
+        let answer = cluster.send("PUT", &format!("{sets}/s/scale?dryRun=All"), &scale).await;
+        if answer.0 == 422 { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    scale["spec"]["replicas"] = json!(4);
+    cluster.ok("PUT", &format!("{sets}/s/scale"), &scale).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_that_cannot_change_something_say_so_or_pass() {
     let cluster = Cluster::start().await;
     let refused = |answer: (u16, Value), code: u16, reason: &str, wanted: &str| {

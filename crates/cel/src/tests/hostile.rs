@@ -332,3 +332,17 @@ fn errors_show_a_part_of_long_texts() {
         assert!(error.len() < 16_384, "{source}: {}", error.len());
     }
 }
+
+#[test]
+fn schemas_that_refer_to_each_other_are_looked_at_so_often_and_no_more() {
+    let schemas: Vec<serde_json::Value> = (1..=31)
+        .map(|next| {
+            let reference = json!({"$ref": next.to_string()});
+            json!({"type": "object", "properties": {"a": {"type": "string"}, "x": reference, "y": reference}})
+        })
+        .collect();
+    let resolve = |name: &str| schemas.get(name.parse::<usize>().ok()?);
+    let declared = crate::schema::declare_with(&schemas[0], false, &resolve).expect("it has fields");
+    let environment = Environment::new().with_declared("x", &declared.named("X"));
+    assert!(environment.compile("x.a == '' && x.x.x.a == ''").is_ok());
+}

@@ -71,9 +71,10 @@ type Asked = Vec<(Arc<Policy>, Option<Arc<Resource>>)>;
 
 /// Those of them all that are asked of a write, by their rules; none where there is none.
 fn asked(policies: &[Arc<Policy>], write: &Write<'_>, object: Option<&Object>) -> Option<Asked> {
+    let equivalents = write.context.equivalents(write.subresource);
     let asked: Asked = policies
         .iter()
-        .filter_map(|policy| Some((policy.clone(), policy.matcher.by_rules(write, object)?)))
+        .filter_map(|policy| Some((policy.clone(), policy.matcher.by_rules(write, object, &equivalents)?)))
         .collect();
     (!asked.is_empty()).then_some(asked)
 }
@@ -86,7 +87,8 @@ async fn bound(
     policy: &Policy,
     binding: &Binding,
 ) -> std::result::Result<Vec<Option<Object>>, String> {
-    if binding.matcher.by_rules(write, object).is_none() {
+    let equivalents = write.context.equivalents(write.subresource);
+    if binding.matcher.by_rules(write, object, &equivalents).is_none() {
         return Ok(Vec::new());
     }
     match binding.matcher.by_selectors(write, seen.0.as_deref(), seen.1.as_deref()) {
@@ -154,7 +156,7 @@ async fn looked_at<'o>(
 ) -> Result<Cow<'o, Object>> {
     match to {
         None => Ok(Cow::Borrowed(object)),
-        Some(to) => write.context.convert(object.clone(), to).await.map(Cow::Owned),
+        Some(to) => write.convert(object.clone(), to).await.map(Cow::Owned),
     }
 }
 

@@ -128,6 +128,8 @@ fn step(document: &mut Value, operation: &Value, budget: &mut Budget) -> Result<
         operation.as_object().ok_or_else(|| malformed("an operation of a JSON patch is an object"))?;
     let name = text(fields, "op")?;
     let path = text(fields, "path")?;
+    // Each slash makes a part.
+    budget.work(path.len())?;
     let parts = pointer(path)?;
     let value =
         || fields.get("value").cloned().ok_or_else(|| malformed(format!("{name} operation has no value")));
@@ -143,6 +145,7 @@ fn step(document: &mut Value, operation: &Value, budget: &mut Budget) -> Result<
         }
         "move" => {
             let from = text(fields, "from")?;
+            budget.work(from.len())?;
             let source = pointer(from)?;
             if parts.len() > source.len() && parts.starts_with(&source) {
                 return Err(malformed(format!("cannot move {} into itself", quote(from))));
@@ -153,6 +156,7 @@ fn step(document: &mut Value, operation: &Value, budget: &mut Budget) -> Result<
         }
         "copy" => {
             let from = text(fields, "from")?;
+            budget.work(from.len())?;
             let copied = find(document, &pointer(from)?).ok_or_else(|| missing("copy", from))?;
             budget.copy(copied)?;
             let copied = copied.clone();
@@ -307,6 +311,15 @@ mod tests {
         let before = document.clone();
         assert_eq!(apply(&document, &patch).ok(), expected, "{before} patched with {patch}");
         assert_eq!(document, before);
+    }
+
+    #[test]
+    fn long_paths_are_paid_for() {
+        let operation = json!({"op": "test", "path": "/".repeat(1 << 20)});
+        let patch = |count: usize| Value::Array(vec![operation.clone(); count]);
+        assert_eq!(apply(&json!({}), &patch(2)), Ok(json!({})), "nothing is there");
+        let outcome = apply(&json!({}), &patch(30));
+        assert!(matches!(outcome, Err(JsonPatchError::TooLarge(_))), "{outcome:?}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::scope::{BUDGET, Evaluation};
 use super::{About, Asked, Forms, Holder, asked, bound, hold, is_exempt, looked_at};
 
 const NAME: &str = "MutatingAdmissionPolicy";
+/// Objects of so many bytes are long.
+const LONG: u64 = 64 << 10;
 
 /// Has policies change what is written, in the order of their names.
 pub(crate) struct MutatingAdmissionPolicy {
@@ -135,9 +137,8 @@ async fn invocations<'a>(
             Ok(false) => continue,
             Err(_) if policy.fails_open => continue,
             Err(status) => {
-                let why = format!("failed to configure policy: {}", status.message);
-                let message = format!("policy {} denied request: {why}", model::field::quote(&policy.name));
-                problems.push(Problem { message, reason: None });
+                let message = unconfigured(policy, &status.message);
+                note(problems, || Problem { message, reason: None });
                 continue;
             }
         }
@@ -151,8 +152,8 @@ async fn invocations<'a>(
                 })),
                 Err(_) if policy.fails_open => {}
                 Err(why) => {
-                    let message = denied(policy, binding, &format!("failed to configure binding: {why}"));
-                    problems.push(Problem { message, reason: None });
+                    let why = format!("failed to configure binding: {why}");
+                    note(problems, || Problem { message: denied(policy, binding, &why), reason: None });
                 }
             }
         }
@@ -162,6 +163,18 @@ async fn invocations<'a>(
 
 fn denied(policy: &Policy, binding: &Binding, why: &str) -> String {
     format!("policy '{}' with binding '{}' denied request: {why}", policy.name, binding.name)
+}
+
+fn unconfigured(policy: &Policy, why: &str) -> String {
+    format!("policy {} denied request: failed to configure policy: {why}", model::field::quote(&policy.name))
+}
+
+/// Takes a problem, if it may still be told; what it says may be long.
+fn note(problems: &mut Vec<Problem>, problem: impl FnOnce() -> Problem) {
+    if problems.len() < super::MOST_CAUSES {
+        let Problem { message, reason } = problem();
+        problems.push(Problem { message: model::field::shortened(message), reason });
+    }
 }
 
 /// What became of an object.
@@ -206,13 +219,25 @@ async fn invoke(
     let programs = policy.programs(&write.context).await;
     let mut problem = |why: String| {
         if !policy.fails_open {
-            problems.push(Problem { message: denied(policy, binding, &why), reason: Some("Invalid") });
+            note(problems, || Problem { message: denied(policy, binding, &why), reason: Some("Invalid") });
         }
     };
-    let mut now = looked_at(write, object, *of).await?.into_owned();
-    let old = match old {
-        Some(old) => Some(looked_at(write, old, *of).await?),
-        None => None,
+    let looked = async {
+        let now = looked_at(write, object, *of).await?.into_owned();
+        let old = match old {
+            Some(old) => Some(looked_at(write, old, *of).await?),
+            None => None,
+        };
+        Ok::<_, Error>((now, old))
+    };
+    let (mut now, old) = match looked.await {
+        Ok(looked) => looked,
+        Err(_) if policy.fails_open => return Ok(Became::default()),
+        Err(error) => {
+            let message = unconfigured(policy, &error.to_string());
+            note(problems, || Problem { message, reason: None });
+            return Ok(Became::default());
+        }
     };
     let old = old.as_deref();
     let mut work;
@@ -238,10 +263,21 @@ async fn invoke(
     }
     let begun = now.clone();
     let mut became = Became::default();
+    // Each copies the object and reads what was made of it.
+    let length = now.encoded().len() as u64;
     for mutation in &programs.mutations {
+        // Others have their turn.
+        if length >= LONG {
+            tokio::task::yield_now().await;
+        }
         let began = write.context.elapsed();
-        let outcome =
-            mutate(write, programs, mutation, *of, (&now, old), parameter.as_ref(), &mut work).await;
+        let outcome = match work.checked_sub(length) {
+            Some(left) => {
+                work = left;
+                mutate(write, programs, mutation, *of, (&now, old), parameter.as_ref(), &mut work).await
+            }
+            None => Err(Failure::Fails(cel::EvalError::Cancelled.to_string())),
+        };
         let took = write.context.elapsed().saturating_sub(began);
         match outcome {
             Ok(made) => {
@@ -265,7 +301,7 @@ async fn invoke(
         became.changed = true;
         *object = match of {
             None => now,
-            Some(_) => write.context.convert(now, write.context.resource()).await?,
+            Some(_) => write.convert(now, write.context.resource()).await?,
         };
         write.kept(NAME, Rounds::change);
         write.ask_again();
@@ -325,7 +361,7 @@ fn refusal(write: &Write<'_>, object: &Object, problems: Vec<Problem>) -> Status
             status.reason = reason.to_owned();
         }
     }
-    for problem in problems.into_iter().take(super::MOST_CAUSES) {
+    for problem in problems {
         super::add_cause(&mut status, problem.message);
     }
     status

@@ -12,6 +12,9 @@ use super::compiled::Form;
 /// How many changes one list of them may have, as in Kubernetes.
 const MOST_CHANGES: usize = 10_000;
 
+/// What a text of a change takes besides its bytes.
+const EACH: usize = 64;
+
 /// The object that comes of what an expression came to; `work` is what is left of it. None where a change says that
 /// there is nothing to be changed.
 pub(super) fn patched(
@@ -67,8 +70,11 @@ fn changes(value: &CelValue<'_>, budget: &mut Budget) -> Result<Value, String> {
         let text = |name: &str| element.made_field(name).and_then(CelValue::as_str).unwrap_or_default();
         let mut change = Map::new();
         for name in ["op", "path", "from"] {
-            if name != "from" || !text(name).is_empty() {
-                change.insert(name.to_owned(), text(name).into());
+            let text = text(name);
+            if name != "from" || !text.is_empty() {
+                // What expressions share is copied for each.
+                budget.take(text.len() + EACH).map_err(told)?;
+                change.insert(name.to_owned(), text.into());
             }
         }
         if let Some(value) = element.made_field("value") {
@@ -176,6 +182,20 @@ mod tests {
         );
         // The kind is that of the object, whatever it says.
         apply("Object{kind: 'Pod', spec: Object.spec{replicas: 1}}", json!({}), Ok(json!({"replicas": 1})));
+    }
+
+    #[test]
+    fn paths_that_are_shared_are_paid_for_each_time() {
+        let source = "[1, 2, 3].map(i, JSONPatch{op: 'test', path: object.path, from: object.path})";
+        let program = Compiler::new(false).compile(Purpose::JsonPatch, source).expect("a good one");
+        let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "path": "/".repeat(1000)});
+        let object = Object::from_value(value).expect("an object");
+        let plain = || CelValue::from_json(object.value(), None).expect("plain data");
+        let variables: [CelValue<'_>; 7] = std::array::from_fn(|_| plain());
+        let value = program.evaluate(&variables, &mut Budget::new(1_000_000)).expect(source);
+        let made = |work: u64| changes(&value, &mut Budget::going_on(u64::MAX, work));
+        assert_eq!(made(7000).map(|all| all.as_array().map(Vec::len)), Ok(Some(3)));
+        assert_eq!(made(6000), Err(EvalError::Cancelled.to_string()));
     }
 
     #[test]

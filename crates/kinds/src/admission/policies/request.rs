@@ -27,7 +27,8 @@ pub(super) fn document(
     let some = object.or(old);
     let kind = |of: Option<&Resource>| {
         let kind = match (of, some) {
-            (Some(of), _) => of.gvk(),
+            (Some(of), Some(object)) => write.converted_kind(object, of),
+            (Some(of), None) => of.gvk(),
             (None, Some(object)) => write.seen_kind(object),
             (None, None) => own.gvk(),
         };

@@ -130,7 +130,14 @@ async fn ask_all(
                 let known = if of.is_some() { &mut other } else { &mut itself };
                 let about = match known {
                     Some(about) => about,
-                    None => known.insert(About::converted(write, of.as_deref(), objects).await?),
+                    None => match About::converted(write, of.as_deref(), objects).await {
+                        Ok(about) => known.insert(about),
+                        Err(_) if policy.fails_open => break,
+                        Err(error) => {
+                            refuse(None, format!("failed to configure policy: {error}"), None);
+                            break;
+                        }
+                    },
                 };
                 let outcome = evaluate(write, policy, about, parameter.as_ref()).await;
                 for (index, said) in outcome.said.into_iter().enumerate() {

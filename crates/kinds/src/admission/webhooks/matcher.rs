@@ -61,20 +61,28 @@ impl Matcher {
         }
     }
 
-    /// As what a write is looked at, by rules alone: none where it is not.
-    pub(crate) fn by_rules(&self, write: &Write<'_>, object: Option<&Object>) -> Option<Equivalent> {
+    /// As what a write is looked at, by rules alone: none where it is not. One of `equivalents` it is only where no rule
+    /// names it as what it is.
+    pub(crate) fn by_rules(
+        &self,
+        write: &Write<'_>,
+        object: Option<&Object>,
+        equivalents: &[Arc<apiserver::Resource>],
+    ) -> Option<Equivalent> {
         let named = Named::of(write, namespace_of(write, object));
-        let equivalents = write.context.equivalents(write.subresource);
         let name = name_of(write, object);
-        let found = |rule: &Rule| {
+        let found = |rule: &Rule, equivalents: &[Arc<apiserver::Resource>]| {
             let is_named = rule.names.is_empty() || rule.names.iter().any(|known| known == name);
-            if is_named { by_rules(&rule.hook, &named, &equivalents) } else { None }
+            if is_named { by_rules(&rule.hook, &named, equivalents) } else { None }
         };
-        if self.excluded.iter().any(|rule| found(rule).is_some()) {
+        if self.excluded.iter().any(|rule| found(rule, equivalents).is_some()) {
             return None;
         }
         let Some(rules) = &self.rules else { return Some(None) };
-        match rules.iter().find_map(found)? {
+        if rules.iter().any(|rule| found(rule, &[]).is_some()) {
+            return Some(None);
+        }
+        match rules.iter().find_map(|rule| found(rule, equivalents))? {
             As::Itself => Some(None),
             As::Equivalent(resource) => Some(Some(resource)),
         }

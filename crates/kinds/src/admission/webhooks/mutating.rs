@@ -168,14 +168,14 @@ async fn ask_one(
         (_, None) => None,
         (As::Itself, Some(object)) => Some(Cow::Borrowed(&**object)),
         (As::Equivalent(to), Some(object)) => {
-            Some(Cow::Owned(write.context.convert((**object).clone(), to).await.map_err(own)?))
+            Some(Cow::Owned(write.convert((**object).clone(), to).await.map_err(own)?))
         }
     };
     let old = match (of, old) {
         (_, None) => None,
         (As::Itself, Some(old)) => Some(Cow::Borrowed(old)),
         (As::Equivalent(to), Some(old)) => {
-            Some(Cow::Owned(write.context.convert(old.clone(), to).await.map_err(own)?))
+            Some(Cow::Owned(write.convert(old.clone(), to).await.map_err(own)?))
         }
     };
     let (answer, long) = asking.ask(hook, of, shown.as_deref(), old.as_deref()).await?;
@@ -200,7 +200,7 @@ async fn ask_one(
     }
     let changed = match of {
         As::Itself => patched,
-        As::Equivalent(_) => write.context.convert(patched, write.context.resource()).await.map_err(own)?,
+        As::Equivalent(_) => write.convert(patched, write.context.resource()).await.map_err(own)?,
     };
     match object {
         Some(object) => *object = changed,

@@ -104,6 +104,6 @@ async fn converted<'o>(
     of: &As,
 ) -> Result<Option<Cow<'o, Object>>, Error> {
     let (Some(object), As::Equivalent(to)) = (object, of) else { return Ok(None) };
-    let converted = write.context.convert(object.clone().into_owned(), to).await?;
+    let converted = write.convert(object.clone().into_owned(), to).await?;
     Ok(Some(Cow::Owned(converted)))
 }
