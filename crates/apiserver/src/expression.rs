@@ -39,6 +39,7 @@ impl Expression {
 
     /// What it comes to for this value of its variable.
     pub(crate) fn evaluate<'a>(&'a self, variable: &Value<'a>) -> Result<Value<'a>, EvalError> {
-        self.program.evaluate(&[variable.clone()], &mut Budget::new(PER_CALL_LIMIT))
+        let variables = [variable.clone()];
+        self.program.evaluate(&variables, &mut Budget::new(PER_CALL_LIMIT))
     }
 }

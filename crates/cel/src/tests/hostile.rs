@@ -76,7 +76,8 @@ fn what_is_shared_is_not_gone_through_for_ever() {
         "x.indexOf(0) > 0",
     ] {
         let program = environment.compile(source).expect(source).program().expect(source);
-        let result = program.evaluate(&[value.clone()], &mut budget);
+        let variables = [value.clone()];
+        let result = program.evaluate(&variables, &mut budget);
         assert_eq!(result.expect_err(source).to_string(), "operation cancelled: actual cost limit exceeded");
         budget = Budget::going_on(1_000_000, 5_000_000);
     }
