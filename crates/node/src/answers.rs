@@ -34,7 +34,7 @@ use crate::Agent;
 
 pub(crate) use health::{Beat, TURN};
 pub(crate) use probes::Probed;
-pub(crate) use sample::{Samples, supplies};
+pub(crate) use sample::{Samples, UsedByPod, supplies};
 
 /// An answer, as far as it is there.
 pub type Answer = Response<BoxStream<'static, Bytes>>;

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::Agent;
 use crate::agent::Shared;
+use crate::answers::UsedByPod;
 use crate::pod::admission::Rejection;
 use crate::pod::admission::place::tolerates;
 use crate::pod::groups::requested;
@@ -213,14 +214,14 @@ impl Agent {
         };
         let pods = sample.used_by_pods();
         if matches!(of, Scarce::Memory | Scarce::Pids) {
-            let candidate = |(pod, usage, containers): (Arc<Pod>, _, Vec<(String, _)>)| Candidate {
-                pod,
-                used: of_group(&usage),
-                containers: containers.into_iter().map(|(name, usage)| (name, of_group(&usage))).collect(),
+            let candidate = |of: UsedByPod| Candidate {
+                pod: of.pod,
+                used: of_group(&of.usage),
+                containers: of.containers.into_iter().map(|(name, usage)| (name, of_group(&usage))).collect(),
             };
             return pods.into_iter().map(candidate).collect();
         }
-        let pods = stream::iter(pods).map(|(pod, ..)| on_disk(&self.shared, pod));
+        let pods = stream::iter(pods).map(|one| on_disk(&self.shared, one.pod));
         pods.buffered(AT_ONCE).collect().await
     }
 }

@@ -142,13 +142,21 @@ impl Agent {
     }
 }
 
+/// What a pod uses, and each of its containers by its name.
+pub(crate) struct UsedByPod {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) usage: Usage,
+    pub(crate) containers: Vec<(String, Usage)>,
+}
+
 impl Sample {
-    /// The pods of which something runs, what each uses, and each of its containers.
-    pub(crate) fn used_by_pods(&self) -> Vec<(Arc<Pod>, Usage, Vec<(String, Usage)>)> {
+    /// The pods of which something runs, and what each uses.
+    pub(crate) fn used_by_pods(&self) -> Vec<UsedByPod> {
         let of_container = |of: &OfContainer| (of.name.clone(), of.measured.usage.clone());
-        let of_pod = |of: &OfPod| {
-            let containers = of.containers.iter().map(of_container).collect();
-            (Arc::clone(&of.pod), of.measured.usage.clone(), containers)
+        let of_pod = |of: &OfPod| UsedByPod {
+            pod: Arc::clone(&of.pod),
+            usage: of.measured.usage.clone(),
+            containers: of.containers.iter().map(of_container).collect(),
         };
         self.pods.iter().map(of_pod).collect()
     }

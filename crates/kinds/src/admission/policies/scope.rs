@@ -3,7 +3,7 @@
 //! An expression is evaluated at once. What it asks of the authorizer is answered afterwards, since that may have to
 //! ask somebody itself, and the expression is evaluated again; those before it are not.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,10 @@ use super::request;
 pub(super) const BUDGET: u64 = 10_000_000;
 /// What conditions may cost.
 const CONDITIONS: u64 = 2_500_000;
-/// How often one expression may come back with questions: each costs more than a third of what it may, so that it
-/// has no more than two.
-const ROUNDS: usize = 4;
+/// How often one expression may come back with questions, its variables' included: so many of them as all may cost.
+const ROUNDS: usize = (BUDGET / QUESTION) as usize + 2;
+/// What a question to the authorizer costs.
+const QUESTION: u64 = 350_000;
 /// After an expression that costs so much others have their turn.
 const LONG: u64 = 100_000;
 
@@ -86,8 +87,9 @@ struct Scope<'a> {
     asked: OnceCell<Arc<Asked>>,
     programs: &'a [(String, Result<Program, String>)],
     made: RefCell<Vec<Option<Result<CelValue<'a>, EvalError>>>>,
-    /// Those that were worked out for the expression that is being evaluated.
+    /// Those that were worked out for the expression that is being evaluated, and what that cost.
     fresh: RefCell<Vec<usize>>,
+    cost: Cell<u64>,
 }
 
 impl<'a> Scope<'a> {
@@ -115,6 +117,29 @@ impl<'a> Scope<'a> {
     /// Another expression is evaluated.
     fn begin(&self) {
         self.fresh.borrow_mut().clear();
+        self.cost.set(0);
+    }
+
+    /// Works out a variable of the policy's own, which may cost as much as an expression.
+    fn work_out(
+        &self,
+        name: &str,
+        program: &'a Program,
+        budget: &mut Budget,
+    ) -> Result<CelValue<'a>, EvalError> {
+        let before = budget.work_left();
+        let mut own = Budget::going_on(PER_CALL_LIMIT, before);
+        let value = program.evaluate(self, &mut own);
+        let worked = usize::try_from(before - own.work_left()).unwrap_or(usize::MAX);
+        budget.take(worked)?;
+        let cost = self.cost.get().saturating_add(own.cost());
+        self.cost.set(cost);
+        // All of them together are no more than all expressions, and the work is one.
+        if cost > BUDGET || own.work_left() == 0 {
+            return Err(EvalError::Cancelled);
+        }
+        let failed = |why| format!("composited variable \"{name}\" fails to evaluate: {why}").into();
+        value.map_err(|error| EvalError::Failed(failed(error)))
     }
 
     /// Forgets the variables that were worked out for this one.
@@ -136,17 +161,12 @@ impl<'a> Variables<'a> for Scope<'a> {
             return Err(EvalError::Failed("no such attribute(s)".into()));
         };
         let value = match program {
-            Ok(program) => program.evaluate(self, budget).map_err(|error| match error {
-                EvalError::Cancelled => EvalError::Cancelled,
-                EvalError::Failed(why) => EvalError::Failed(
-                    format!("composited variable \"{name}\" fails to evaluate: {why}").into(),
-                ),
-            }),
+            Ok(program) => self.work_out(name, program, budget),
             Err(why) => Err(EvalError::Failed(
                 format!("composited variable \"{name}\" fails to compile: {why}").into(),
             )),
         };
-        // What costs too much for one expression may be within what another may cost.
+        // What nothing is left for is not known.
         if !matches!(value, Err(EvalError::Cancelled)) {
             self.made.borrow_mut()[own] = Some(value.clone());
             self.fresh.borrow_mut().push(own);
@@ -198,6 +218,7 @@ impl<'a> Evaluation<'a> {
             programs,
             made: RefCell::new(vec![None; programs.len()]),
             fresh: RefCell::default(),
+            cost: Cell::default(),
         };
         Self { scope, answers, work: MOST_WORK }
     }
@@ -230,7 +251,8 @@ impl<'a> Evaluation<'a> {
             let mut budget = Budget::going_on(PER_CALL_LIMIT, self.work);
             let outcome = program.evaluate(&self.scope, &mut budget);
             self.work = budget.work_left();
-            if budget.cost() > LONG {
+            let cost = budget.cost().saturating_add(self.scope.cost.get());
+            if cost > LONG {
                 tokio::task::yield_now().await;
             }
             let asked = self.scope.asked.get().cloned();
@@ -245,7 +267,7 @@ impl<'a> Evaluation<'a> {
                 }
                 continue;
             }
-            let Some(rest) = left.checked_sub(budget.cost()) else {
+            let Some(rest) = left.checked_sub(cost) else {
                 *left = 0;
                 return Err(
                     "validation failed due to running out of cost budget, no further validation rules will be run"
@@ -390,6 +412,28 @@ mod tests {
         let three = format!("[1, 2, 3].all(x, {})", ALLOWED.replace("'a'", "'a' + string(x)"));
         let (all, _) = evaluate(&[], &[&three]).await;
         assert!(all[0].ends_with("operation cancelled: actual cost limit exceeded"), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn a_variable_may_cost_as_much_as_an_expression() {
+        let check = |verb: &str| ALLOWED.replace("get", verb);
+        let (list, watch, patch) = (check("list"), check("watch"), check("patch"));
+        let too_much = format!("{list} || {watch} || {patch}");
+        let variables = [("a", &*list), ("b", &*watch), ("c", &*patch), ("d", ALLOWED), ("much", &*too_much)];
+        let sources = [
+            "variables.a || variables.b || variables.c || variables.d",
+            "variables.much || object.size == 3",
+            "variables.much",
+        ];
+        let (all, asked) = evaluate(&variables, &sources).await;
+        assert_eq!(all[..2], ["true", "true"]);
+        assert!(
+            all[2].ends_with(
+                "composited variable \"much\" fails to evaluate: operation cancelled: actual cost limit exceeded"
+            ),
+            "{all:?}"
+        );
+        assert_eq!(asked.len(), 4);
     }
 
     #[tokio::test]
