@@ -11,6 +11,8 @@ unset GANTRY_DEMO_CACHE GANTRY_DEMO_API
 # An instance of its own beside any other: other directories, other networks.
 flags=(--root "$work/root" --run "$work/run" --api-address "$api" --pod-cidr 10.$((52 + 2 * number)).0.0/16
        --service-cidr 10.$((53 + 2 * number)).0.0/16 --bip 172.$((29 - number)).0.0/16)
+# What they show they show on a disk that is nearly full, too.
+export GANTRY_EVICTION_HARD="memory.available<100Mi,nodefs.available<1Mi"
 export DOCKER_HOST="unix://$work/run/docker.sock" KUBECONFIG="$work/root/kubeconfig"
 export DOCKER_BUILDKIT=0 DOCKER_CONFIG="$work/docker"
 mkdir -p "$DOCKER_CONFIG" "$cache"

@@ -163,21 +163,26 @@ impl Agent {
         let thresholds = &self.shared.config.reserves.thresholds;
         // Those that were told to end, as long as something runs short.
         let mut told: HashSet<String> = HashSet::new();
+        let mut warned = false;
         while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
             let supplies = crate::answers::supplies(&self.shared).await;
             self.shared.pressures.observe(self.shared.clock.elapsed(), thresholds.pressure(&supplies));
             let Some(short) = thresholds.shortest(&supplies) else {
                 told.clear();
+                warned = false;
                 continue;
             };
             let mut candidates = self.candidates(short.of).await;
             candidates.retain(|candidate| !told.contains(candidate.uid()));
             let Some(chosen) = first(&candidates, short.of) else {
-                warn!(
-                    of = short.of.name(),
-                    free = short.free,
-                    "the node runs short, and there is no pod to end for it"
-                );
+                // It is so until something changes: that is said once.
+                if !std::mem::replace(&mut warned, true) {
+                    warn!(
+                        of = short.of.name(),
+                        free = short.free,
+                        "the node runs short, and there is no pod to end for it"
+                    );
+                }
                 continue;
             };
             let (uid, message) = (chosen.uid().to_owned(), message(&short, chosen));
