@@ -5,13 +5,12 @@
 mod support;
 
 use client::api::{Patch, PatchOptions};
-use client::{Api, DeleteOptions, ListOptions, Resource as _, ResourceKind};
+use client::{Api, DeleteOptions, ListOptions, Resource as _};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
-use support::{Cluster, object};
+use support::{Cluster, define_things, object};
 use testkit::wait_until_async;
 
 /// Waits until a quota says that so much is used.
@@ -67,18 +66,7 @@ async fn objects_of_a_kind_that_has_just_come_are_counted_when_they_go() {
     }));
     quotas.create(&quota).await.expect("create");
     until_used(&cluster, "q", json!({"count/things.example.com": "0"})).await;
-    let definition: CustomResourceDefinition = object(json!({
-        "metadata": {"name": "things.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
-            }],
-        },
-    }));
-    let definitions = Api::<CustomResourceDefinition>::all(&cluster.steady);
-    definitions.create(&definition).await.expect("create");
-    let kind = ResourceKind::dynamic("example.com", "v1", "Thing", "things", true);
+    let kind = define_things(&cluster).await;
     let things = Api::partial(&cluster.steady, &kind, Some("default"));
     wait_until_async("the kind to be served", || async {
         things.list_all(&ListOptions::default()).await.map_err(|error| error.to_string())
@@ -115,8 +103,9 @@ async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
         "metadata": {"name": "b"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
     }));
     budgets.create(&budget).await.expect("create");
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
     let until = |expected: [i32; 4]| {
-        let budgets = &budgets;
+        let (budgets, pods) = (&budgets, &pods);
         async move {
             wait_until_async("the budget", || async {
                 let status = budgets.get("b").await.expect("get").status.unwrap_or_default();
@@ -126,14 +115,23 @@ async fn how_many_pods_may_go_follows_from_how_many_are_ready() {
                     status.desired_healthy,
                     status.disruptions_allowed,
                 ];
-                if counts == expected.map(Some) { Ok(()) } else { Err(format!("{counts:?}")) }
+                if counts == expected.map(Some) {
+                    return Ok(());
+                }
+                let pods = pods.list_all(&ListOptions::default()).await.expect("list").items;
+                let told: Vec<_> = pods.iter().map(|pod| pod.status.clone()).collect();
+                Err(format!("{counts:?} of {told:?}"))
             })
             .await;
         }
     };
     until([3, 0, 2, 0]).await;
-    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
-    for pod in pods.list_all(&ListOptions::default()).await.expect("list").items {
+    // It is known how many there should be before they are made.
+    let all = wait_until_async("the pods", || async {
+        let all = pods.list_all(&ListOptions::default()).await.expect("list").items;
+        if all.len() == 3 { Ok(all) } else { Err(all.len()) }
+    });
+    for pod in all.await {
         let ready =
             json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         pods.patch_status(pod.name(), &Patch::Merge(ready), &PatchOptions::default()).await.expect("patch");

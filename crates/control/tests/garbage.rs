@@ -4,12 +4,11 @@
 mod support;
 
 use client::api::{Patch, PatchOptions, Propagation};
-use client::{Api, DeleteOptions, ListOptions, Resource as _, ResourceKind};
+use client::{Api, DeleteOptions, ListOptions, Resource as _};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
-use support::{Cluster, object};
+use support::{Cluster, define_things, object};
 use testkit::wait_until_async;
 
 fn replica_set(name: &str, replicas: i32) -> ReplicaSet {
@@ -190,18 +189,7 @@ async fn pods_outlive_sets_that_are_deleted_without_them_however_many_at_once() 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_tell_what_there_is_of_his_kind_keeps_nothing_else_from_going() {
     let mut cluster = Cluster::start().await;
-    let definition: CustomResourceDefinition = object(json!({
-        "metadata": {"name": "things.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
-            }],
-        },
-    }));
-    let definitions = Api::<CustomResourceDefinition>::all(&cluster.steady);
-    definitions.create(&definition).await.expect("create");
-    let kind = ResourceKind::dynamic("example.com", "v1", "Thing", "things", true);
+    let kind = define_things(&cluster).await;
     let things = Api::partial(&cluster.steady, &kind, Some("default"));
     wait_until_async("the kind to be served, and told of", || async {
         things.list_all(&ListOptions::default()).await.map_err(|error| error.to_string())?;

@@ -11,12 +11,13 @@ use apiserver::pki::{Authority, CertificateRequest, TokenKeys, certificate_ends}
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
 use client::transport::{Body, TransportError, body};
-use client::{Api, Client, Transport};
+use client::{Api, Client, ResourceKind, Transport};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use model::shared::Objects;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -195,6 +196,22 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// Defines a kind of one's own, `Thing` of `example.com/v1`.
+pub async fn define_things(cluster: &Cluster) -> ResourceKind {
+    let definition: CustomResourceDefinition = object(json!({
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    }));
+    let definitions = Api::<CustomResourceDefinition>::all(&cluster.steady);
+    definitions.create(&definition).await.expect("create");
+    ResourceKind::dynamic("example.com", "v1", "Thing", "things", true)
 }
 
 /// A typed object from JSON.
