@@ -37,9 +37,16 @@ impl Expression {
         &self.source
     }
 
-    /// What it comes to for this value of its variable.
-    pub(crate) fn evaluate<'a>(&'a self, variable: &Value<'a>) -> Result<Value<'a>, EvalError> {
-        let variables = [variable.clone()];
-        self.program.evaluate(&variables, &mut Budget::new(PER_CALL_LIMIT))
+    /// What it comes to for this value of its variable; `work` is what is left of it for all that are evaluated for one
+    /// request.
+    pub(crate) fn evaluate<'a>(
+        &'a self,
+        variable: &Value<'a>,
+        work: &mut u64,
+    ) -> Result<Value<'a>, EvalError> {
+        let (variables, mut budget) = ([variable.clone()], Budget::going_on(PER_CALL_LIMIT, *work));
+        let value = self.program.evaluate(&variables, &mut budget);
+        *work = budget.work_left();
+        value
     }
 }

@@ -7,8 +7,10 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{Pod, Taint};
@@ -35,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// So long the node goes on saying that something runs short after it last did, so that pods do not come and go.
 const TRANSITION: Duration = Duration::from_secs(300);
 /// So long it is looked how much of the disk one pod takes, and at so many at a time.
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 4;
 /// Pods of this priority are needed by the node itself: they are not ended.
 const CRITICAL: i32 = 2_000_000_000;
@@ -213,7 +215,6 @@ impl Agent {
     /// The pods that run, and what each takes.
     async fn candidates(&self, of: Scarce) -> Vec<Candidate> {
         let sample = self.sample().await;
-        let amount = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let of_group = |usage: &crate::runtime::Usage| {
             amount(if of == Scarce::Memory { usage.working_set } else { usage.pids })
         };
@@ -231,32 +232,42 @@ impl Agent {
     }
 }
 
-/// What a pod takes of the disk: what its containers have written, their logs, and volumes that end with it. Of one
-/// that it takes too long to look at the part that was seen counts.
+/// What a pod takes of the disk: what its containers have written, their logs, and volumes that end with it. One that
+/// it takes too long to look at takes more than all others: whoever fills it decides how long that takes.
 async fn on_disk(shared: &Shared, pod: Arc<Pod>) -> Candidate {
-    let amount = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let directory = shared.config.pod_directory(uid);
-    let measured = shared.files.measure(move || {
-        let (began, mut seen) = (std::time::Instant::now(), 0);
-        let size = base::tree::size_until(&directory, |so_far| {
-            seen = so_far.allocated;
-            began.elapsed() >= TIME
-        });
-        size.map_or(seen, |size| size.allocated)
-    });
-    let mut used = amount(measured.await);
+    let measured = shared.files.measure(move || size_within(&directory, TIME));
+    let mut used = measured.await;
     let mut containers = Vec::new();
     if let Ok(observation) = Observation::new(shared.runtime(), uid).await {
         for instance in observation.running() {
             let written = shared.runtime().container_disk_usage(&instance.id);
-            let written = tokio::time::timeout(TIME, written).await;
-            let written = amount(written.ok().and_then(Result::ok).unwrap_or(0));
+            let written = match tokio::time::timeout(TIME, written).await {
+                Ok(written) => amount(written.unwrap_or(0)),
+                Err(_) => i64::MAX,
+            };
             used = used.saturating_add(written);
             containers.push((instance.name.clone(), written));
         }
     }
+    // What is not known is not told.
+    containers.retain(|(_, written)| *written < i64::MAX);
     Candidate { pod, used, containers }
+}
+
+/// How much is below a directory: nothing where there is none, all that there could be where it takes longer.
+fn size_within(directory: &Path, time: Duration) -> i64 {
+    let began = Instant::now();
+    match base::tree::size_until(directory, |_| began.elapsed() >= time) {
+        Ok(size) => amount(size.allocated),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => i64::MAX,
+        Err(_) => 0,
+    }
+}
+
+fn amount(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -309,6 +320,21 @@ mod tests {
             check(of, &all, &["least", "many", "few", "important"]);
         }
         check(Scarce::Memory, &[candidate("critical", CRITICAL, "0", 1)], &[]);
+    }
+
+    #[test]
+    fn who_cannot_be_measured_in_time_takes_most() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(size_within(&directory.path().join("none"), TIME), 0);
+        std::fs::write(directory.path().join("one"), vec![1; 8192]).expect("write");
+        let measured = size_within(directory.path(), TIME);
+        assert!((0..1 << 20).contains(&measured), "{measured}");
+        assert_eq!(size_within(directory.path(), Duration::ZERO), i64::MAX);
+        check(
+            Scarce::Disk,
+            &[candidate("large", 0, "0", 1 << 40), candidate("hidden", 0, "0", i64::MAX)],
+            &["hidden", "large"],
+        );
     }
 
     #[test]

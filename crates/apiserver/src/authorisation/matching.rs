@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cel::{Declared, Environment, Type, Value};
+use cel::{Declared, Environment, MOST_WORK, Type, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::expression::Expression;
@@ -86,9 +86,9 @@ impl Conditions {
         }
         let spec = whole(spec.clone());
         let request = Value::from_json(&spec, Some(&REQUEST)).map_err(|error| error.to_string())?;
-        let mut errors = Vec::new();
+        let (mut errors, mut work) = (Vec::new(), MOST_WORK);
         for condition in &self.0 {
-            match condition.evaluate(&request) {
+            match condition.evaluate(&request, &mut work) {
                 Ok(value) if value.as_bool() == Some(true) => {}
                 Ok(_) => return Ok(false),
                 Err(error) => errors.push(format!(

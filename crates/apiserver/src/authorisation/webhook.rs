@@ -121,12 +121,9 @@ impl AccessWebhook {
         if self.options.denies_on_failure { Decision::Denied(why) } else { Decision::NoOpinion(why) }
     }
 
-    /// What is decided without asking: nothing of what it is not asked of.
-    fn unasked(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<Decision> {
-        if self.conditions.is_empty() {
-            return None;
-        }
-        match self.conditions.hold(&spec(identity, attributes, false)) {
+    /// What is decided without asking what would be asked in the first version: nothing of what it is not asked of.
+    fn unasked(&self, spec: &Value) -> Option<Decision> {
+        match self.conditions.hold(spec) {
             Ok(true) => None,
             Ok(false) => Some(Decision::NoOpinion("".into())),
             Err(why) => {
@@ -148,10 +145,11 @@ impl AccessWebhook {
 
 impl Authorizer for AccessWebhook {
     fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
-        if let Some(decision) = self.unasked(identity, attributes) {
+        let told = spec(identity, attributes, false);
+        if let Some(decision) = self.unasked(&told) {
             return decided(decision);
         }
-        let spec = spec(identity, attributes, self.options.version == "v1beta1");
+        let spec = if self.options.version == "v1beta1" { spec(identity, attributes, true) } else { told };
         let text = spec.to_string();
         let key = (text.len() <= LONGEST_REMEMBERED).then(|| Sha256::digest(&text).into());
         if let Some(known) = key.and_then(|key| self.known.get(&key, self.clock.elapsed())) {

@@ -18,7 +18,7 @@ mod validating;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use apiserver::{ConditionsChecked, Resource, Result, Write};
+use apiserver::{ConditionsChecked, Form, Resource, Result, Write};
 use model::select::LabelSelector;
 use model::validate::text;
 use model::{GroupResource, Object, Status};
@@ -28,6 +28,7 @@ pub(crate) use checks::{
     check_conditions, check_mutating, check_mutating_binding, check_validating, check_validating_binding,
 };
 use compiled::{Binding, Compiled, ParameterKind, Policy};
+use kept::Kept;
 pub(crate) use mutating::MutatingAdmissionPolicy;
 use request::Authorizer;
 use scope::{Data, Evaluation};
@@ -69,14 +70,39 @@ type Forms<'o> = (Option<Cow<'o, Object>>, Option<Cow<'o, Object>>);
 /// The policies that are asked of a write, by their rules, and as what it is looked at.
 type Asked = Vec<(Arc<Policy>, Option<Arc<Resource>>)>;
 
-/// Those of them all that are asked of a write, by their rules; none where there is none.
-fn asked(policies: &[Arc<Policy>], write: &Write<'_>, object: Option<&Object>) -> Option<Asked> {
-    let equivalents = write.context.equivalents(write.subresource);
-    let asked: Asked = policies
-        .iter()
-        .filter_map(|policy| Some((policy.clone(), policy.matcher.by_rules(write, object, &equivalents)?)))
-        .collect();
-    (!asked.is_empty()).then_some(asked)
+/// What binds policies.
+type Bindings = Arc<Vec<Arc<Binding>>>;
+
+/// The policies of one kind, and what binds them.
+struct Policies {
+    policies: Kept<Policy>,
+    bindings: Kept<Binding>,
+}
+
+impl Policies {
+    /// Those of these resources.
+    fn new(policies: &'static str, bindings: &'static str) -> Self {
+        Self { policies: Kept::new(policies, Policy::read), bindings: Kept::new(bindings, Binding::read) }
+    }
+
+    /// Those that are asked of a write, by their rules, and what binds any; none where none is asked.
+    fn asked(&self, write: &Write<'_>, object: Option<&Object>) -> Option<(Asked, Bindings)> {
+        if write.form == Form::Effect || is_exempt(write) {
+            return None;
+        }
+        let policies = self.policies.all(&write.context);
+        if policies.is_empty() {
+            return None;
+        }
+        let equivalents = write.context.equivalents(write.subresource);
+        let asked: Asked = policies
+            .iter()
+            .filter_map(|policy| {
+                Some((policy.clone(), policy.matcher.by_rules(write, object, &equivalents)?))
+            })
+            .collect();
+        (!asked.is_empty()).then(|| (asked, self.bindings.all(&write.context)))
+    }
 }
 
 /// The objects of parameters with which a binding of a policy has it asked, each once; none where it has it not asked.

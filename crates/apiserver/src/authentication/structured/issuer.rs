@@ -120,34 +120,35 @@ impl Issuer {
 
     fn identity(&self, claims: Claims) -> Result<Identity, TokenError> {
         let claims: Value = claims.0.into();
-        let user = match self.mapping.username(&claims) {
+        let mapped = self.mapping.applied(&claims);
+        let user = match mapped.username() {
             Some(name) => name.map_err(outside)?,
             None => self.username(&claims)?,
         };
         if user.is_empty() {
             return Err(wrong("oidc: the token names an empty user"));
         }
-        let groups = match self.mapping.groups(&claims) {
+        let groups = match mapped.groups() {
             Some(groups) => groups.map_err(outside)?,
             None => self.groups(&claims)?,
         };
         let mut identity = Identity::new(user, groups.iter().cloned());
         let claim = self.jwt.claim_mappings.uid.claim.as_str();
-        if let Some(uid) = self.mapping.uid(&claims) {
+        if let Some(uid) = mapped.uid() {
             identity.uid = uid.map_err(outside)?;
         } else if !claim.is_empty() {
             let uid = claims.get(claim).and_then(text_or_none);
             let uid = uid.ok_or_else(|| wrong(format!("oidc: parse uid claim {claim:?}")))?;
             uid.clone_into(&mut identity.uid);
         }
-        identity.extra.extend(self.mapping.extra(&claims).map_err(outside)?);
+        identity.extra.extend(mapped.extra().map_err(outside)?);
         self.check_required(&claims)?;
-        self.mapping.check_claims(&claims).map_err(outside)?;
+        mapped.check_claims().map_err(outside)?;
         if let Some(id) = claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()) {
             let key = "authentication.kubernetes.io/credential-id".to_owned();
             identity.extra.insert(key, vec![format!("JTI={id}")]);
         }
-        self.mapping.check_user(&identity, &groups).map_err(outside)?;
+        mapped.check_user(&identity, &groups).map_err(outside)?;
         Ok(identity)
     }
 

@@ -1,8 +1,9 @@
 //! Who somebody is, and whether he is taken, by expressions about what his token says.
 
+use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
-use cel::{Declared, Environment, Type, Value};
+use cel::{Declared, Environment, MOST_WORK, Type, Value};
 use serde_json::{Value as Json, json};
 
 use super::configuration::Jwt;
@@ -105,31 +106,45 @@ impl Mapping {
         })
     }
 
+    /// What they make of a token that says this.
+    pub(super) fn applied<'m>(&'m self, claims: &'m Json) -> Applied<'m> {
+        Applied { mapping: self, claims, work: Cell::new(MOST_WORK) }
+    }
+}
+
+/// The expressions of an issuer, about one token: they share what work they may be.
+#[derive(Debug)]
+pub(super) struct Applied<'m> {
+    mapping: &'m Mapping,
+    claims: &'m Json,
+    work: Cell<u64>,
+}
+
+impl Applied<'_> {
     /// The name, if an expression says it.
-    pub(super) fn username(&self, claims: &Json) -> Option<Result<String, String>> {
-        let name = self.username.as_ref()?;
-        let name = text(name, claims, "username");
+    pub(super) fn username(&self) -> Option<Result<String, String>> {
+        let name = self.text(self.mapping.username.as_ref()?, "username");
         Some(name.map_err(|why| format!("error evaluating username claim expression: {why}")))
     }
 
     /// The groups, if an expression says them.
-    pub(super) fn groups(&self, claims: &Json) -> Option<Result<Vec<String>, String>> {
-        let groups = self.groups.as_ref()?;
-        Some(texts(groups, claims).map_err(|why| format!("error evaluating group claim expression: {why}")))
+    pub(super) fn groups(&self) -> Option<Result<Vec<String>, String>> {
+        let groups = self.texts(self.mapping.groups.as_ref()?);
+        Some(groups.map_err(|why| format!("error evaluating group claim expression: {why}")))
     }
 
     /// The uid, if an expression says it.
-    pub(super) fn uid(&self, claims: &Json) -> Option<Result<String, String>> {
-        let uid = self.uid.as_ref()?;
-        let uid = text(uid, claims, "uid");
+    pub(super) fn uid(&self) -> Option<Result<String, String>> {
+        let uid = self.text(self.mapping.uid.as_ref()?, "uid");
         Some(uid.map_err(|why| format!("error evaluating uid claim expression: {why}")))
     }
 
     /// What else is said of him.
-    pub(super) fn extra(&self, claims: &Json) -> Result<Vec<(String, Vec<String>)>, String> {
+    pub(super) fn extra(&self) -> Result<Vec<(String, Vec<String>)>, String> {
         let mut all = Vec::new();
-        for (key, expression) in &self.extra {
-            let values = texts(expression, claims)
+        for (key, expression) in &self.mapping.extra {
+            let values = self
+                .texts(expression)
                 .map_err(|why| format!("error evaluating extra claim expression: {why}"))?;
             if !values.is_empty() {
                 all.push((key.clone(), values));
@@ -138,78 +153,86 @@ impl Mapping {
         Ok(all)
     }
 
-    /// Whether a token that says this is taken.
-    pub(super) fn check_claims(&self, claims: &Json) -> Result<(), String> {
-        hold(&self.claim_rules, &Value::from_json(claims, None))
+    /// Whether the token is taken.
+    pub(super) fn check_claims(&self) -> Result<(), String> {
+        self.hold(&self.mapping.claim_rules, self.claims, None)
             .map_err(|why| format!("error evaluating claim validation expression: {why}"))
     }
 
     /// Whether he is taken, whose groups are these by what the token says.
     pub(super) fn check_user(&self, identity: &Identity, groups: &[String]) -> Result<(), String> {
-        if self.user_rules.is_empty() {
+        let rules = &self.mapping.user_rules;
+        if rules.is_empty() {
             return Ok(());
         }
         let user = json!({
             "username": identity.user, "uid": identity.uid, "groups": groups, "extra": identity.extra,
         });
-        hold(&self.user_rules, &Value::from_json(&user, Some(&USER)))
+        self.hold(rules, &user, Some(&USER))
             .map_err(|why| format!("error evaluating user info validation rule: {why}"))
     }
-}
 
-fn evaluate<'a>(
-    expression: &'a Expression,
-    variable: &Result<Value<'a>, cel::EvalError>,
-) -> Result<Value<'a>, String> {
-    let value = variable.clone().and_then(|variable| expression.evaluate(&variable));
-    value.map_err(|error| format!("expression '{}' resulted in error: {error}", expression.source()))
-}
-
-fn text(expression: &Expression, claims: &Json, of: &str) -> Result<String, String> {
-    let value = evaluate(expression, &Value::from_json(claims, None))?;
-    match value.as_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => Err(format!("{of} claim expression must return a string")),
+    fn evaluate<'a>(
+        &self,
+        expression: &'a Expression,
+        about: &'a Json,
+        declared: Option<&'a Declared>,
+    ) -> Result<Value<'a>, String> {
+        let mut work = self.work.get();
+        let value =
+            Value::from_json(about, declared).and_then(|variable| expression.evaluate(&variable, &mut work));
+        self.work.set(work);
+        value.map_err(|error| format!("expression '{}' resulted in error: {error}", expression.source()))
     }
-}
 
-/// What is empty is as what is not there.
-fn texts(expression: &Expression, claims: &Json) -> Result<Vec<String>, String> {
-    let wrong = || "expression must return a string or a list of strings".to_owned();
-    match evaluate(expression, &Value::from_json(claims, None))? {
-        Value::Null => Ok(Vec::new()),
-        Value::String(one) if one.is_empty() => Ok(Vec::new()),
-        Value::String(one) => Ok(vec![one.to_string()]),
-        Value::List(many) => {
-            let mut all = Vec::new();
-            for one in many.iter() {
-                let one = one.map_err(|error| error.to_string())?;
-                let one = one.as_str().ok_or_else(wrong)?;
-                if !one.is_empty() {
-                    all.push(one.to_owned());
+    fn text(&self, expression: &Expression, of: &str) -> Result<String, String> {
+        match self.evaluate(expression, self.claims, None)?.as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(format!("{of} claim expression must return a string")),
+        }
+    }
+
+    /// What is empty is as what is not there.
+    fn texts(&self, expression: &Expression) -> Result<Vec<String>, String> {
+        let wrong = || "expression must return a string or a list of strings".to_owned();
+        match self.evaluate(expression, self.claims, None)? {
+            Value::Null => Ok(Vec::new()),
+            Value::String(one) if one.is_empty() => Ok(Vec::new()),
+            Value::String(one) => Ok(vec![one.to_string()]),
+            Value::List(many) => {
+                let mut all = Vec::new();
+                for one in many.iter() {
+                    let one = one.map_err(|error| error.to_string())?;
+                    let one = one.as_str().ok_or_else(wrong)?;
+                    if !one.is_empty() {
+                        all.push(one.to_owned());
+                    }
                 }
+                Ok(all)
             }
-            Ok(all)
+            _ => Err(wrong()),
         }
-        _ => Err(wrong()),
     }
-}
 
-fn hold<'a>(rules: &'a [Rule], variable: &Result<Value<'a>, cel::EvalError>) -> Result<(), String> {
-    // All are evaluated before one is looked at: an error is told rather than a refusal.
-    let values: Vec<Value<'a>> =
-        rules.iter().map(|rule| evaluate(&rule.expression, variable)).collect::<Result<_, _>>()?;
-    for (rule, value) in rules.iter().zip(values) {
-        match value.as_bool() {
-            Some(true) => {}
-            Some(false) => {
-                let (source, message) = (rule.expression.source(), &rule.message);
-                return Err(format!("validation expression '{source}' failed: {message}"));
+    /// Whether rules hold of what is declared like this.
+    fn hold(&self, rules: &[Rule], about: &Json, declared: Option<&Declared>) -> Result<(), String> {
+        // All are evaluated before one is looked at: an error is told rather than a refusal.
+        let values: Vec<Option<bool>> = rules
+            .iter()
+            .map(|rule| Ok(self.evaluate(&rule.expression, about, declared)?.as_bool()))
+            .collect::<Result<_, String>>()?;
+        for (rule, value) in rules.iter().zip(values) {
+            match value {
+                Some(true) => {}
+                Some(false) => {
+                    let (source, message) = (rule.expression.source(), &rule.message);
+                    return Err(format!("validation expression '{source}' failed: {message}"));
+                }
+                None => return Err("validation expression must return a boolean".to_owned()),
             }
-            None => return Err("validation expression must return a boolean".to_owned()),
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

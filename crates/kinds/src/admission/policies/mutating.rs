@@ -4,37 +4,28 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::{
-    Admission, Admitting, Error, Form, PolicyChecked, Resource, Result, Write, after_asking, at_once,
-};
+use apiserver::{Admission, Admitting, Error, PolicyChecked, Resource, Result, Write, after_asking, at_once};
 use model::{Object, Status};
 
 use super::super::remade::{RemadeError, remade, schema_of};
 use super::super::rounds::Rounds;
 use super::super::webhooks::name_of;
 use super::compiled::{Binding, Mutation, Policy, Programs};
-use super::kept::Kept;
 use super::patch::patched;
 use super::request::Authorizer;
 use super::scope::{BUDGET, Evaluation};
-use super::{About, Asked, Forms, Holder, asked, bound, hold, is_exempt, looked_at};
+use super::{About, Asked, Forms, Holder, Policies, bound, hold, looked_at};
 
 const NAME: &str = "MutatingAdmissionPolicy";
 /// Objects of so many bytes are long.
 const LONG: u64 = 64 << 10;
 
 /// Has policies change what is written, in the order of their names.
-pub(crate) struct MutatingAdmissionPolicy {
-    policies: Kept<Policy>,
-    bindings: Kept<Binding>,
-}
+pub(crate) struct MutatingAdmissionPolicy(Policies);
 
 impl Default for MutatingAdmissionPolicy {
     fn default() -> Self {
-        Self {
-            policies: Kept::new("mutatingadmissionpolicies", Policy::read),
-            bindings: Kept::new("mutatingadmissionpolicybindings", Binding::read),
-        }
+        Self(Policies::new("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"))
     }
 }
 
@@ -62,15 +53,7 @@ enum Failure {
 
 impl Admission for MutatingAdmissionPolicy {
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
-        if write.form == Form::Effect || is_exempt(write) {
-            return at_once(Ok(()));
-        }
-        let policies = self.policies.all(&write.context);
-        if policies.is_empty() {
-            return at_once(Ok(()));
-        }
-        let Some(asked) = asked(&policies, write, Some(object)) else { return at_once(Ok(())) };
-        let bindings = self.bindings.all(&write.context);
+        let Some((asked, bindings)) = self.0.asked(write, Some(object)) else { return at_once(Ok(())) };
         after_asking(async move {
             let mut seen = write.seen(object).into_owned();
             if ask_all(write, &mut seen, &asked, &bindings).await? {

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::{Admission, Admitting, Form, PolicyChecked, Result, Write, after_asking, at_once};
+use apiserver::{Admission, Admitting, PolicyChecked, Result, Write, after_asking, at_once};
 use cel::Value as CelValue;
 use model::{Object, Status};
 use serde_json::json;
 
 use super::super::webhooks::name_of;
 use super::compiled::{Binding, Policy, Programs, Validation};
-use super::kept::Kept;
 use super::request::Authorizer;
 use super::scope::{BUDGET, Evaluation};
-use super::{About, Asked, Forms, Holder, asked, bound, hold, is_exempt};
+use super::{About, Asked, Forms, Holder, Policies, bound, hold};
 
 /// How many bytes of an annotation are kept.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
@@ -21,17 +20,11 @@ const LONGEST_ANNOTATION: usize = 10 * 1024;
 const LONGEST_MESSAGE: usize = 5 * 1024;
 
 /// Asks policies whether something may be written.
-pub(crate) struct ValidatingAdmissionPolicy {
-    policies: Kept<Policy>,
-    bindings: Kept<Binding>,
-}
+pub(crate) struct ValidatingAdmissionPolicy(Policies);
 
 impl Default for ValidatingAdmissionPolicy {
     fn default() -> Self {
-        Self {
-            policies: Kept::new("validatingadmissionpolicies", Policy::read),
-            bindings: Kept::new("validatingadmissionpolicybindings", Binding::read),
-        }
+        Self(Policies::new("validatingadmissionpolicies", "validatingadmissionpolicybindings"))
     }
 }
 
@@ -65,15 +58,7 @@ struct Outcome {
 
 impl Admission for ValidatingAdmissionPolicy {
     fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
-        if write.form == Form::Effect || is_exempt(write) {
-            return at_once(Ok(()));
-        }
-        let policies = self.policies.all(&write.context);
-        if policies.is_empty() {
-            return at_once(Ok(()));
-        }
-        let Some(asked) = asked(&policies, write, object) else { return at_once(Ok(())) };
-        let bindings = self.bindings.all(&write.context);
+        let Some((asked, bindings)) = self.0.asked(write, object) else { return at_once(Ok(())) };
         after_asking(async move { ask_all(write, object, &asked, &bindings).await })
     }
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::Rejection;
+use crate::eviction::EVICTED;
 use crate::pod::groups::{all_requested, requested};
 use crate::reserves::Amounts;
 
@@ -26,7 +27,7 @@ pub struct Offer {
 
 /// The reasons of pods that had no place. One that was told so has none later either.
 pub fn is_told(reason: &str) -> bool {
-    reason.starts_with("OutOf") || ["NodePorts", "NodeAffinity", "TaintToleration"].contains(&reason)
+    reason.starts_with("OutOf") || ["NodePorts", "NodeAffinity", "TaintToleration", EVICTED].contains(&reason)
 }
 
 /// Refuses a pod that has no place beside `others`, those of the node that have not ended. What the node is like is

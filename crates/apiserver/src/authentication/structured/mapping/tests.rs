@@ -15,11 +15,11 @@ fn expressions_say_who_it_is() {
     );
     let claims =
         json!({"org": "acme", "sub": "jane", "roles": ["a", "", "admin", "b"], "ids": {"main": "7"}});
-    assert_eq!(mapping.username(&claims), Some(Ok("acme:jane".to_owned())));
+    assert_eq!(mapping.applied(&claims).username(), Some(Ok("acme:jane".to_owned())));
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    assert_eq!(mapping.groups(&claims), Some(Ok(texts(&["a", "b"]))));
-    assert_eq!(mapping.uid(&claims), Some(Ok("7".to_owned())));
-    let extra = mapping.extra(&claims).expect("all are text");
+    assert_eq!(mapping.applied(&claims).groups(), Some(Ok(texts(&["a", "b"]))));
+    assert_eq!(mapping.applied(&claims).uid(), Some(Ok("7".to_owned())));
+    let extra = mapping.applied(&claims).extra().expect("all are text");
     assert_eq!(
         extra,
         [
@@ -30,16 +30,19 @@ fn expressions_say_who_it_is() {
     // What a token does not say, or says as something else, makes nobody.
     let claims = json!({"org": "acme", "sub": 7, "roles": ["a", 1], "ids": {}});
     for (said, why) in [
-        (mapping.username(&claims).map(|name| name.map(|_| ())), "no such overload"),
+        (mapping.applied(&claims).username().map(|name| name.map(|_| ())), "no such overload"),
         (
-            mapping.groups(&claims).map(|groups| groups.map(|_| ())),
+            mapping.applied(&claims).groups().map(|groups| groups.map(|_| ())),
             "error evaluating group claim expression: expression must return a string or a list of strings",
         ),
         (
-            mapping.uid(&claims).map(|uid| uid.map(|_| ())),
+            mapping.applied(&claims).uid().map(|uid| uid.map(|_| ())),
             "error evaluating uid claim expression: expression 'claims.ids.main' resulted in error: no such key: main",
         ),
-        (Some(mapping.extra(&claims).map(|_| ())), "expression must return a string or a list of strings"),
+        (
+            Some(mapping.applied(&claims).extra().map(|_| ())),
+            "expression must return a string or a list of strings",
+        ),
     ] {
         let error = said.expect("an expression says it").expect_err(why);
         assert!(error.ends_with(why), "{error}");
@@ -54,14 +57,21 @@ fn rules_say_who_is_taken() {
          userValidationRules: [{expression: \"!user.username.startsWith('system:')\", message: reserved}, \
          {expression: \"user.groups.all(g, !g.startsWith('system:')) && user.uid == '' && user.extra == {}\"}]}",
     );
-    assert_eq!(mapping.check_claims(&json!({"exp": 4600, "iat": 1000})), Ok(()));
+    assert_eq!(mapping.applied(&json!({"exp": 4600, "iat": 1000})).check_claims(), Ok(()));
     assert_eq!(
-        mapping.check_claims(&json!({"exp": 4601, "iat": 1000})).expect_err("it lasts too long"),
+        mapping.applied(&json!({"exp": 4601, "iat": 1000})).check_claims().expect_err("it lasts too long"),
         "error evaluating claim validation expression: validation expression 'claims.exp - claims.iat <= 3600' failed: too long"
     );
-    assert!(mapping.check_claims(&json!({"exp": 4600})).expect_err("no time").ends_with("no such key: iat"));
-    let check =
-        |user: &str, group: &str| mapping.check_user(&Identity::new(user, [group]), &[group.to_owned()]);
+    assert!(
+        mapping
+            .applied(&json!({"exp": 4600}))
+            .check_claims()
+            .expect_err("no time")
+            .ends_with("no such key: iat")
+    );
+    let check = |user: &str, group: &str| {
+        mapping.applied(&Json::Null).check_user(&Identity::new(user, [group]), &[group.to_owned()])
+    };
     // The group of all who are known is not one that the token says.
     assert_eq!(check("jane", "dev"), Ok(()));
     for (user, group) in [("system:admin", "dev"), ("jane", "system:masters")] {
@@ -71,4 +81,19 @@ fn rules_say_who_is_taken() {
             "{why}"
         );
     }
+}
+
+#[test]
+fn what_one_token_takes_is_bounded_for_all_expressions_together() {
+    let rules: Vec<String> = (0..40)
+        .map(|number| format!("{{expression: \"claims.a.map(x, x + x).size() > {number}\"}}"))
+        .collect();
+    let mapping = mapping(&format!("{{claimValidationRules: [{}]}}", rules.join(", ")));
+    let one = json!({"a": vec!["x"; 100]});
+    assert_eq!(mapping.applied(&one).check_claims(), Ok(()));
+    let much = json!({"a": vec!["x".repeat(16_000); 100]});
+    let why = mapping.applied(&much).check_claims().expect_err("it is too much");
+    assert!(why.ends_with("actual cost limit exceeded"), "{why}");
+    // Another token has as much as the first had.
+    assert_eq!(mapping.applied(&one).check_claims(), Ok(()));
 }
