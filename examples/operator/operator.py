@@ -16,6 +16,9 @@ FINALIZER, REGISTER, LEASE = "example.com/register", "sites", timedelta(seconds=
 config.load_incluster_config()
 core, apps, leases = client.CoreV1Api(), client.AppsV1Api(), client.CoordinationV1Api()
 hooks, sites = client.AdmissionregistrationV1Api(), client.CustomObjectsApi()
+TEXTS = core.read_namespaced_config_map, core.create_namespaced_config_map, core.patch_namespaced_config_map
+SERVICES = core.read_namespaced_service, core.create_namespaced_service, core.patch_namespaced_service
+SERVERS = apps.read_namespaced_deployment, apps.create_namespaced_deployment, apps.patch_namespaced_deployment
 
 
 def or_none(call, *arguments, **named):
@@ -27,10 +30,18 @@ def or_none(call, *arguments, **named):
             raise
 
 
-def make_or_change(make, change, name, namespace, body):
-    """Makes an object, or changes the one that is there."""
-    if or_none(change, name, namespace, body) is None:
+def make_or_change(of, namespace, body):
+    """Makes an object of a kind, or changes the one that is there, if it is the site's own."""
+    read, make, change = of
+    name, owner = body["metadata"]["name"], body["metadata"]["ownerReferences"][0]["uid"]
+    found = or_none(read, name, namespace)
+    if found is None:
         make(namespace, body)
+    elif any(o.controller and o.uid == owner for o in found.metadata.owner_references or []):
+        # Of the object that was read: one that has taken its place meanwhile is refused.
+        change(name, namespace, {**body, "metadata": {**body["metadata"], "uid": found.metadata.uid}})
+    else:
+        print("left alone, since it is another's:", found.kind, namespace, name, file=sys.stderr, flush=True)
 
 
 # --- The webhook: every replica serves it, with one certificate for all, which is kept in a Secret.
@@ -114,9 +125,12 @@ def leads():
 
 
 def keep_leading():
-    while leads():
-        time.sleep(LEASE.seconds / 3)
-    os._exit(1)  # Another one leads.
+    try:
+        while leads():
+            time.sleep(LEASE.seconds / 3)
+    finally:  # Another one leads, or may.
+        print("leads no more", sys.exc_info()[1] or "", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 # --- What is to be of a site.
@@ -139,32 +153,29 @@ def reconcile(site):
     owner = {"apiVersion": site["apiVersion"], "kind": site["kind"], "name": name, "uid": meta["uid"], "controller": True}
     labels = {"site": name}
     about = {"name": name, "ownerReferences": [owner], "labels": labels}
-    make_or_change(core.create_namespaced_config_map, core.patch_namespaced_config_map, name, namespace,
-                   {"metadata": about, "data": {"index.html": spec["text"]}})
-    make_or_change(core.create_namespaced_service, core.patch_namespaced_service, name, namespace,
-                   {"metadata": about, "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8000}]}})
+    make_or_change(TEXTS, namespace, {"metadata": about, "data": {"index.html": spec["text"]}})
+    make_or_change(SERVICES, namespace, {"metadata": about, "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8000}]}})
     container = {"name": "web", "image": os.environ["IMAGE"], "imagePullPolicy": "IfNotPresent",
                  "command": ["python3", "-m", "http.server", "-d", "/site"],
                  "volumeMounts": [{"name": "site", "mountPath": "/site"}], "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1}}
     pod = {"containers": [container], "volumes": [{"name": "site", "configMap": {"name": name}}], "terminationGracePeriodSeconds": 1}
     # With its text in the template, another one is shown by new pods at once, and not when volumes are looked at again.
     template = {"labels": labels, "annotations": {"example.com/text": spec["text"]}}
-    make_or_change(apps.create_namespaced_deployment, apps.patch_namespaced_deployment, name, namespace,
-                   {"metadata": about, "spec": {"replicas": spec["replicas"], "selector": {"matchLabels": labels},
-                                                "template": {"metadata": template, "spec": pod}}})
+    make_or_change(SERVERS, namespace, {"metadata": about, "spec": {"replicas": spec["replicas"], "selector": {"matchLabels": labels},
+                                                                    "template": {"metadata": template, "spec": pod}}})
     tell(apps.read_namespaced_deployment(name, namespace))
 
 
 def tell(deployment):
     """Writes into a site's status what its deployment says."""
-    owner = next((o for o in deployment.metadata.owner_references or [] if o.kind == "Site"), None)
+    owner = next((o for o in deployment.metadata.owner_references or [] if o.kind == "Site" and o.controller), None)
     if owner is None:
         return
     wanted, ready = deployment.spec.replicas, deployment.status.ready_replicas or 0
     is_ready = "True" if ready == wanted and deployment.status.observed_generation == deployment.metadata.generation else "False"
     namespace = deployment.metadata.namespace
     site = or_none(sites.get_namespaced_custom_object, namespace=namespace, name=owner.name, **KIND)
-    if site is None:
+    if site is None or site["metadata"]["uid"] != owner.uid:
         return
     before = next(iter(site.get("status", {}).get("conditions", [])), {})
     since = before.get("lastTransitionTime") if before.get("status") == is_ready else datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

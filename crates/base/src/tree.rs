@@ -105,6 +105,8 @@ pub struct Size {
     pub directories: u64,
     /// Bytes that all of it takes on the disk, which may be more than it holds, or less.
     pub allocated: u64,
+    /// How much of all that there is: files of several names count once.
+    pub entries: u64,
 }
 
 /// Measures what is below the directory at `top`, on its file system. What comes and goes meanwhile may
@@ -141,6 +143,7 @@ pub fn size_until(top: &Path, mut is_over: impl FnMut(Size) -> bool) -> io::Resu
         let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
         let allocated = blocks.saturating_mul(BLOCK).div_ceil(parts);
         size.allocated = size.allocated.saturating_add(allocated);
+        size.entries += u64::from(parts == 1);
         let counts = if is_directory { &mut size.directories } else { &mut size.files };
         *counts = counts.saturating_add(bytes);
         Ok(is_directory)

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::allocations::Allocations;
 use crate::answers::{Beat, Probed, Samples};
 use crate::config::Config;
-use crate::eviction::Pressures;
+use crate::eviction::{Eviction, Pressures};
 use crate::files::FileWork;
 use crate::local_volumes::Claims;
 use crate::local_volumes::holds::Holds;
@@ -59,8 +59,8 @@ pub(crate) struct Shared {
     pub(crate) probed: Probed,
     /// What the node runs short of.
     pub(crate) pressures: Pressures,
-    /// Tells a pod, by its uid, to end, and why.
-    pub(crate) evictions: UnboundedSender<(String, String)>,
+    /// Tells a pod to end.
+    pub(crate) evictions: UnboundedSender<Eviction>,
     services: Store<Service>,
     pods: Store<Pod>,
     /// The node itself, as the API has it.
@@ -212,8 +212,8 @@ pub struct Agent {
     provisioner: Client,
     /// The uids of pods of whose resources something was decided.
     resized: tokio::sync::Mutex<UnboundedReceiver<String>>,
-    /// Pods that are to end, and why.
-    evicted: tokio::sync::Mutex<UnboundedReceiver<(String, String)>>,
+    /// Pods that are to end.
+    evicted: tokio::sync::Mutex<UnboundedReceiver<Eviction>>,
     events: Mutex<Option<EventWriter>>,
 }
 
@@ -377,7 +377,7 @@ impl Agent {
                     }
                 },
                 Some(uid) = resized.recv() => workers.wake(&uid),
-                Some((uid, why)) = evicted.recv() => workers.evict(&uid, why),
+                Some(eviction) = evicted.recv() => workers.evict(eviction),
                 _ = turns.tick() => {}
                 Some(ended) = workers.tasks.join_next() => workers.reap(ended),
             }
@@ -521,10 +521,10 @@ impl Workers {
         }
     }
 
-    /// Tells one pod to end, and why.
-    fn evict(&self, uid: &str, why: String) {
-        if let Some(mailbox) = self.mailboxes.get(uid) {
-            mailbox.send(Message::Evict(why));
+    /// Tells one pod to end.
+    fn evict(&self, eviction: Eviction) {
+        if let Some(mailbox) = self.mailboxes.get(&eviction.uid) {
+            mailbox.send(Message::Evict(eviction));
         }
     }
 

@@ -7,38 +7,34 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Agent;
-use crate::agent::Shared;
 use crate::answers::UsedByPod;
 use crate::pod::admission::Rejection;
 use crate::pod::admission::place::tolerates;
 use crate::pod::groups::requested;
-use crate::pod::observe::Observation;
 use crate::pod::resources::{quality_of_service, quantity};
 use crate::thresholds::{Pressure, Scarce, Short};
+
+mod disk;
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(10);
 /// So long it is waited for one pod to end before another is ended.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
-const LOOK: Duration = Duration::from_millis(250);
 /// So long the node goes on saying that something runs short after it last did, so that pods do not come and go.
 const TRANSITION: Duration = Duration::from_secs(300);
-/// So long it is looked how much of the disk one pod takes, and at so many at a time.
-const TIME: Duration = Duration::from_secs(5);
-const AT_ONCE: usize = 4;
+/// What is looked at together, beside the others: memory does not wait while a disk is walked through.
+const TOGETHER: [&[Scarce]; 2] = [&[Scarce::Memory, Scarce::Pids], &[Scarce::Disk, Scarce::Inodes]];
 /// Pods of this priority are needed by the node itself: they are not ended.
 const CRITICAL: i32 = 2_000_000_000;
 /// The reason of pods that are ended for what they use, or that find something short.
@@ -107,11 +103,21 @@ fn is_critical(pod: &Pod) -> bool {
     priority(pod) >= CRITICAL
 }
 
-/// A pod, and what it takes of what runs short.
+/// A pod that is to end.
+#[derive(Debug)]
+pub(crate) struct Eviction {
+    pub(crate) uid: String,
+    /// What is said of that.
+    pub(crate) why: String,
+    /// Dropped once nothing is left of the pod that takes anything.
+    pub(crate) over: oneshot::Sender<()>,
+}
+
+/// A pod, and what it takes of what runs short, if that is known.
 #[derive(Clone, Debug)]
 struct Candidate {
     pod: Arc<Pod>,
-    used: i64,
+    used: Option<i64>,
     containers: Vec<(String, i64)>,
 }
 
@@ -121,19 +127,23 @@ impl Candidate {
     }
 }
 
-/// The pod that is ended first. Of those that take more than they asked for, or else of all, the one of the lowest
-/// priority; of several the one that takes most beyond that.
-fn first(candidates: &[Candidate], of: Scarce) -> Option<&Candidate> {
-    let may_end = candidates.iter().filter(|candidate| !is_critical(&candidate.pod));
+/// The pod that is ended first. Of those of which nothing is known, or else of those that take more than they asked
+/// for, or else of all, the one of the lowest priority; of several the one that takes most beyond that.
+fn first<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, of: Scarce) -> Option<&'a Candidate> {
+    let may_end = candidates.into_iter().filter(|candidate| !is_critical(&candidate.pod));
     may_end.min_by_key(|candidate| {
         let asked = match of {
             Scarce::Memory | Scarce::Disk => requested(&candidate.pod, of.name()),
             // Nobody asks for them.
             Scarce::Inodes | Scarce::Pids => 0,
         };
-        let beyond = candidate.used.saturating_sub(asked);
-        // Everybody has processes.
-        let keeps_to_it = of != Scarce::Pids && beyond <= 0;
+        let beyond = candidate.used.map(|used| used.saturating_sub(asked));
+        let keeps_to_it = match beyond {
+            None => 0,
+            // Everybody has processes.
+            Some(beyond) if beyond > 0 || of == Scarce::Pids => 1,
+            Some(_) => 2,
+        };
         (keeps_to_it, priority(&candidate.pod), Reverse(beyond))
     })
 }
@@ -145,7 +155,9 @@ fn message(short: &Short, candidate: &Candidate) -> String {
     let mut message =
         format!("The node was low on resource: {name}. Threshold quantity: {least}, available: {free}. ");
     let containers = || candidate.pod.spec.iter().flat_map(|spec| &spec.containers);
-    for (container, used) in &candidate.containers {
+    // Of files and processes no container has asked for any.
+    let asked_for = matches!(of, Scarce::Memory | Scarce::Disk);
+    for (container, used) in candidate.containers.iter().filter(|_| asked_for) {
         let Some(spec) = containers().find(|spec| spec.name == *container) else { continue };
         let asked = quantity(spec.resources.as_ref().and_then(|all| all.requests.as_ref()), name);
         if *used > asked.map_or(0, |asked| asked.value()) {
@@ -159,57 +171,61 @@ fn message(short: &Short, candidate: &Candidate) -> String {
     message
 }
 
+/// The pod that is ended next: one that was not told yet, or else one that was and takes long.
+fn next<'a>(candidates: &'a [Candidate], told: &HashSet<String>, of: Scarce) -> Option<&'a Candidate> {
+    let untold = candidates.iter().filter(|candidate| !told.contains(candidate.uid()));
+    first(untold, of).or_else(|| first(candidates, of))
+}
+
 impl Agent {
     /// Ends pods while something runs short, until `stop` is cancelled.
     pub(crate) async fn evict(&self, stop: CancellationToken) {
+        let each = TOGETHER.map(|of| stop.run_until_cancelled(self.relieve(of)));
+        futures::future::join_all(each).await;
+    }
+
+    /// Ends pods while one of these runs short.
+    async fn relieve(&self, of: &[Scarce]) {
         let thresholds = &self.shared.config.reserves.thresholds;
-        // Those that were told to end, as long as something runs short.
+        // Those that were told to end and take long, as long as something runs short.
         let mut told: HashSet<String> = HashSet::new();
         let mut warned = false;
-        while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
+        loop {
+            tokio::time::sleep(PERIOD).await;
             let supplies = crate::answers::supplies(&self.shared).await;
             self.shared.pressures.observe(self.shared.clock.elapsed(), thresholds.pressure(&supplies));
-            let Some(short) = thresholds.shortest(&supplies) else {
+            let Some(short) = thresholds.shortest(&supplies, of) else {
                 told.clear();
                 warned = false;
                 continue;
             };
-            let mut candidates = self.candidates(short.of).await;
-            candidates.retain(|candidate| !told.contains(candidate.uid()));
-            let Some(chosen) = first(&candidates, short.of) else {
+            let candidates = self.candidates(short.of).await;
+            match next(&candidates, &told, short.of) {
+                Some(chosen) if self.end(chosen, &short).await => {}
+                Some(chosen) => drop(told.insert(chosen.uid().to_owned())),
                 // It is so until something changes: that is said once.
-                if !std::mem::replace(&mut warned, true) {
-                    warn!(
-                        of = short.of.name(),
-                        free = short.free,
-                        "the node runs short, and there is no pod to end for it"
-                    );
-                }
-                continue;
-            };
-            let (uid, message) = (chosen.uid().to_owned(), message(&short, chosen));
-            info!(uid, message, "ending a pod, since the node runs short");
-            // Nobody looks after pods any more: the node ends.
-            let _ = self.shared.evictions.send((uid.clone(), message));
-            let ended = tokio::time::timeout(ENDS_WITHIN, self.ended(&uid));
-            if let Some(Err(_)) = stop.run_until_cancelled(ended).await {
-                warn!(uid, "a pod that was told to end, since the node runs short, takes long");
+                None if !std::mem::replace(&mut warned, true) => warn!(
+                    of = short.of.name(),
+                    free = short.free,
+                    "the node runs short, and there is no pod to end for it"
+                ),
+                None => {}
             }
-            told.insert(uid);
         }
     }
 
-    /// Waits until a pod has ended, or is gone.
-    async fn ended(&self, uid: &str) {
-        let runs = || {
-            self.shared.pods_of_node().iter().any(|pod| {
-                let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-                pod.metadata.uid.as_deref() == Some(uid) && !matches!(phase, Some("Failed" | "Succeeded"))
-            })
-        };
-        while runs() {
-            tokio::time::sleep(LOOK).await;
+    /// Ends a pod, and clears away what it takes; gives whether that was done in time.
+    async fn end(&self, chosen: &Candidate, short: &Short) -> bool {
+        let (uid, why) = (chosen.uid().to_owned(), message(short, chosen));
+        info!(uid, message = why, "ending a pod, since the node runs short");
+        let (over, is_over) = oneshot::channel();
+        // Nobody looks after pods any more: the node ends.
+        let _ = self.shared.evictions.send(Eviction { uid: uid.clone(), why, over });
+        let in_time = tokio::time::timeout(ENDS_WITHIN, is_over).await.is_ok();
+        if !in_time {
+            warn!(uid, "a pod that was told to end, since the node runs short, takes long");
         }
+        in_time
     }
 
     /// The pods that run, and what each takes.
@@ -222,47 +238,13 @@ impl Agent {
         if matches!(of, Scarce::Memory | Scarce::Pids) {
             let candidate = |of: UsedByPod| Candidate {
                 pod: of.pod,
-                used: of_group(&of.usage),
+                used: of.usage.as_ref().map(of_group),
                 containers: of.containers.into_iter().map(|(name, usage)| (name, of_group(&usage))).collect(),
             };
             return pods.into_iter().map(candidate).collect();
         }
-        let pods = stream::iter(pods).map(|one| on_disk(&self.shared, one.pod));
-        pods.buffered(AT_ONCE).collect().await
-    }
-}
-
-/// What a pod takes of the disk: what its containers have written, their logs, and volumes that end with it. One that
-/// it takes too long to look at takes more than all others: whoever fills it decides how long that takes.
-async fn on_disk(shared: &Shared, pod: Arc<Pod>) -> Candidate {
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let directory = shared.config.pod_directory(uid);
-    let measured = shared.files.measure(move || size_within(&directory, TIME));
-    let mut used = measured.await;
-    let mut containers = Vec::new();
-    if let Ok(observation) = Observation::new(shared.runtime(), uid).await {
-        for instance in observation.running() {
-            let written = shared.runtime().container_disk_usage(&instance.id);
-            let written = match tokio::time::timeout(TIME, written).await {
-                Ok(written) => amount(written.unwrap_or(0)),
-                Err(_) => i64::MAX,
-            };
-            used = used.saturating_add(written);
-            containers.push((instance.name.clone(), written));
-        }
-    }
-    // What is not known is not told.
-    containers.retain(|(_, written)| *written < i64::MAX);
-    Candidate { pod, used, containers }
-}
-
-/// How much is below a directory: nothing where there is none, all that there could be where it takes longer.
-fn size_within(directory: &Path, time: Duration) -> i64 {
-    let began = Instant::now();
-    match base::tree::size_until(directory, |_| began.elapsed() >= time) {
-        Ok(size) => amount(size.allocated),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => i64::MAX,
-        Err(_) => 0,
+        let pods = stream::iter(pods).map(|one| disk::on_disk(&self.shared, one.pod, of));
+        pods.buffered(disk::AT_ONCE).collect().await
     }
 }
 
@@ -281,7 +263,7 @@ mod tests {
             "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": requests}}]},
         });
         let pod = serde_json::from_value(pod).expect("a pod");
-        Candidate { pod: Arc::new(pod), used, containers: vec![("c".to_owned(), used)] }
+        Candidate { pod: Arc::new(pod), used: Some(used), containers: vec![("c".to_owned(), used)] }
     }
 
     #[track_caller]
@@ -323,18 +305,19 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_measured_in_time_takes_most() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        assert_eq!(size_within(&directory.path().join("none"), TIME), 0);
-        std::fs::write(directory.path().join("one"), vec![1; 8192]).expect("write");
-        let measured = size_within(directory.path(), TIME);
-        assert!((0..1 << 20).contains(&measured), "{measured}");
-        assert_eq!(size_within(directory.path(), Duration::ZERO), i64::MAX);
-        check(
-            Scarce::Disk,
-            &[candidate("large", 0, "0", 1 << 40), candidate("hidden", 0, "0", i64::MAX)],
-            &["hidden", "large"],
-        );
+    fn who_cannot_be_measured_ends_first_and_who_was_told_last() {
+        let hidden = Candidate { used: None, ..candidate("hidden", 9, "0", 0) };
+        let all = [candidate("large", 0, "0", 1 << 40), candidate("small", 0, "0", 1), hidden];
+        for of in [Scarce::Memory, Scarce::Disk, Scarce::Inodes] {
+            check(of, &all, &["hidden", "large", "small"]);
+        }
+        let next = |told: &[&str]| {
+            let told = told.iter().map(|told| (*told).to_owned()).collect();
+            next(&all, &told, Scarce::Disk).map(Candidate::uid)
+        };
+        assert_eq!(next(&[]), Some("hidden"));
+        assert_eq!(next(&["hidden", "small"]), Some("large"));
+        assert_eq!(next(&["hidden", "small", "large"]), Some("hidden"), "all were told: once more");
     }
 
     #[test]
@@ -348,6 +331,10 @@ mod tests {
         assert_eq!(
             message(&short(Scarce::Disk), &candidate("p", 0, "1Gi", 5)),
             "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: 96Mi. "
+        );
+        assert_eq!(
+            message(&short(Scarce::Inodes), &candidate("p", 0, "1", 5)),
+            "The node was low on resource: inodes. Threshold quantity: 100Mi, available: 96Mi. "
         );
         let mut unasked = candidate("p", 0, "1Gi", 5);
         unasked.pod = Arc::new(

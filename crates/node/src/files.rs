@@ -12,6 +12,8 @@ use offload::{Busy, Removals, SharedThreads, Threads};
 const QUICK: usize = 16;
 /// Directories that are measured at a time.
 const MEASURING: usize = 2;
+/// Pods at a time of which it is looked how much of the disk they take.
+const WEIGHING: usize = 4;
 /// Removals at a time.
 const REMOVALS: usize = 2;
 /// Removals that take long, and perhaps for ever, and keep no other pod from being removed.
@@ -42,6 +44,7 @@ pub(crate) enum Slow {
 pub(crate) struct FileWork {
     quick: Threads,
     measuring: Threads,
+    weighing: Threads,
     removals: Removals,
     servers: SharedThreads,
     devices: SharedThreads,
@@ -53,6 +56,7 @@ impl FileWork {
         Self {
             quick: Threads::new(QUICK),
             measuring: Threads::new(MEASURING),
+            weighing: Threads::new(WEIGHING),
             removals: Removals::new(REMOVALS, LONG_REMOVALS, LONG),
             servers: SharedThreads::new(SERVERS.0, SERVERS.1),
             devices: SharedThreads::new(DEVICES.0, DEVICES.1),
@@ -68,6 +72,11 @@ impl FileWork {
     /// Looks how large something is, which whoever fills it decides. It goes on if the caller does not wait for it.
     pub(crate) async fn measure<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.measuring.run(work).await
+    }
+
+    /// Looks how much of the disk a pod takes, for a short time. Nothing else uses these threads: the disk runs short.
+    pub(crate) async fn weigh<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.weighing.run(work).await
     }
 
     /// Does what may take very long, for a pod, on threads that nothing else waits for. It goes on if the caller does not

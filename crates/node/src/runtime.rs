@@ -14,6 +14,7 @@
 //! removal of images. Source:
 //! <https://github.com/kubernetes/cri-api/blob/v0.36.0/pkg/apis/runtime/v1/api.proto>.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +113,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// What a container uses; nothing for one that does not run.
     fn container_stats<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Usage>;
 
-    /// Bytes of the disk that a container has written into its own file system.
-    fn container_disk_usage<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, u64>;
+    /// The directory of what a container has written into its own file system.
+    fn container_layer<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, PathBuf>;
 
     /// What the containers of a sandbox use and may use together.
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage>;

@@ -232,11 +232,12 @@ impl Thresholds {
         }
     }
 
-    /// What of all that runs short pods are ended for first.
-    pub(crate) fn shortest(&self, supplies: &Supplies) -> Option<Short> {
+    /// What of all that runs short, if it is among `of`, pods are ended for first.
+    pub(crate) fn shortest(&self, supplies: &Supplies, among: &[Scarce]) -> Option<Short> {
         let Supplies { memory, disk, inodes, pids } = *supplies;
         let all = Scarce::ALL.into_iter().zip(self.0).zip([memory, disk, inodes, pids]);
-        let mut short = all.filter_map(|((of, least), supply)| {
+        let among = all.filter(|((of, _), _)| among.contains(of));
+        let mut short = among.filter_map(|((of, least), supply)| {
             let least = least.filter(|_| supply.all > 0)?;
             let amount = least.of(supply.all);
             (supply.free < amount).then(|| Short {
@@ -363,15 +364,15 @@ mod tests {
             inodes: supply(49, 1000),
             ..enough
         };
-        assert_eq!(usual.shortest(&enough), None);
-        assert_eq!(usual.shortest(&both), short(Scarce::Memory, "100Mi", "96Mi"));
+        assert_eq!(usual.shortest(&enough, &Scarce::ALL), None);
+        assert_eq!(usual.shortest(&both, &Scarce::ALL), short(Scarce::Memory, "100Mi", "96Mi"));
         let of_disk = Supplies { memory: enough.memory, ..both };
-        assert_eq!(usual.shortest(&of_disk), short(Scarce::Disk, "5Gi", "1Gi"));
+        assert_eq!(usual.shortest(&of_disk, &Scarce::ALL), short(Scarce::Disk, "5Gi", "1Gi"));
         assert_eq!(
-            usual.shortest(&Supplies { disk: enough.disk, ..of_disk }),
+            usual.shortest(&Supplies { disk: enough.disk, ..of_disk }, &Scarce::ALL),
             short(Scarce::Inodes, "50", "49")
         );
-        assert_eq!(pids.shortest(&enough), short(Scarce::Pids, "10", "0"));
+        assert_eq!(pids.shortest(&enough, &Scarce::ALL), short(Scarce::Pids, "10", "0"));
         let capacity = Amounts { cpu: 4000, memory: 8 << 30, storage: 100 << 30, pids: 32_768 };
         let kept = usual.kept(capacity);
         assert_eq!(kept, Amounts { cpu: 0, memory: 100 << 20, storage: 5 << 30, pids: 0 });

@@ -254,20 +254,8 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
     space.apply(&manifest("asks", asks, ""));
     space.wait("condition=Ready", &["pod/asks"]);
     cluster.daemon.stop();
-    cluster
-        .daemon
-        .launch_with(&["--eviction-hard", "memory.available<99%,nodefs.available<99%,pid.available<1%"]);
-    let under = r#"jsonpath={.items[0].status.conditions[?(@.status=="True")].type}"#;
-    testkit::wait_until("the node to be under pressure", || {
-        let conditions = cluster.ok(&["get", "nodes", "-o", under]);
-        if conditions == "MemoryPressure DiskPressure Ready" { Ok(()) } else { Err(conditions) }
-    });
-    let taints = "jsonpath={.items[0].spec.taints[*].key}";
-    testkit::wait_until("pods to be held off", || {
-        let taints = cluster.ok(&["get", "nodes", "-o", taints]);
-        let held = ["node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure"];
-        if held.iter().all(|taint| taints.contains(taint)) { Ok(()) } else { Err(taints) }
-    });
+    cluster.daemon.launch_with(&["--eviction-hard", "memory.available<99%,pid.available<1%"]);
+    wait_pressure(&cluster, "MemoryPressure", "node.kubernetes.io/memory-pressure");
     // One pod after another ends for it, those first that take more than they asked for.
     let space = Namespace::of(&cluster, "reserves");
     let box_ended = testkit::wait_until("a pod to be ended", || {
@@ -286,7 +274,7 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
     space.apply(&manifest("late", "", &node));
     space.wait_for("pod/late", "{.status.reason}", "Evicted");
     let message = space.field("pod/late", "{.status.message}");
-    assert!(message.contains("The node had condition: [MemoryPressure DiskPressure]."), "{message}");
+    assert!(message.contains("The node had condition: [MemoryPressure]."), "{message}");
 
     cluster.daemon.stop();
     let refused =
@@ -294,6 +282,72 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("Resource \"memory\" has a reservation of 9"), "{said}");
+}
+
+#[test]
+fn what_takes_the_disk_goes_with_the_pod_that_is_ended_for_it() {
+    let mut cluster = Cluster::start();
+    let space = cluster.namespace("disk");
+    pod(&space, "", "");
+    space.wait("condition=Ready", &["pod/box"]);
+    // It writes more than others, is never told to be there, and would take its time to go.
+    let fills = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: fills}
+spec:
+  terminationGracePeriodSeconds: 1000
+  containers:
+    - name: main
+      image: "@IMAGE"
+      command: [sleep, "1000"]
+      volumeMounts: [{name: scratch, mountPath: /scratch}]
+      lifecycle:
+        postStart: {exec: {command: [sh, -c, "dd if=/dev/urandom of=/scratch/file bs=1M count=32; sleep 1000"]}}
+        preStop: {exec: {command: [sleep, "1000"]}}
+  volumes: [{name: scratch, emptyDir: {}}]
+"#;
+    space.apply(&fills.replace("@IMAGE", IMAGE));
+    let directory = cluster.daemon.root().join("pods").join(space.field("pod/fills", "{.metadata.uid}"));
+    let file = directory.join("volumes/scratch/file");
+    testkit::wait_until("it to have written", || {
+        let length = std::fs::metadata(&file).map_or(0, |file| file.len());
+        if length == 32 << 20 { Ok(()) } else { Err(length) }
+    });
+    cluster.daemon.stop();
+    cluster.daemon.launch_with(&["--eviction-hard", "nodefs.available<99%"]);
+    let space = Namespace::of(&cluster, "disk");
+    space.wait_for("pod/fills", "{.status.reason}", "Evicted");
+    let message = space.field("pod/fills", "{.status.message}");
+    assert!(message.starts_with("The node was low on resource: ephemeral-storage. "), "{message}");
+    testkit::wait_until(
+        "nothing to be left of it",
+        || if directory.exists() { Err("it is") } else { Ok(()) },
+    );
+    wait_pressure(&cluster, "DiskPressure", "node.kubernetes.io/disk-pressure");
+    // How it ended is known still, also to a daemon that finds nothing of it.
+    cluster.daemon.stop();
+    cluster.daemon.launch_with(&["--eviction-hard", ""]);
+    let space = Namespace::of(&cluster, "disk");
+    space.apply(&manifest("after", "", ""));
+    space.wait("condition=Ready", &["pod/after"]);
+    let told = "{.status.phase} {.status.containerStatuses[0].state.terminated.exitCode}";
+    assert_eq!(space.field("pod/fills", told), "Failed 137");
+    assert!(!directory.exists());
+    space.ok(&["delete", "pod", "fills"]);
+}
+
+/// Waits until the node says so, and takes no more pods.
+fn wait_pressure(cluster: &Cluster, condition: &str, taint: &str) {
+    let under = r#"jsonpath={.items[0].status.conditions[?(@.status=="True")].type}"#;
+    testkit::wait_until("the node to be under pressure", || {
+        let conditions = cluster.ok(&["get", "nodes", "-o", under]);
+        if conditions == format!("{condition} Ready") { Ok(()) } else { Err(conditions) }
+    });
+    testkit::wait_until("pods to be held off", || {
+        let taints = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].spec.taints[*].key}"]);
+        if taints.contains(taint) { Ok(()) } else { Err(taints) }
+    });
 }
 
 #[track_caller]

@@ -30,6 +30,7 @@ const THREADS: &[&str] = &[
     "on_disk",
     "quick",
     "removal",
+    "weigh",
     "run",
     "spawn",
     "spawn_blocking",

@@ -1,5 +1,6 @@
 //! Telling all about one container.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::view::{Container, ContainerFiles, ContainerSize, ContainerState, PublishedPort};
@@ -29,6 +30,15 @@ impl Engine {
             Ok(ContainerSize { writable, root: writable + of_image })
         })
         .await
+    }
+
+    /// The directory of what a container has written into its own file system.
+    pub fn container_layer(&self, id: &ContainerId) -> Result<PathBuf> {
+        let record = self.inner.registry.get(id)?.record();
+        let snapshot = self.inner.images.snapshot_get(record.id.as_str());
+        let snapshot =
+            snapshot.map_err(|source| Error::internal("find a container's files").with_source(source))?;
+        Ok(snapshot.upper)
     }
 
     /// What is told of a container.

@@ -186,7 +186,7 @@ fn resources(sample: &Sample) -> Text {
     }
     let name = "resource_scrape_error";
     text.head(name, "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise");
-    text.line(name, &[], if sample.failed { "1" } else { "0" }, None);
+    text.line(name, &[], if !sample.unknown.is_empty() { "1" } else { "0" }, None);
     text
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct Sample {
     /// All pods together, if that is known.
     pub(super) together: Option<Measured>,
     pub(super) pods: Vec<OfPod>,
-    /// Whether something could not be looked at.
-    pub(super) failed: bool,
+    /// Those that could not be looked at.
+    pub(super) unknown: Vec<Arc<Pod>>,
 }
 
 /// What is used, and how fast processors were used since the sample before.
@@ -133,32 +133,39 @@ impl Agent {
         let node = of_node(shared, at).await;
         let volumes = of_volumes(shared).await;
         let pods = self.pods.store().list();
-        let looked: Vec<Result<Option<OfPod>, ()>> =
+        let looked: Vec<Result<Option<OfPod>, Arc<Pod>>> =
             stream::iter(pods).map(|pod| of_pod(shared, pod, &volumes)).buffered(AT_ONCE).collect().await;
-        let failed = looked.iter().any(Result::is_err);
-        let mut pods: Vec<OfPod> = looked.into_iter().flatten().flatten().collect();
+        let (mut pods, mut unknown) = (Vec::new(), Vec::new());
+        for looked in looked {
+            match looked {
+                Ok(of) => pods.extend(of),
+                Err(pod) => unknown.push(pod),
+            }
+        }
         pods.sort_by_cached_key(|of| (of.pod.metadata.namespace.clone(), of.pod.metadata.name.clone()));
-        Sample { at, node, together, pods, failed }
+        Sample { at, node, together, pods, unknown }
     }
 }
 
-/// What a pod uses, and each of its containers by its name.
+/// What a pod uses, if that could be looked at, and each of its containers by its name.
 pub(crate) struct UsedByPod {
     pub(crate) pod: Arc<Pod>,
-    pub(crate) usage: Usage,
+    pub(crate) usage: Option<Usage>,
     pub(crate) containers: Vec<(String, Usage)>,
 }
 
 impl Sample {
-    /// The pods of which something runs, and what each uses.
+    /// The pods of which something runs, or may, and what each uses.
     pub(crate) fn used_by_pods(&self) -> Vec<UsedByPod> {
         let of_container = |of: &OfContainer| (of.name.clone(), of.measured.usage.clone());
         let of_pod = |of: &OfPod| UsedByPod {
             pod: Arc::clone(&of.pod),
-            usage: of.measured.usage.clone(),
+            usage: Some(of.measured.usage.clone()),
             containers: of.containers.iter().map(of_container).collect(),
         };
-        self.pods.iter().map(of_pod).collect()
+        let unknown =
+            |pod: &Arc<Pod>| UsedByPod { pod: Arc::clone(pod), usage: None, containers: Vec::new() };
+        self.pods.iter().map(of_pod).chain(self.unknown.iter().map(unknown)).collect()
     }
 
     /// Works out how fast processors are used, where that was looked at before.
@@ -229,17 +236,17 @@ fn volumes_of(
     volumes.filter_map(of_claim).collect()
 }
 
-/// What a pod uses; nothing where nothing of it runs.
+/// What a pod uses; nothing where nothing of it runs. The pod itself where that could not be looked at.
 async fn of_pod(
     shared: &Shared,
     pod: Arc<Pod>,
     volumes: &HashMap<String, (u64, DiskUsage)>,
-) -> Result<Option<OfPod>, ()> {
+) -> Result<Option<OfPod>, Arc<Pod>> {
     let runtime = shared.runtime();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let observation = Observation::new(runtime, uid).await.map_err(drop)?;
+    let Ok(observation) = Observation::new(runtime, uid).await else { return Err(pod) };
     let Some(sandbox) = &observation.sandbox else { return Ok(None) };
-    let group = runtime.pod_sandbox_stats(&sandbox.id).await.map_err(drop)?;
+    let Ok(group) = runtime.pod_sandbox_stats(&sandbox.id).await else { return Err(pod) };
     let networks = group.networks.clone();
     let directory = shared.config.pod_directory(uid);
     let mut containers = Vec::new();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base::backoff::Backoff;
 use base::clock::Ages;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -26,6 +26,7 @@ use super::status;
 use super::volumes::{self, Volumes};
 use super::waiting::Reason;
 use crate::agent::Shared;
+use crate::eviction::Eviction;
 use crate::probe;
 use crate::runtime::{self, ContainerId};
 use probing::Probes;
@@ -54,8 +55,8 @@ pub(crate) enum Message {
     Verdict(Verdict),
     /// It was looked how large its volumes are.
     Measured(limits::Measured),
-    /// It is to end, since the node runs short of what it uses; this is said.
-    Evict(String),
+    /// It is to end, since the node runs short of what it uses.
+    Evict(Eviction),
 }
 
 /// What a probe decided.
@@ -77,9 +78,9 @@ impl Mailbox {
     /// Wakes the worker. A pod that is to end interrupts what is done to start it.
     pub(crate) fn send(&self, message: Message) {
         let ends = match &message {
-            Message::Gone => true,
+            Message::Gone | Message::Evict(_) => true,
             Message::Changed(pod) => pod.metadata.deletion_timestamp.is_some(),
-            Message::Runtime | Message::Verdict(_) | Message::Measured(_) | Message::Evict(_) => false,
+            Message::Runtime | Message::Verdict(_) | Message::Measured(_) => false,
         };
         if ends {
             self.interrupt.cancel();
@@ -123,6 +124,10 @@ pub(crate) struct Worker {
     overdue: bool,
     /// Why it is ended for what it uses, and when that is looked at.
     evicted: Option<String>,
+    /// It was told to end so, which has interrupted what was done.
+    told_to_end: bool,
+    /// Who waits until it has.
+    wait_for_end: Vec<oneshot::Sender<()>>,
     limits_next: Option<Duration>,
     /// What looks at that meanwhile: one at a time.
     measuring: JoinSet<()>,
@@ -227,6 +232,8 @@ impl Worker {
             active_since: Ages::default(),
             overdue,
             evicted,
+            told_to_end: false,
+            wait_for_end: Vec::new(),
             limits_next: Some(Duration::ZERO),
             measuring: JoinSet::new(),
             replaced: BTreeSet::new(),
@@ -279,7 +286,7 @@ impl Worker {
             Message::Gone => self.gone = true,
             Message::Runtime => {}
             Message::Measured(measured) => self.take_measured(measured),
-            Message::Evict(message) => self.evict(message),
+            Message::Evict(eviction) => self.take_eviction(eviction),
             Message::Verdict(verdict) => self.probes.take(&verdict),
         }
     }
@@ -292,6 +299,9 @@ impl Worker {
         if let Some(rejection) = self.rejection().await {
             self.reject(&rejection).await;
             return self.publish_again;
+        }
+        if self.was_evicted().await {
+            return self.clear_evicted().await;
         }
         if !self.ended {
             self.age_messages();
@@ -316,7 +326,7 @@ impl Worker {
             };
             self.look(&observation);
             let due = self.resize_at.is_none_or(|at| at <= self.now());
-            if !self.ended && due && !self.interrupt.is_cancelled() && self.resize(&observation).await {
+            if !self.ended && due && !self.is_interrupted() && self.resize(&observation).await {
                 continue;
             }
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
@@ -329,8 +339,11 @@ impl Worker {
             self.announce_back_offs(&observation);
             self.publish(&observation).await;
             // The message that says why may have been taken already.
-            if self.interrupt.is_cancelled() {
+            if self.is_interrupted() {
                 return self.after(Duration::ZERO);
+            }
+            if plan.steps.is_empty() && self.evicted.is_some() {
+                return self.clear_evicted().await;
             }
             if plan.steps.is_empty() {
                 return self.wake(&plan);
@@ -338,12 +351,18 @@ impl Worker {
             debug!(pod = %self.name(), steps = ?plan.steps, "next");
             for step in plan.steps {
                 self.perform(step, &observation).await;
-                if self.interrupt.is_cancelled() {
+                if self.is_interrupted() {
                     break;
                 }
             }
         }
         self.after(AGAIN)
+    }
+
+    /// Whether what is done is to be left, for a message that is still to be taken. One that was told to end so goes on
+    /// to end; nothing that it does then is to be interrupted.
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.is_cancelled() && !self.told_to_end
     }
 
     /// What the runtime has of the pod.

@@ -211,12 +211,8 @@ impl Runtime for OfEngine {
         .boxed()
     }
 
-    fn container_disk_usage<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, u64> {
-        async move {
-            let size = self.engine.container_size(&to_container_id(id)?).await.map_err(error)?;
-            Ok(size.writable)
-        }
-        .boxed()
+    fn container_layer<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, PathBuf> {
+        async move { self.engine.container_layer(&to_container_id(id)?).map_err(error) }.boxed()
     }
 
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage> {

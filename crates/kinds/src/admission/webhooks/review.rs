@@ -6,7 +6,8 @@ use bytes::Bytes;
 use model::field::quote;
 use model::lenient::{self, null_is_default};
 use model::{GroupVersionKind, Object, Status, names};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::hook::Version;
@@ -149,6 +150,7 @@ struct Response {
     uid: String,
     #[serde(deserialize_with = "null_is_default")]
     allowed: bool,
+    #[serde(deserialize_with = "result")]
     status: Option<Status>,
     /// Kube-rs writes a list of numbers.
     #[serde(deserialize_with = "lenient::bytes")]
@@ -158,10 +160,29 @@ struct Response {
     warnings: Option<Vec<Option<String>>>,
 }
 
+/// Reads how it went. A refusal is one, whatever kind it says it is and however odd its code.
+fn result<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Status>, D::Error> {
+    let Some(mut said) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
+    if let Some(fields) = said.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+        if fields.get("code").is_some_and(|code| code.is_i64() && u16::deserialize(code).is_err()) {
+            fields.remove("code");
+        }
+    }
+    let causes = said.pointer_mut("/details/causes").and_then(Value::as_array_mut);
+    for cause in causes.into_iter().flatten().filter(|cause| cause.is_null()) {
+        *cause = json!({});
+    }
+    serde_json::from_value(said).map(Some).map_err(D::Error::custom)
+}
+
 /// Reads an answer to the question `uid`.
 pub(super) fn read(text: &[u8], version: Version, uid: &str, mutating: bool) -> Result<Answer, Rubbish> {
     let invalid = |why: String| Rubbish::Invalid(format!("received invalid webhook response: {why}"));
-    let reviewed: Reviewed = serde_json::from_slice(text).map_err(|error| {
+    // Of a field that is there twice the last holds.
+    let reviewed = serde_json::from_slice::<Value>(text).and_then(serde_json::from_value::<Reviewed>);
+    let reviewed = reviewed.map_err(|error| {
         Rubbish::Invalid(format!("failed to call webhook: the answer is no review: {error}"))
     })?;
     let response = reviewed.response.ok_or_else(|| invalid("webhook response was absent".to_owned()))?;
@@ -300,6 +321,8 @@ mod tests {
         let merge = STANDARD.encode("[{\"op\":\"remove\",\"path\":\"/a\"}]");
         let response = answer(json!({"uid": "u", "allowed": true, "patch": merge, "patchType": "Merge"}));
         check(&response, V1, true, Err("unsupported patch type \"Merge\""));
+        let twice = br#"{"response": {"uid": "u", "allowed": true, "allowed": false}, "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}"#;
+        assert!(!read(twice, V1, "u", true).expect("an answer").allowed, "the last of the two holds");
         for rubbish in
             ["", "null", "[]", "{\"response\":7}", "<html>", "{\"response\":{\"allowed\":\"yes\"}}"]
         {
@@ -334,9 +357,9 @@ mod tests {
     #[test]
     fn a_refusal_says_whose_it_is() {
         let check = |result: Value, code: u16, message: &str| {
-            let result =
-                if result.is_null() { None } else { serde_json::from_value(result).expect("a status") };
-            let status = refusal("a.b.c", result);
+            let said = answer(json!({"uid": "u", "allowed": false, "status": result}));
+            let read = read(said.to_string().as_bytes(), Version::V1, "u", false).expect("an answer");
+            let status = refusal("a.b.c", read.result);
             let denied = format!("admission webhook \"a.b.c\" denied the request{message}");
             assert_eq!((status.code, status.status.as_str(), status.message), (code, "Failure", denied));
         };
@@ -345,6 +368,12 @@ mod tests {
         check(json!({"reason": "Never", "code": 403}), 403, ": Never");
         check(json!({"message": "no", "reason": "Never", "code": 200, "status": "Success"}), 400, ": no");
         check(json!({"code": 65000}), 400, " without explanation");
+        for code in [-1_i64, 70_000, i64::MAX] {
+            check(json!({"code": code, "message": "no"}), 400, ": no");
+        }
+        let odd =
+            json!({"kind": "Refusal", "apiVersion": "v7", "message": "no", "details": {"causes": [null]}});
+        check(odd, 400, ": no");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tracing::warn;
 
 use super::{Message, Worker};
-use crate::eviction::EVICTED;
+use crate::eviction::{EVICTED, Eviction};
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -112,6 +113,42 @@ impl Worker {
         if let Some((name, limit)) = measured.over {
             self.evict(format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". "));
         }
+    }
+
+    /// Ends the pod as the node runs short.
+    pub(super) fn take_eviction(&mut self, eviction: Eviction) {
+        self.told_to_end = true;
+        if !self.cleared {
+            self.wait_for_end.push(eviction.over);
+        }
+        self.evict(eviction.why);
+    }
+
+    /// Whether the pod was ended for what it uses, and that was told: what is left of it says nothing more.
+    pub(super) async fn was_evicted(&self) -> bool {
+        let told = (self.published.phase.as_deref(), self.published.reason.as_deref());
+        let told = self.evicted.is_some() && told == (Some("Failed"), Some(EVICTED));
+        // Somebody else may have said it of one that runs.
+        self.cleared || told && self.observe().await.is_ok_and(|seen| seen.running().next().is_none())
+    }
+
+    /// Clears away what is left of a pod that was ended for what it uses, which would go on taking room until the pod is
+    /// deleted. How it ended stays as it was told, or is told until that is known.
+    pub(super) async fn clear_evicted(&mut self) -> Option<Duration> {
+        if !self.cleared {
+            if let Err(message) = self.clear_away().await {
+                warn!(pod = %self.name(), error = message, "cannot clear away what an evicted pod takes");
+                return self.after(super::terminate::CLEAR_AGAIN);
+            }
+            self.give_back();
+            self.cleared = true;
+        }
+        self.wait_for_end.clear();
+        self.publish_again = None;
+        if let Some(unsent) = self.unsent.take() {
+            self.send(unsent).await;
+        }
+        self.publish_again
     }
 
     /// Ends the pod for what it uses.

@@ -17,7 +17,7 @@ use crate::runtime::ContainerId;
 use crate::words::{self, Condemned};
 
 /// When a pod that could not be cleared away is tried again.
-const CLEAR_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const CLEAR_AGAIN: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Ends the whole pod, clears away everything that was made for it, and tells the API. Gives when
@@ -121,19 +121,31 @@ impl Worker {
                 stop(sidecar).await;
             }
         };
+        let mut evictions = Vec::new();
         let ended = deadline::until_over(stopping, &mut self.messages, |message| {
-            // A second deletion may shorten the grace period; a removal ends it.
-            match message {
-                Message::Changed(pod) => self.pod = pod,
-                Message::Gone => self.gone = true,
-                Message::Runtime | Message::Verdict(_) | Message::Measured(_) | Message::Evict(_) => {
-                    return None;
+            // A second deletion may shorten the grace period, and what it uses does; a removal ends it.
+            let shorter = match message {
+                Message::Changed(pod) => {
+                    self.pod = pod;
+                    grace_of(&self.pod)
                 }
-            }
-            let shorter = if self.gone { Duration::ZERO } else { grace_of(&self.pod) };
+                Message::Gone => {
+                    self.gone = true;
+                    Duration::ZERO
+                }
+                Message::Evict(eviction) => {
+                    evictions.push(eviction);
+                    limits::GRACE
+                }
+                Message::Runtime | Message::Verdict(_) | Message::Measured(_) => return None,
+            };
             (shorter < grace).then_some(shorter)
         });
-        if ended.await {
+        let ended = ended.await;
+        for eviction in evictions {
+            self.take_eviction(eviction);
+        }
+        if ended {
             return;
         }
         // No time is left: hooks and signals are no longer waited for.
@@ -222,7 +234,7 @@ impl Worker {
     }
 
     /// Removes containers, sandboxes, volumes and logs.
-    async fn clear_away(&mut self) -> Result<(), String> {
+    pub(super) async fn clear_away(&mut self) -> Result<(), String> {
         let observation = self.observe().await.map_err(|error| error.full_message())?;
         let sandboxes = observation
             .sandbox
