@@ -37,9 +37,13 @@ def make_or_change(of, namespace, body):
     found = or_none(read, name, namespace)
     if found is None:
         make(namespace, body)
-    elif any(o.controller and o.uid == owner for o in found.metadata.owner_references or []):
+        return
+    controller = next((o for o in found.metadata.owner_references or [] if o.controller), None)
+    if controller is not None and controller.uid == owner:
         # Of the object that was read: one that has taken its place meanwhile is refused.
         change(name, namespace, {**body, "metadata": {**body["metadata"], "uid": found.metadata.uid}})
+    elif controller is not None and (controller.kind, controller.name) == ("Site", body["metadata"]["ownerReferences"][0]["name"]):
+        raise RuntimeError(f"{name}: what was its predecessor's is still to go")  # It is seen again.
     else:
         print("left alone, since it is another's:", found.kind, namespace, name, file=sys.stderr, flush=True)
 

@@ -29,6 +29,8 @@ const OPEN: usize = 64;
 const NAMES: usize = 256;
 /// How many files of several names are remembered at once.
 const LINKED: usize = 1 << 16;
+/// What one of them is counted in, where each of its names counts for its part.
+const PARTS: u64 = 1 << 20;
 /// What the kernel counts space on a disk in.
 const BLOCK: u64 = 512;
 
@@ -120,6 +122,8 @@ pub fn size_until(top: &Path, mut is_over: impl FnMut(Size) -> bool) -> io::Resu
     let top = openat(CWD, top, DIRECTORY, Mode::empty())?;
     let mut size = Size::default();
     let mut seen = HashSet::new();
+    // In parts of an entry.
+    let mut entries: u64 = 0;
     walk(top, |directory, name| {
         if is_over(size) {
             return Err(io::ErrorKind::TimedOut.into());
@@ -143,7 +147,8 @@ pub fn size_until(top: &Path, mut is_over: impl FnMut(Size) -> bool) -> io::Resu
         let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
         let allocated = blocks.saturating_mul(BLOCK).div_ceil(parts);
         size.allocated = size.allocated.saturating_add(allocated);
-        size.entries += u64::from(parts == 1);
+        entries = entries.saturating_add(PARTS.div_ceil(parts));
+        size.entries = entries / PARTS;
         let counts = if is_directory { &mut size.directories } else { &mut size.files };
         *counts = counts.saturating_add(bytes);
         Ok(is_directory)

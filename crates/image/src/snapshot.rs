@@ -216,6 +216,11 @@ impl Store {
         Ok(())
     }
 
+    /// Calls `then` once snapshots and layers that were removed until now take no room any more.
+    pub fn when_removed(&self, then: impl FnOnce() + Send + 'static) {
+        self.inner.when_removed(then);
+    }
+
     /// What the container changed, sorted by path (`docker diff`).
     pub fn snapshot_changes(&self, id: &str) -> Result<Vec<Change>, SnapshotError> {
         let snapshot = self.snapshot_get(id)?;

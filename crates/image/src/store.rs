@@ -246,6 +246,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Calls `then` once what was discarded until now takes no room any more.
+    pub(crate) fn when_removed(&self, then: impl FnOnce() + Send + 'static) {
+        self.janitor.tell(then);
+    }
+
     /// Gives up one use of a layer; layers that nobody uses any more go away, lowest last.
     pub(crate) fn layer_release(&self, tables: &mut Tables, chain_id: Option<&Digest>) {
         let mut next = chain_id.cloned();

@@ -109,7 +109,7 @@ pub(crate) struct Eviction {
     pub(crate) uid: String,
     /// What is said of that.
     pub(crate) why: String,
-    /// Dropped once nothing is left of the pod that takes anything.
+    /// Told once nothing is left of the pod that takes anything.
     pub(crate) over: oneshot::Sender<()>,
 }
 
@@ -118,6 +118,8 @@ pub(crate) struct Eviction {
 struct Candidate {
     pod: Arc<Pod>,
     used: Option<i64>,
+    /// Whether it takes no more than that: it may have more than could be looked at.
+    is_all: bool,
     containers: Vec<(String, i64)>,
 }
 
@@ -128,7 +130,8 @@ impl Candidate {
 }
 
 /// The pod that is ended first. Of those of which nothing is known, or else of those that take more than they asked
-/// for, or else of all, the one of the lowest priority; of several the one that takes most beyond that.
+/// for, or else of all, the one of the lowest priority; of several one that has more than could be looked at, or else
+/// the one that takes most beyond what it asked for.
 fn first<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, of: Scarce) -> Option<&'a Candidate> {
     let may_end = candidates.into_iter().filter(|candidate| !is_critical(&candidate.pod));
     may_end.min_by_key(|candidate| {
@@ -141,10 +144,10 @@ fn first<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, of: Scarce) ->
         let keeps_to_it = match beyond {
             None => 0,
             // Everybody has processes.
-            Some(beyond) if beyond > 0 || of == Scarce::Pids => 1,
+            Some(beyond) if beyond > 0 || of == Scarce::Pids || !candidate.is_all => 1,
             Some(_) => 2,
         };
-        (keeps_to_it, priority(&candidate.pod), Reverse(beyond))
+        (keeps_to_it, priority(&candidate.pod), candidate.is_all, Reverse(beyond))
     })
 }
 
@@ -200,7 +203,11 @@ impl Agent {
                 continue;
             };
             let candidates = self.candidates(short.of).await;
-            match next(&candidates, &told, short.of) {
+            let chosen = next(&candidates, &told, short.of);
+            // It takes a while to look at disks, and what was removed before that a while to go.
+            let again = thresholds.shortest(&crate::answers::supplies(&self.shared).await, of);
+            let Some(short) = again.filter(|again| again.of == short.of) else { continue };
+            match chosen {
                 Some(chosen) if self.end(chosen, &short).await => {}
                 Some(chosen) => drop(told.insert(chosen.uid().to_owned())),
                 // It is so until something changes: that is said once.
@@ -221,7 +228,7 @@ impl Agent {
         let (over, is_over) = oneshot::channel();
         // Nobody looks after pods any more: the node ends.
         let _ = self.shared.evictions.send(Eviction { uid: uid.clone(), why, over });
-        let in_time = tokio::time::timeout(ENDS_WITHIN, is_over).await.is_ok();
+        let in_time = matches!(tokio::time::timeout(ENDS_WITHIN, is_over).await, Ok(Ok(())));
         if !in_time {
             warn!(uid, "a pod that was told to end, since the node runs short, takes long");
         }
@@ -239,6 +246,7 @@ impl Agent {
             let candidate = |of: UsedByPod| Candidate {
                 pod: of.pod,
                 used: of.usage.as_ref().map(of_group),
+                is_all: true,
                 containers: of.containers.into_iter().map(|(name, usage)| (name, of_group(&usage))).collect(),
             };
             return pods.into_iter().map(candidate).collect();
@@ -263,7 +271,8 @@ mod tests {
             "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": requests}}]},
         });
         let pod = serde_json::from_value(pod).expect("a pod");
-        Candidate { pod: Arc::new(pod), used: Some(used), containers: vec![("c".to_owned(), used)] }
+        let containers = vec![("c".to_owned(), used)];
+        Candidate { pod: Arc::new(pod), used: Some(used), is_all: true, containers }
     }
 
     #[track_caller]
@@ -311,6 +320,10 @@ mod tests {
         for of in [Scarce::Memory, Scarce::Disk, Scarce::Inodes] {
             check(of, &all, &["hidden", "large", "small"]);
         }
+        // It asked for more than was seen of it.
+        let countless = Candidate { is_all: false, ..candidate("countless", 0, "1Gi", 5) };
+        let important = Candidate { is_all: false, ..candidate("important", 1, "0", 5) };
+        check(Scarce::Disk, &[all[0].clone(), important, countless], &["countless", "large", "important"]);
         let next = |told: &[&str]| {
             let told = told.iter().map(|told| (*told).to_owned()).collect();
             next(&all, &told, Scarce::Disk).map(Candidate::uid)

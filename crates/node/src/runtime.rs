@@ -116,6 +116,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The directory of what a container has written into its own file system.
     fn container_layer<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, PathBuf>;
 
+    /// Waits until what was removed until now takes no room on the disk any more.
+    fn removals_done(&self) -> BoxFuture<'_, ()>;
+
     /// What the containers of a sandbox use and may use together.
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage>;
 

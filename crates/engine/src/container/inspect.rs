@@ -41,6 +41,13 @@ impl Engine {
         Ok(snapshot.upper)
     }
 
+    /// Waits until containers and layers that were removed until now take no room any more.
+    pub async fn removals_done(&self) {
+        let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+        self.inner.images.when_removed(move || drop(done));
+        let _ = is_done.await;
+    }
+
     /// What is told of a container.
     pub(crate) fn view(&self, cell: &ContainerCell) -> Container {
         let record = cell.record();

@@ -10,10 +10,11 @@ use std::time::Duration;
 const LATER: Duration = Duration::from_secs(5);
 
 /// A task for the thread.
-#[derive(Debug)]
 enum Task {
     Remove(PathBuf),
     KeepLater,
+    /// To be called when what was given before is done.
+    Tell(Box<dyn FnOnce() + Send>),
 }
 
 /// Does what it is given; ends, after finishing, when it is dropped.
@@ -43,6 +44,11 @@ impl Janitor {
         self.send(Task::KeepLater);
     }
 
+    /// Calls `then` once everything is removed that was given to it until now.
+    pub(super) fn tell(&self, then: impl FnOnce() + Send + 'static) {
+        self.send(Task::Tell(Box::new(then)));
+    }
+
     fn send(&self, task: Task) {
         if let Some(tasks) = &self.tasks {
             // The thread ends only with the sender, so this cannot fail while we are here.
@@ -70,6 +76,7 @@ fn work_off(work: &Receiver<Task>, keep: &dyn Fn()) {
         match task {
             Ok(Task::Remove(path)) => outlive(|| remove(&path)),
             Ok(Task::KeepLater) => to_keep = true,
+            Ok(Task::Tell(then)) => outlive(then),
             Err(ended) => {
                 if to_keep {
                     outlive(keep);

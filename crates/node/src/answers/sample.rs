@@ -14,7 +14,7 @@ use crate::agent::Shared;
 use crate::local_volumes::rooms::Rooms;
 use crate::pod::observe::Observation;
 use crate::pod::volumes::claims;
-use crate::runtime::{DiskUsage, GroupUsage, Traffic, Usage};
+use crate::runtime::{DiskUsage, GroupUsage, Kind, Traffic, Usage};
 use crate::thresholds::{Supplies, Supply};
 
 /// How old a sample may be that is told: who asks at once shares one.
@@ -165,7 +165,8 @@ impl Sample {
         };
         let unknown =
             |pod: &Arc<Pod>| UsedByPod { pod: Arc::clone(pod), usage: None, containers: Vec::new() };
-        self.pods.iter().map(of_pod).chain(self.unknown.iter().map(unknown)).collect()
+        let all = self.pods.iter().map(of_pod).chain(self.unknown.iter().map(unknown));
+        all.filter(|of| !has_ended(&of.pod)).collect()
     }
 
     /// Works out how fast processors are used, where that was looked at before.
@@ -218,6 +219,12 @@ async fn of_volumes(shared: &Shared) -> HashMap<String, (u64, DiskUsage)> {
     used
 }
 
+/// Whether a pod has ended as a whole.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
 /// Those of them that a pod has. A claim's name says nothing of that: the volume of one that is gone may be there
 /// still, and another claim may have its name, or its volume.
 fn volumes_of(
@@ -246,7 +253,12 @@ async fn of_pod(
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let Ok(observation) = Observation::new(runtime, uid).await else { return Err(pod) };
     let Some(sandbox) = &observation.sandbox else { return Ok(None) };
-    let Ok(group) = runtime.pod_sandbox_stats(&sandbox.id).await else { return Err(pod) };
+    let group = match runtime.pod_sandbox_stats(&sandbox.id).await {
+        Ok(group) => group,
+        // It went meanwhile.
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        Err(_) => return Err(pod),
+    };
     let networks = group.networks.clone();
     let directory = shared.config.pod_directory(uid);
     let mut containers = Vec::new();

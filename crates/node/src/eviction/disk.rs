@@ -14,46 +14,65 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{Candidate, amount};
 use crate::agent::Shared;
 use crate::pod::observe::Observation;
+use crate::pod::volumes::Volumes;
 use crate::thresholds::Scarce;
 
-/// So long it is looked how much one pod takes, and at so many at a time.
+/// So long it is looked how much is in one place, and at so many pods at a time.
 const TIME: Duration = Duration::from_secs(5);
 pub(super) const AT_ONCE: usize = 4;
+/// So long it is waited for all of a pod: a disk may not answer at all.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// So often it is looked again where somebody has moved what was being looked at.
 const TRIES: usize = 3;
 
 /// What a pod takes of `of`, the disk's room or its files.
 pub(super) async fn on_disk(shared: &Shared, pod: Arc<Pod>, of: Scarce) -> Candidate {
+    let unknown = |pod| Candidate { pod, used: None, is_all: true, containers: Vec::new() };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let (mut names, mut places) = (Vec::new(), vec![shared.config.pod_directory(uid)]);
-    let mut known = true;
-    match Observation::new(shared.runtime(), uid).await {
-        Ok(observation) => {
-            for instance in observation.running() {
-                // One that was removed meanwhile takes nothing.
-                if let Ok(layer) = shared.runtime().container_layer(&instance.id).await {
-                    names.push(instance.name.clone());
-                    places.push(layer);
-                }
-            }
+    let Ok(observation) = Observation::new(shared.runtime(), uid).await else { return unknown(pod) };
+    let (mut names, mut places) = (Vec::new(), Vec::new());
+    for instance in observation.running() {
+        // One that was removed meanwhile takes nothing.
+        if let Ok(layer) = shared.runtime().container_layer(&instance.id).await {
+            names.push(instance.name.clone());
+            places.push(layer);
         }
-        Err(_) => known = false,
     }
-    let measured = shared.files.weigh(move || taken(&places, of, TIME)).await;
-    let used = measured.iter().try_fold(0_i64, |sum, used| Some(sum.saturating_add((*used)?)));
-    let written = names.into_iter().zip(measured.into_iter().skip(1));
-    let containers = written.filter_map(|(name, used)| Some((name, used?))).collect();
-    Candidate { pod, used: used.filter(|_| known), containers }
+    places.extend(own(&pod, &shared.config.pod_directory(uid)));
+    let measured = shared.files.weigh(move || places.iter().map(|place| taken(place, of, TIME)).collect());
+    let Ok(measured) = tokio::time::timeout(ANSWERS_WITHIN, measured).await else { return unknown(pod) };
+    let measured: Vec<Option<Taken>> = measured;
+    let sum = |sum: i64, taken: &Option<Taken>| Some(sum.saturating_add(taken.as_ref()?.amount));
+    let used = measured.iter().try_fold(0, sum);
+    let is_all = measured.iter().flatten().all(|taken| taken.is_all);
+    let written = names.into_iter().zip(measured);
+    let containers = written.filter_map(|(name, taken)| Some((name, taken?.amount))).collect();
+    Candidate { pod, used, is_all, containers }
 }
 
-/// How much is below each of some directories, at least: nothing where there is none, and `None` where it cannot be
-/// found.
-fn taken(places: &[PathBuf], of: Scarce, time: Duration) -> Vec<Option<i64>> {
+/// Where what ends with a pod is, besides the layers of its containers: logs and what it may write. No server and
+/// no disk of somebody else is there.
+fn own(pod: &Pod, directory: &Path) -> Vec<PathBuf> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let on_disk = volumes.filter(|volume| {
+        let empty = volume.empty_dir.as_ref();
+        empty.is_some_and(|empty| empty.medium.as_deref().is_none_or(str::is_empty))
+    });
+    let volumes = Volumes::new(directory.to_owned());
+    let logs = std::iter::once(directory.join("logs"));
+    logs.chain(on_disk.map(|volume| volumes.place(&volume.name))).collect()
+}
+
+/// How much is somewhere: all, or as much as was seen until the time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    amount: i64,
+    is_all: bool,
+}
+
+/// How much is below a directory: nothing where there is none, and `None` where it cannot be found.
+fn taken(place: &Path, of: Scarce, time: Duration) -> Option<Taken> {
     let deadline = Instant::now() + time;
-    places.iter().map(|place| below(place, of, deadline)).collect()
-}
-
-fn below(place: &Path, of: Scarce, deadline: Instant) -> Option<i64> {
     let counted = |size: Size| amount(if of == Scarce::Inodes { size.entries } else { size.allocated });
     for _ in 0..TRIES {
         let mut so_far = Size::default();
@@ -62,9 +81,13 @@ fn below(place: &Path, of: Scarce, deadline: Instant) -> Option<i64> {
             Instant::now() >= deadline
         });
         match measured {
-            Ok(size) => return Some(counted(size)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Some(counted(so_far)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
+            Ok(size) => return Some(Taken { amount: counted(size), is_all: true }),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Some(Taken { amount: counted(so_far), is_all: false });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some(Taken { amount: 0, is_all: true });
+            }
             Err(_) => {}
         }
     }
@@ -86,13 +109,27 @@ mod tests {
         }
         std::fs::hard_link(place("full/file"), place("full/below/link")).expect("link");
         std::fs::write(place("file"), "no directory").expect("write");
-        let places = ["full", "none", "file", "full/below"].map(place);
+        let all = |amount| Some(Taken { amount, is_all: true });
+        let inodes = |name| taken(&place(name), Scarce::Inodes, TIME);
         // A directory, and two files of which one has two names.
-        assert_eq!(taken(&places, Scarce::Inodes, TIME), [Some(3), Some(0), None, Some(2)]);
-        let [full, none, file, below] = taken(&places, Scarce::Disk, TIME)[..] else { panic!("four") };
-        assert_eq!((none, file), (Some(0), None));
-        let (full, below) = (full.expect("known"), below.expect("known"));
-        assert!((16_384..1 << 20).contains(&full) && below >= 16_384, "{full} {below}");
-        assert_eq!(taken(&places, Scarce::Disk, Duration::ZERO), [Some(0), Some(0), None, Some(0)]);
+        assert_eq!(["full", "none", "full/below"].map(inodes), [all(3), all(0), all(2)]);
+        assert_eq!(inodes("file"), None);
+        let bytes = |name| taken(&place(name), Scarce::Disk, TIME).expect("known").amount;
+        assert!((16_384..1 << 20).contains(&bytes("full")) && bytes("full/below") >= 16_384);
+        let no_time = taken(&place("full"), Scarce::Disk, Duration::ZERO);
+        assert_eq!(no_time, Some(Taken { amount: 0, is_all: false }));
+    }
+
+    #[test]
+    fn only_what_ends_with_the_pod_is_looked_at() {
+        let pod = serde_json::from_value(serde_json::json!({"spec": {"containers": [], "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory"}},
+            {"name": "server", "nfs": {"server": "192.0.2.1", "path": "/"}},
+            {"name": "claimed", "persistentVolumeClaim": {"claimName": "c"}},
+            {"name": "host", "hostPath": {"path": "/"}},
+        ]}}));
+        let places = own(&pod.expect("a pod"), Path::new("/pods/uid"));
+        assert_eq!(places, ["/pods/uid/logs", "/pods/uid/volumes/scratch"].map(PathBuf::from));
     }
 }

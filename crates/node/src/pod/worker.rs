@@ -126,6 +126,8 @@ pub(crate) struct Worker {
     evicted: Option<String>,
     /// It was told to end so, which has interrupted what was done.
     told_to_end: bool,
+    /// It has ended so, and what it takes is being cleared away.
+    clearing: bool,
     /// Who waits until it has.
     wait_for_end: Vec<oneshot::Sender<()>>,
     limits_next: Option<Duration>,
@@ -205,8 +207,7 @@ impl Worker {
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let overdue = reason == Some(DEADLINE_EXCEEDED.0);
-        let evicted = pod.status.as_ref().filter(|_| reason == Some(crate::eviction::EVICTED));
-        let evicted = evicted.map(|status| status.message.clone().unwrap_or_default());
+        let evicted = limits::evicted_before(&pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let worker = Self {
             volumes: Volumes::new(shared.config.pod_directory(&uid)),
@@ -233,6 +234,7 @@ impl Worker {
             overdue,
             evicted,
             told_to_end: false,
+            clearing: false,
             wait_for_end: Vec::new(),
             limits_next: Some(Duration::ZERO),
             measuring: JoinSet::new(),
@@ -339,7 +341,7 @@ impl Worker {
             self.announce_back_offs(&observation);
             self.publish(&observation).await;
             // The message that says why may have been taken already.
-            if self.is_interrupted() {
+            if self.is_interrupted() || self.gone || self.pod.metadata.deletion_timestamp.is_some() {
                 return self.after(Duration::ZERO);
             }
             if plan.steps.is_empty() && self.evicted.is_some() {

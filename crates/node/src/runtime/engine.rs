@@ -215,6 +215,10 @@ impl Runtime for OfEngine {
         async move { self.engine.container_layer(&to_container_id(id)?).map_err(error) }.boxed()
     }
 
+    fn removals_done(&self) -> BoxFuture<'_, ()> {
+        self.engine.removals_done().boxed()
+    }
+
     fn pod_sandbox_stats<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, GroupUsage> {
         async move {
             let found = self.engine.sandbox_usage(&to_sandbox_id(id)?).await.map_err(error)?;

@@ -175,18 +175,22 @@ impl FieldSet {
 
     /// The form `fieldsV1`.
     pub(super) fn encode(&self) -> Value {
-        let mut fields = Map::new();
-        for (element, node) in &self.0 {
-            let mut inside = match node.children.encode() {
-                Value::Object(inside) => inside,
-                _ => Map::new(),
-            };
-            if node.member && !inside.is_empty() {
-                inside.shift_insert(0, ".".into(), Map::new().into());
-            }
-            fields.insert(element.encode(), inside.into());
+        self.encode_below(false).into()
+    }
+
+    /// What lies below a step, which is itself in the set or not.
+    fn encode_below(&self, member: bool) -> Map<String, Value> {
+        if self.is_empty() {
+            return Map::new();
         }
-        fields.into()
+        let mut fields = Map::with_capacity(self.0.len() + usize::from(member));
+        if member {
+            fields.insert(".".into(), Map::new().into());
+        }
+        for (element, node) in &self.0 {
+            fields.insert(element.encode(), node.children.encode_below(node.member).into());
+        }
+        fields
     }
 
     /// Reads the form `fieldsV1`.
@@ -252,7 +256,8 @@ impl Element {
 
     fn encode(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            // Most are such, and each object has many.
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(keys) => {
                 let keys: Map<String, Value> = keys.iter().cloned().collect();
                 format!("k:{}", Value::Object(keys))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tracing::warn;
 
@@ -43,6 +43,23 @@ fn is_larger(place: &Path, bytes: u64, time: Duration) -> io::Result<bool> {
         larger || began.elapsed() >= time
     });
     if larger { Ok(true) } else { measured.map(|size| size.allocated > bytes) }
+}
+
+/// Why a pod was to end for what it uses, as a daemon before this one said: at first in a condition, and once it had
+/// ended as its reason.
+pub(super) fn evicted_before(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let said = conditions.find(|condition| is_disruption(condition)).map(|said| said.message.clone());
+    let told = (status.reason.as_deref() == Some(EVICTED)).then(|| status.message.clone());
+    told.or(said.filter(|_| status.phase.as_deref() != Some("Succeeded"))).map(Option::unwrap_or_default)
+}
+
+/// Whether a condition says that the node ends a pod for what it uses.
+fn is_disruption(condition: &PodCondition) -> bool {
+    condition.type_ == DISRUPTION
+        && condition.reason.as_deref() == Some(BY_KUBELET)
+        && condition.status == "True"
 }
 
 impl Worker {
@@ -118,10 +135,20 @@ impl Worker {
     /// Ends the pod as the node runs short.
     pub(super) fn take_eviction(&mut self, eviction: Eviction) {
         self.told_to_end = true;
-        if !self.cleared {
-            self.wait_for_end.push(eviction.over);
-        }
         self.evict(eviction.why);
+        self.wait_for_end.push(eviction.over);
+        // It has ended by itself, or takes nothing any more.
+        if self.cleared || self.ended && self.evicted.is_none() {
+            self.tell_end();
+        }
+    }
+
+    /// Tells all who wait for it that nothing of the pod takes anything any more.
+    fn tell_end(&mut self) {
+        for over in self.wait_for_end.drain(..) {
+            // Nobody waits as long as that.
+            let _ = over.send(());
+        }
     }
 
     /// Whether the pod was ended for what it uses, and that was told: what is left of it says nothing more.
@@ -129,26 +156,37 @@ impl Worker {
         let told = (self.published.phase.as_deref(), self.published.reason.as_deref());
         let told = self.evicted.is_some() && told == (Some("Failed"), Some(EVICTED));
         // Somebody else may have said it of one that runs.
-        self.cleared || told && self.observe().await.is_ok_and(|seen| seen.running().next().is_none())
+        self.clearing || told && self.observe().await.is_ok_and(|seen| seen.running().next().is_none())
     }
 
     /// Clears away what is left of a pod that was ended for what it uses, which would go on taking room until the pod is
-    /// deleted. How it ended stays as it was told, or is told until that is known.
+    /// deleted. How it ended stays as it was told. Until it is, its containers stay: a daemon that begins meanwhile
+    /// would not know that it ran.
     pub(super) async fn clear_evicted(&mut self) -> Option<Duration> {
-        if !self.cleared {
-            if let Err(message) = self.clear_away().await {
-                warn!(pod = %self.name(), error = message, "cannot clear away what an evicted pod takes");
-                return self.after(super::terminate::CLEAR_AGAIN);
-            }
-            self.give_back();
-            self.cleared = true;
+        if self.cleared {
+            return None;
         }
-        self.wait_for_end.clear();
-        self.publish_again = None;
+        self.clearing = true;
+        let left = match self.volumes.remove(&self.shared.files).await {
+            Ok(()) => None,
+            Err(error) => Some(base::error::chain(&error).to_string()),
+        };
         if let Some(unsent) = self.unsent.take() {
             self.send(unsent).await;
         }
-        self.publish_again
+        if self.unsent.is_some() {
+            return self.publish_again;
+        }
+        self.publish_again = None;
+        if let Some(message) = self.clear_away().await.err().or(left) {
+            warn!(pod = %self.name(), error = message, "cannot clear away what an evicted pod takes");
+            return self.after(super::terminate::CLEAR_AGAIN);
+        }
+        self.shared.runtime().removals_done().await;
+        self.give_back();
+        self.cleared = true;
+        self.tell_end();
+        None
     }
 
     /// Ends the pod for what it uses.
@@ -163,9 +201,7 @@ impl Worker {
     pub(super) fn tell_disruption(&self, status: &mut PodStatus) {
         let Some(message) = &self.evicted else { return };
         let conditions = status.conditions.get_or_insert_default();
-        if conditions.iter().any(|known| {
-            known.type_ == DISRUPTION && known.reason.as_deref() == Some(BY_KUBELET) && known.status == "True"
-        }) {
+        if conditions.iter().any(is_disruption) {
             return;
         }
         conditions.retain(|known| known.type_ != DISRUPTION);

@@ -253,7 +253,8 @@ impl Worker {
     /// Brings volumes up to date when that is due.
     pub(super) async fn refresh_volumes(&mut self) {
         let now = self.now();
-        if self.ended || self.volumes_refresh.is_none_or(|due| due > now) {
+        let unneeded = self.ended || self.evicted.is_some();
+        if unneeded || self.volumes_refresh.is_none_or(|due| due > now) {
             return;
         }
         // Before containers of the pod run, their start makes them. Some may run since before this began.
@@ -265,11 +266,14 @@ impl Worker {
             }
         }
         self.volumes_refresh = Some(now + REFRESH);
-        let refreshed = match self.fetch_sources().await {
-            Ok(sources) => self.prepare_volumes(&Arc::new(sources)).await,
-            Err(error) => Err(PrepareError::from(error)),
+        let interrupt = self.interrupt.clone();
+        let refresh = async {
+            let sources = self.fetch_sources().await?;
+            self.prepare_volumes(&Arc::new(sources)).await
         };
-        if let Err(error) = refreshed {
+        // A pod that is to end does not wait for a server that does not answer.
+        let refreshed = interrupt.run_until_cancelled(refresh).await;
+        if let Some(Err(error)) = refreshed {
             self.event(true, "FailedMount", base::error::chain(&error).to_string());
         }
     }
