@@ -25,6 +25,8 @@ use crate::services::Services;
 /// The commit that the program was built from, where whoever built it said so.
 const COMMIT: Option<&str> = option_env!("GANTRY_COMMIT");
 
+/// When all that is done at the beginning has been done, and its code is not needed any more.
+const BEGUN: Duration = Duration::from_secs(2);
 /// How often free memory is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(30);
 
@@ -179,6 +181,9 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     }
     services.start("memory", GRACE, async move |stop| {
         let thread = offload::Threads::new(1);
+        if stop.run_until_cancelled(tokio::time::sleep(BEGUN)).await.is_some() {
+            thread.run(runtime::memory::let_go_of_code).await;
+        }
         while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
             thread.run(runtime::memory::give_back).await;
         }

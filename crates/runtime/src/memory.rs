@@ -23,6 +23,12 @@ pub fn configure() {
     }
 }
 
+/// Lets go of the program's code. Once the daemon has begun, most of what was needed for that is needed no more; what
+/// is comes back when it is next used.
+pub fn let_go_of_code() {
+    crate::sys::memory::let_go_of_code();
+}
+
 /// Gives back the free memory in the middle of heaps too. Takes some milliseconds for every hundred
 /// mebibytes, during which allocations of other threads may wait: not for a thread that serves.
 pub fn give_back() {

@@ -1,5 +1,6 @@
 //! Volumes of pods, and what a pod may ask of its node.
 
+use docker_tests::Daemon;
 use kubernetes_tests::{Cluster, IMAGE, Namespace};
 
 /// What `stat -f` calls a file system in memory.
@@ -286,11 +287,16 @@ fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set(
 
 #[test]
 fn what_takes_the_disk_goes_with_the_pod_that_is_ended_for_it() {
-    let mut cluster = Cluster::start();
+    const MIB: u64 = 1 << 20;
+    let mut cluster = Cluster { daemon: Daemon::start_on_small_disk(512 * MIB) };
+    cluster.daemon.stop();
+    cluster.daemon.launch_with(&["--eviction-hard", "nodefs.available<40%"]);
+    cluster.wait_ready();
     let space = cluster.namespace("disk");
     pod(&space, "", "");
     space.wait("condition=Ready", &["pod/box"]);
-    // It writes more than others, is never told to be there, and would take its time to go.
+    space.exec("box", &["dd", "if=/dev/zero", "of=/file", "bs=1M", "count=8"]);
+    // It never gets ready, and would take its time to go.
     let fills = r#"
 apiVersion: v1
 kind: Pod
@@ -303,37 +309,43 @@ spec:
       command: [sleep, "1000"]
       volumeMounts: [{name: scratch, mountPath: /scratch}]
       lifecycle:
-        postStart: {exec: {command: [sh, -c, "dd if=/dev/urandom of=/scratch/file bs=1M count=32; sleep 1000"]}}
+        postStart: {exec: {command: [sh, -c, "for at in /scratch/file /file; do dd if=/dev/zero of=$at bs=1M count=160; done; sleep 1000"]}}
         preStop: {exec: {command: [sleep, "1000"]}}
   volumes: [{name: scratch, emptyDir: {}}]
 "#;
     space.apply(&fills.replace("@IMAGE", IMAGE));
     let directory = cluster.daemon.root().join("pods").join(space.field("pod/fills", "{.metadata.uid}"));
-    let file = directory.join("volumes/scratch/file");
-    testkit::wait_until("it to have written", || {
-        let length = std::fs::metadata(&file).map_or(0, |file| file.len());
-        if length == 32 << 20 { Ok(()) } else { Err(length) }
-    });
-    cluster.daemon.stop();
-    cluster.daemon.launch_with(&["--eviction-hard", "nodefs.available<99%"]);
-    let space = Namespace::of(&cluster, "disk");
     space.wait_for("pod/fills", "{.status.reason}", "Evicted");
     let message = space.field("pod/fills", "{.status.message}");
     assert!(message.starts_with("The node was low on resource: ephemeral-storage. "), "{message}");
-    testkit::wait_until(
-        "nothing to be left of it",
-        || if directory.exists() { Err("it is") } else { Ok(()) },
-    );
+    let written = " was using 163840Ki, request is 0, has larger consumption of ephemeral-storage. ";
+    assert!(message.ends_with(written), "{message}");
+    testkit::wait_until("the room to be free", || {
+        let used = cluster.daemon.disk_used();
+        if used < 200 * MIB { Ok(()) } else { Err(used) }
+    });
+    let is_there = |path: &str| {
+        let words = ["test", "-e", path];
+        cluster.daemon.in_namespaces(&words).status().expect("run it").success()
+    };
+    let directory = directory.display().to_string();
+    assert!(is_there(&cluster.daemon.root().display().to_string()) && !is_there(&directory));
     wait_pressure(&cluster, "DiskPressure", "node.kubernetes.io/disk-pressure");
+    // Longer than it takes to choose another.
+    std::thread::sleep(std::time::Duration::from_secs(22));
+    let fares = "{.status.phase} {.status.containerStatuses[0].restartCount}";
+    assert_eq!(space.field("pod/box", fares), "Running 0", "nothing is short any more");
     // How it ended is known still, also to a daemon that finds nothing of it.
+    let told = "{.status.phase} {.status.containerStatuses[0].state.terminated.exitCode}";
+    assert_eq!(space.field("pod/fills", told), "Failed 137");
     cluster.daemon.stop();
-    cluster.daemon.launch_with(&["--eviction-hard", ""]);
+    cluster.daemon.launch();
     let space = Namespace::of(&cluster, "disk");
     space.apply(&manifest("after", "", ""));
     space.wait("condition=Ready", &["pod/after"]);
-    let told = "{.status.phase} {.status.containerStatuses[0].state.terminated.exitCode}";
     assert_eq!(space.field("pod/fills", told), "Failed 137");
-    assert!(!directory.exists());
+    assert_eq!(space.field("pod/box", fares), "Running 0");
+    assert!(!cluster.daemon.in_namespaces(&["test", "-e", &directory]).status().expect("run it").success());
     space.ok(&["delete", "pod", "fills"]);
 }
 

@@ -1,13 +1,18 @@
-//! Giving memory back: shims are many and idle.
+//! Giving memory back: shims are many and idle, and a daemon that has begun needs little of what it began with.
 
-/// Gives free pages of the allocator back, and lets go of this program's code: what is still
-/// needed comes back from the page cache, where all shims share it.
+/// Gives free pages of the allocator back, and lets go of this program's code.
 pub(crate) fn give_back() {
     // SAFETY: only returns free pages of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
+    let_go_of_code();
+}
+
+/// Lets go of this program's code: what is still needed comes back from the page cache, where all processes of the
+/// program share it.
+pub(crate) fn let_go_of_code() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for (start, end) in maps.lines().filter_map(code) {
         // SAFETY: the range is a mapping of a file that cannot be written and was never written to
