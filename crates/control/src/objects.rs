@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::kinds;
 
@@ -224,7 +224,12 @@ impl Objects {
         let is_whole = async move {
             copy.synced().await;
             let told = shared.whole.lock().clone();
-            told.iter().for_each(|handler| handler(&of));
+            for handler in told {
+                // The kind is followed all the same.
+                if let Err(panic) = base::panics::catch(|| handler(&of)) {
+                    error!(kind = %of.plural, %panic, "who was to be told that a kind is known panicked");
+                }
+            }
         };
         running.spawn(async move {
             let following = client::supervise("informer", &stop, || followed.run(stop.clone()));
