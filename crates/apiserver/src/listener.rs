@@ -35,8 +35,6 @@ use crate::state::State;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's head.
-const HEAD: Duration = Duration::from_secs(10);
 /// How large a head may be: room for the longest address that is understood (64 KiB) and a token.
 const HEAD_SIZE: usize = 96 << 10;
 /// How long to leave a listener alone whose accepting fails, for want of descriptors mostly.
@@ -187,7 +185,9 @@ fn notice_loss(stream: &TcpStream) -> std::io::Result<()> {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_SIZE);
+    // A head may take as long as a client may be idle, which `Seat::idle` bounds: the time that is counted here begins
+    // with the answer before, and would end connections that are kept for later.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_SIZE);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -110,6 +110,32 @@ async fn a_crowd_of_strangers_shuts_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_for_later_but_not_for_half_a_request() {
+    const QUESTION: &str = "GET /version HTTP/1.1\r\nHost: x\r\n\r\n";
+    let cluster = Cluster::start().await;
+    let jane = Identity::new("jane", ["developers"]);
+    let mut kept = connect(&cluster, Some(&jane), "http/1.1").await;
+    let mut half = connect(&cluster, None, "http/1.1").await;
+    half.write_all(&QUESTION.as_bytes()[..20]).await.expect("write");
+    for pause in [0, 12] {
+        // As long as clients are that look at something now and then.
+        tokio::time::sleep(std::time::Duration::from_secs(pause)).await;
+        kept.write_all(QUESTION.as_bytes()).await.expect("write");
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains("gitVersion") {
+            let mut some = [0; 4096];
+            let count = kept.read(&mut some).await.expect("an answer");
+            assert!(count > 0, "the connection has ended after {pause} s");
+            answer.extend_from_slice(&some[..count]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    }
+    let mut rest = Vec::new();
+    let ends = tokio::time::timeout(std::time::Duration::from_secs(60), half.read_to_end(&mut rest)).await;
+    assert!(ends.is_ok() && rest.is_empty(), "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_that_are_opened_and_reset_at_once_end_their_connection() {
     let cluster = Cluster::start().await;
     let mut stream = connect(&cluster, Some(&Identity::administrator()), "h2").await;
