@@ -109,7 +109,7 @@ pub(crate) struct Eviction {
     pub(crate) uid: String,
     /// What is said of that.
     pub(crate) why: String,
-    /// Told once nothing is left of the pod that takes anything.
+    /// Told once the pod is cleared away.
     pub(crate) over: oneshot::Sender<()>,
 }
 
@@ -228,7 +228,12 @@ impl Agent {
         let (over, is_over) = oneshot::channel();
         // Nobody looks after pods any more: the node ends.
         let _ = self.shared.evictions.send(Eviction { uid: uid.clone(), why, over });
-        let in_time = matches!(tokio::time::timeout(ENDS_WITHIN, is_over).await, Ok(Ok(())));
+        let freed = async {
+            is_over.await?;
+            self.shared.runtime().removals_done().await;
+            Ok::<_, oneshot::error::RecvError>(())
+        };
+        let in_time = matches!(tokio::time::timeout(ENDS_WITHIN, freed).await, Ok(Ok(())));
         if !in_time {
             warn!(uid, "a pod that was told to end, since the node runs short, takes long");
         }

@@ -20,8 +20,9 @@ use crate::thresholds::Scarce;
 /// So long it is looked how much is in one place, and at so many pods at a time.
 const TIME: Duration = Duration::from_secs(5);
 pub(super) const AT_ONCE: usize = 4;
-/// So long it is waited for all of a pod: a disk may not answer at all.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// So long it is looked at all places of a pod, and waited for that: a disk may not answer at all.
+const ALL: Duration = Duration::from_secs(20);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// So often it is looked again where somebody has moved what was being looked at.
 const TRIES: usize = 3;
 
@@ -39,9 +40,8 @@ pub(super) async fn on_disk(shared: &Shared, pod: Arc<Pod>, of: Scarce) -> Candi
         }
     }
     places.extend(own(&pod, &shared.config.pod_directory(uid)));
-    let measured = shared.files.weigh(move || places.iter().map(|place| taken(place, of, TIME)).collect());
+    let measured = shared.files.weigh(move || all_taken(&places, of));
     let Ok(measured) = tokio::time::timeout(ANSWERS_WITHIN, measured).await else { return unknown(pod) };
-    let measured: Vec<Option<Taken>> = measured;
     let sum = |sum: i64, taken: &Option<Taken>| Some(sum.saturating_add(taken.as_ref()?.amount));
     let used = measured.iter().try_fold(0, sum);
     let is_all = measured.iter().flatten().all(|taken| taken.is_all);
@@ -68,6 +68,12 @@ fn own(pod: &Pod, directory: &Path) -> Vec<PathBuf> {
 struct Taken {
     amount: i64,
     is_all: bool,
+}
+
+fn all_taken(places: &[PathBuf], of: Scarce) -> Vec<Option<Taken>> {
+    let until = Instant::now() + ALL;
+    let left = || TIME.min(until.saturating_duration_since(Instant::now()));
+    places.iter().map(|place| taken(place, of, left())).collect()
 }
 
 /// How much is below a directory: nothing where there is none, and `None` where it cannot be found.

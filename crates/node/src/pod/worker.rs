@@ -302,8 +302,10 @@ impl Worker {
             self.reject(&rejection).await;
             return self.publish_again;
         }
-        if self.was_evicted().await {
-            return self.clear_evicted().await;
+        match self.was_evicted().await {
+            Some(true) => return self.clear_evicted().await,
+            Some(false) => {}
+            None => return self.after(AGAIN),
         }
         if !self.ended {
             self.age_messages();
@@ -344,8 +346,10 @@ impl Worker {
             if self.is_interrupted() || self.gone || self.pod.metadata.deletion_timestamp.is_some() {
                 return self.after(Duration::ZERO);
             }
-            if plan.steps.is_empty() && self.evicted.is_some() {
-                return self.clear_evicted().await;
+            if plan.steps.is_empty() && plan.ended && self.evicted.is_some() {
+                // A sandbox may be down before it is known of its containers that they are.
+                let runs = observation.running().next().is_some();
+                return if runs { self.after(AGAIN) } else { self.clear_evicted().await };
             }
             if plan.steps.is_empty() {
                 return self.wake(&plan);

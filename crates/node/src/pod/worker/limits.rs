@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tracing::warn;
 
-use super::{Message, Worker};
+use super::{AGAIN, Message, Worker};
 use crate::eviction::{EVICTED, Eviction};
 
 /// How often it is looked.
@@ -137,26 +137,35 @@ impl Worker {
         self.told_to_end = true;
         self.evict(eviction.why);
         self.wait_for_end.push(eviction.over);
+        let goes = self.gone || self.pod.metadata.deletion_timestamp.is_some();
         // It has ended by itself, or takes nothing any more.
-        if self.cleared || self.ended && self.evicted.is_none() {
+        if self.cleared || self.ended && self.evicted.is_none() && !goes {
             self.tell_end();
         }
     }
 
-    /// Tells all who wait for it that nothing of the pod takes anything any more.
-    fn tell_end(&mut self) {
+    /// Tells all who wait for it that the pod is cleared away.
+    pub(super) fn tell_end(&mut self) {
         for over in self.wait_for_end.drain(..) {
             // Nobody waits as long as that.
             let _ = over.send(());
         }
     }
 
-    /// Whether the pod was ended for what it uses, and that was told: what is left of it says nothing more.
-    pub(super) async fn was_evicted(&self) -> bool {
+    /// Whether the API has been told that the pod was ended for what it uses.
+    fn is_told(&self) -> bool {
         let told = (self.published.phase.as_deref(), self.published.reason.as_deref());
-        let told = self.evicted.is_some() && told == (Some("Failed"), Some(EVICTED));
+        self.evicted.is_some() && told == (Some("Failed"), Some(EVICTED))
+    }
+
+    /// Whether the pod was ended for what it uses, and that was told: what is left of it says nothing more. Nothing where
+    /// it cannot be seen what is left.
+    pub(super) async fn was_evicted(&self) -> Option<bool> {
+        if self.clearing || !self.is_told() {
+            return Some(self.clearing);
+        }
         // Somebody else may have said it of one that runs.
-        self.clearing || told && self.observe().await.is_ok_and(|seen| seen.running().next().is_none())
+        self.observe().await.ok().map(|seen| seen.running().next().is_none())
     }
 
     /// Clears away what is left of a pod that was ended for what it uses, which would go on taking room until the pod is
@@ -171,18 +180,27 @@ impl Worker {
             Ok(()) => None,
             Err(error) => Some(base::error::chain(&error).to_string()),
         };
-        if let Some(unsent) = self.unsent.take() {
-            self.send(unsent).await;
-        }
-        if self.unsent.is_some() {
-            return self.publish_again;
+        let mut is_refused = false;
+        if let Some(unsent) = self.unsent.take()
+            && let Err(error) = self.try_send(&unsent).await
+        {
+            if error.is_temporary() || error.status().is_some_and(|status| status.code >= 500) {
+                self.unsent = Some(unsent);
+                return self.after(AGAIN);
+            }
+            // What the API will not take however often it is told keeps nothing.
+            is_refused = true;
         }
         self.publish_again = None;
+        if !is_refused && !self.is_told() {
+            // Somebody else wrote at the same moment: it is worked out and told once more.
+            self.clearing = false;
+            return self.after(AGAIN);
+        }
         if let Some(message) = self.clear_away().await.err().or(left) {
             warn!(pod = %self.name(), error = message, "cannot clear away what an evicted pod takes");
             return self.after(super::terminate::CLEAR_AGAIN);
         }
-        self.shared.runtime().removals_done().await;
         self.give_back();
         self.cleared = true;
         self.tell_end();

@@ -51,7 +51,7 @@ impl Worker {
         }
     }
 
-    pub(super) async fn send(&mut self, next: PodStatus) {
+    async fn send(&mut self, next: PodStatus) {
         self.unsent = None;
         if let Err(error) = self.try_send(&next).await {
             warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot publish the status; trying again");

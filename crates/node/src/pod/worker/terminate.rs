@@ -63,6 +63,7 @@ impl Worker {
         self.clear_away().await?;
         self.give_back();
         self.cleared = true;
+        self.tell_end();
         Ok(())
     }
 
