@@ -49,7 +49,7 @@ struct Ended {
     seconds: f64,
 }
 
-/// So many programs that failed are run again; where more did, it is no accident.
+/// So many programs that failed are run again, to learn more; where more did, it is no accident.
 const AGAIN: usize = 3;
 /// So much of what a program that failed has said is said once more in the end.
 const LAST_LINES: usize = 40;
@@ -81,24 +81,25 @@ pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
     });
     let failed = failed.into_inner().unwrap_or_default();
     let documents = test.only.is_empty().then(|| of_documents(&root)).transpose();
-    let still = if failed.len() <= AGAIN { again(&failed, &kept) } else { failed };
-    if !still.is_empty() {
-        let words =
-            still.iter().map(|program| format!("    {}\n{}", program.name, last_words(program, &kept)));
-        bail!("of {} programs {} failed:\n{}", programs.len(), still.len(), words.collect::<String>());
+    if !failed.is_empty() {
+        let runs_again = failed.len() <= AGAIN;
+        let words = failed.iter().map(|program| describe(program, &kept, runs_again));
+        let words: String = words.collect();
+        bail!("of {} programs {} failed:\n{words}", programs.len(), failed.len());
     }
     documents.map(drop)
 }
 
-/// Runs those that failed once more, each alone: beside others the machine may have been too slow for one. That it
-/// passes then is told, since something is amiss with it all the same. Gives those that fail again.
-fn again<'a>(failed: &[&'a Program], kept: &Path) -> Vec<&'a Program> {
-    let (passed, still): (Vec<&Program>, Vec<&Program>) =
-        failed.iter().partition(|program| has_passed(program, execute(program, kept)));
-    for program in passed {
-        println!("warning: {} failed beside others, and passed alone", program.name);
-    }
-    still
+/// What a program that failed said last, and whether it passes once it runs alone: it has failed all the same, but
+/// whoever looks for the cause looks elsewhere then.
+fn describe(program: &Program, kept: &Path, runs_again: bool) -> String {
+    let said = last_words(program, kept);
+    let alone = match runs_again.then(|| has_passed(program, execute(program, kept))) {
+        Some(true) => ", and passes alone",
+        Some(false) => ", alone as well",
+        None => "",
+    };
+    format!("    {}{alone}\n{said}", program.name)
 }
 
 /// What a program said last.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{Candidate, amount};
 use crate::agent::Shared;
 use crate::pod::observe::Observation;
-use crate::pod::volumes::Volumes;
+use crate::pod::volumes::{Volumes, own_on_disk};
 use crate::thresholds::Scarce;
 
 /// So long it is looked how much is in one place, and at so many pods at a time.
@@ -54,10 +54,7 @@ pub(super) async fn on_disk(shared: &Shared, pod: Arc<Pod>, of: Scarce) -> Candi
 /// no disk of somebody else is there.
 fn own(pod: &Pod, directory: &Path) -> Vec<PathBuf> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let on_disk = volumes.filter(|volume| {
-        let empty = volume.empty_dir.as_ref();
-        empty.is_some_and(|empty| empty.medium.as_deref().is_none_or(str::is_empty))
-    });
+    let on_disk = volumes.filter(|volume| own_on_disk(volume).is_some());
     let volumes = Volumes::new(directory.to_owned());
     let logs = std::iter::once(directory.join("logs"));
     logs.chain(on_disk.map(|volume| volumes.place(&volume.name))).collect()

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use base::RecordError;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 pub mod atomic;
 pub mod claims;
@@ -36,6 +36,11 @@ use payload::{PayloadError, Tokens};
 use super::downward::NodeCapacity;
 use super::env::Sources;
 use crate::runtime::FileKind;
+
+/// What is said of a volume that ends with its pod and is on the disk, if it is one.
+pub(crate) fn own_on_disk(volume: &Volume) -> Option<&EmptyDirVolumeSource> {
+    volume.empty_dir.as_ref().filter(|empty| empty.medium.as_deref().is_none_or(str::is_empty))
+}
 
 /// Why a volume cannot be made. The kubelet calls this `FailedMount`.
 #[derive(Debug, thiserror::Error)]

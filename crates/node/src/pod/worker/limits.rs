@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::{AGAIN, Message, Worker};
 use crate::eviction::{EVICTED, Eviction};
+use crate::pod::volumes;
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -67,9 +68,7 @@ impl Worker {
     fn limited(&self) -> Vec<(String, String, u64)> {
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         let limited = volumes.filter_map(|volume| {
-            let empty = volume.empty_dir.as_ref()?;
-            let limit =
-                empty.size_limit.as_ref().filter(|_| empty.medium.as_deref().is_none_or(str::is_empty))?;
+            let limit = volumes::own_on_disk(volume)?.size_limit.as_ref()?;
             let bytes = limit.0.parse::<model::Quantity>().ok()?.value();
             let bytes = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)?;
             Some((volume.name.clone(), limit.0.clone(), bytes))
