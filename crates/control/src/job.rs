@@ -42,6 +42,8 @@ const CONTROLLER: &str = "kubernetes.io/job-controller";
 const NOBODYS: &str = "nobodys";
 /// For so long counts are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(200);
+/// After so long a job is looked at again that is another by now.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How many pods are let go of at once.
 const AT_ONCE: usize = 64;
 
@@ -90,8 +92,12 @@ struct Reconciler {
 #[derive(Clone, Default)]
 struct Known {
     uid: String,
-    /// The job as it was written last, and when.
-    written: Option<(Arc<Job>, Instant)>,
+    /// The job as an answer of the server showed it last.
+    answered: Option<Arc<Job>>,
+    /// Whether nobody else has written its status since.
+    is_sure: bool,
+    /// When its status was written last.
+    written: Option<Instant>,
     failures: Failures,
     /// The pods, by uid, whose finalizers are taken away.
     untracked: HashSet<String>,
@@ -136,8 +142,7 @@ impl Reconciler {
         if known.uid != shown.uid() {
             *known = Known { uid: shown.uid().to_owned(), ..Known::default() };
         }
-        let written = known.written.as_ref().map(|(job, _)| job);
-        let newer = written.filter(|written| written.revision() > shown.revision());
+        let newer = known.answered.as_ref().filter(|answered| answered.revision() > shown.revision());
         Some(newer.cloned().unwrap_or(shown))
     }
 
@@ -270,6 +275,9 @@ impl Reconciler {
         let now = self.context.clock.now();
         let view = View { job, pods, untracked: &known.untracked, failures: known.failures, now };
         let plan = plan(&view);
+        if matches!(plan.act, Act::Create(_)) && !known.is_sure && !self.is_newest(key, job).await? {
+            return Ok(Action::After(AGAIN));
+        }
         let (done, acted) = self.act(key, job, &plan.act).await;
         let tracking = track(&view, &plan, done);
         let mut wake = plan.wake;
@@ -279,7 +287,7 @@ impl Reconciler {
             Some(rest) if rest.is_zero() => {
                 match self.write(key, &latest, &tracking.status, &tracking.events).await? {
                     Some(written) => latest = written,
-                    None => return acted.and(Ok(Action::After(Duration::from_millis(20)))),
+                    None => return acted.and(Ok(Action::After(AGAIN))),
                 }
             }
             Some(rest) => wake = Some(wake.map_or(rest, |wake| wake.min(rest))),
@@ -295,10 +303,28 @@ impl Reconciler {
         if let Some((status, events)) = conclude(&view, &tracking, &tracked)
             && self.write(key, &latest, &status, &events).await?.is_none()
         {
-            wake = Some(Duration::from_millis(20));
+            wake = Some(AGAIN);
         }
         acted.and(untracked)?;
         Ok(wake.map_or(Action::Done, Action::After))
+    }
+
+    /// Whether the server has no newer job than this; one that it has is remembered.
+    ///
+    /// The cache of pods can be ahead of that of jobs: pods that were counted before this controller began are let go
+    /// of, and others would be made in their place by one that has not seen the count yet.
+    async fn is_newest(&self, key: &ObjectKey, job: &Job) -> Result<bool, Error> {
+        let jobs: Api<Job> = Api::namespaced(&self.context.client, &key.namespace);
+        let live = jobs.find(&key.name).await?.filter(|live| live.uid() == job.uid());
+        let is_newest = live.as_ref().is_some_and(|live| live.revision() == job.revision());
+        self.with_known(key, |known| {
+            known.is_sure = is_newest;
+            if let Some(mut live) = live.filter(|live| live.revision() > job.revision()) {
+                live.forget_managers();
+                known.answered = Some(Arc::new(live));
+            }
+        });
+        Ok(is_newest)
     }
 
     /// How long it may still take until a status is written; none where it says nothing new.
@@ -307,7 +333,7 @@ impl Reconciler {
             Write::Never => None,
             Write::Now => Some(Duration::ZERO),
             Write::Soon => {
-                let passed = known.written.as_ref().map_or(GATHER, |(_, at)| at.elapsed());
+                let passed = known.written.map_or(GATHER, |at| at.elapsed());
                 Some(GATHER.saturating_sub(passed))
             }
         }
@@ -325,12 +351,19 @@ impl Reconciler {
         let changed = Job { status: Some(status.clone()), ..job.clone() };
         let mut written = match api.update_status(&changed).await {
             Ok(written) => written,
-            Err(Error::NotFound(_) | Error::Conflict(_)) => return Ok(None),
+            Err(Error::NotFound(_) | Error::Conflict(_)) => {
+                self.is_newest(key, job).await?;
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         written.forget_managers();
         let written = Arc::new(written);
-        self.with_known(key, |known| known.written = Some((written.clone(), Instant::now())));
+        self.with_known(key, |known| {
+            known.answered = Some(written.clone());
+            known.is_sure = true;
+            known.written = Some(Instant::now());
+        });
         for (kind, reason, message) in events {
             self.recorder.event(job, *kind, reason, message);
         }

@@ -233,6 +233,13 @@ impl Seen {
         }
     }
 
+    fn is_known_to(&self, other: &Self) -> bool {
+        self.pods.keys().all(|uid| other.pods.contains_key(uid))
+            && self.succeeded.is_subset(&other.succeeded)
+            && self.failed.is_subset(&other.failed)
+            && self.counts == other.counts
+    }
+
     fn of(&self, uids: &HashSet<String>, job: &str) -> usize {
         uids.iter().filter(|uid| self.pods.get(*uid).is_some_and(|owner| owner == job)).count()
     }
@@ -323,10 +330,15 @@ async fn no_pod_is_counted_twice_or_lost_wherever_the_controllers_end() {
         if is_over(&cluster).await { Ok(()) } else { Err("some are not") }
     })
     .await;
+    let (live_jobs, live_pods) =
+        (api::<Job>(&cluster).list_all(&ListOptions::default()).await, pods_of(&cluster, "job-name").await);
+    let mut live = Seen::default();
+    live_jobs.expect("list").items.iter().for_each(|job| live.job(job));
+    live_pods.iter().for_each(|pod| live.pod(pod));
     wait_until_async("all to be seen", || async {
         let seen = seen.lock().expect("nobody panics");
-        let all = names.iter().all(|name| seen.counts.get(*name).is_some_and(|counts| counts.0 == 20));
-        if all { Ok(()) } else { Err(format!("{:?}", seen.counts)) }
+        let is_all = live.is_known_to(&seen);
+        if is_all { Ok(()) } else { Err(format!("{:?}", seen.counts)) }
     })
     .await;
     {

@@ -345,7 +345,7 @@ impl Cgroup {
     }
 
     /// The directory of a v1 controller.
-    fn controller(&self, name: &str) -> Option<PathBuf> {
+    pub fn controller(&self, name: &str) -> Option<PathBuf> {
         let has =
             |hierarchy: &&hierarchy::V1Hierarchy| hierarchy.controllers.iter().any(|known| known == name);
         self.hierarchies.v1.iter().find(has).map(|hierarchy| self.directory_in(hierarchy))
