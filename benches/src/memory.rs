@@ -68,7 +68,13 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
     let watches = direct.watches();
     let client = Client::new(direct);
     let ended = stop.clone();
-    let control = control::Config { authority, candidate: None, signer: None, scheduler: Arc::default() };
+    let control = control::Config {
+        authority,
+        candidate: None,
+        signer: None,
+        scheduler: Arc::default(),
+        migrates: false,
+    };
     let began = Instant::now();
     let controllers =
         tokio::spawn(

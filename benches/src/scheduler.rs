@@ -236,6 +236,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
                 candidate: None,
                 signer: None,
                 scheduler: Arc::default(),
+                migrates: false,
             },
         );
         let ended = ends.clone();

@@ -31,7 +31,7 @@ fn hash(path: &Path, mut state: u64) -> io::Result<u64> {
     Ok(state)
 }
 
-/// The modules of all kinds, and a function that puts their entries into a list.
+/// The modules of all kinds, and a function that makes their entries.
 pub(crate) fn modules(src: &Path) -> io::Result<String> {
     let (mut modules, mut list) = (String::new(), String::new());
     for group in entries(src)?.into_iter().filter(|path| path.is_dir()) {
@@ -45,11 +45,14 @@ pub(crate) fn modules(src: &Path) -> io::Result<String> {
             let kind = stem(&entry);
             let file = if entry.is_dir() { entry.join(format!("{kind}.rs")) } else { entry };
             let _ = writeln!(modules, "    #[path = {file:?}]\n    pub(crate) mod {kind};");
-            let _ = writeln!(list, "    all.push({name}::{kind}::resource());");
+            let _ = writeln!(list, "        features::Make::make({name}::{kind}::resource, features),");
         }
         modules.push_str("}\n");
     }
-    Ok(format!("{modules}fn push(all: &mut Vec<apiserver::Resource>) {{\n{list}}}\n"))
+    Ok(format!(
+        "{modules}fn entries(features: &Features) -> Vec<apiserver::Resource> {{\n    \
+         let made = [\n{list}    ];\n    made.into_iter().flatten().collect()\n}}\n"
+    ))
 }
 
 /// What is in a directory, in the order of the names.

@@ -34,7 +34,7 @@ pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Instal
     let mut failed: BTreeMap<&str, String> = BTreeMap::new();
     let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
     for resource in wide.iter().chain(&inside) {
-        let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
+        let objects = resource.permanent.as_ref().map(|objects| objects(installation)).unwrap_or_default();
         let each = objects.into_iter().map(|object| ensure_object(handle, resource, object, occasion));
         let outcomes: Vec<_> = futures::stream::iter(each).buffer_unordered(TOGETHER).collect().await;
         let wrong = outcomes.into_iter().filter_map(Result::err).next();

@@ -34,7 +34,7 @@ use crate::table::{Column, Columns};
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use definition::Definition;
-pub use permanent::{Installation, Permanent};
+pub use permanent::{Installation, MakePermanent, Permanent};
 pub use strategy::{Admitting, Graceful, Plain, Strategy, after_asking, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
@@ -114,7 +114,7 @@ pub struct Resource {
     /// What needs the request or other objects.
     pub strategy: Arc<dyn Strategy>,
     /// Objects that must always be there.
-    pub permanent: Option<fn(&Installation) -> Vec<Permanent>>,
+    pub permanent: Option<MakePermanent>,
     /// As what making them is told among the server's checks of itself: by Kubernetes' name of what does so there.
     pub hook: Option<&'static str>,
     /// What is done instead where no objects are stored.
@@ -316,8 +316,11 @@ impl Resource {
 
     /// With these objects, which must always be there.
     #[must_use]
-    pub fn permanent(mut self, objects: fn(&Installation) -> Vec<Permanent>) -> Self {
-        self.permanent = Some(objects);
+    pub fn permanent(
+        mut self,
+        objects: impl Fn(&Installation) -> Vec<Permanent> + Send + Sync + 'static,
+    ) -> Self {
+        self.permanent = Some(Arc::new(objects));
         self
     }
 

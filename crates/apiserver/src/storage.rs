@@ -5,6 +5,7 @@
 
 mod claims;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use model::{Encoded, Object, Status};
@@ -133,12 +134,7 @@ async fn write(
     conditions: Conditions<'_>,
 ) -> Result<Result<Arc<Stored>, Raced>> {
     let given = object;
-    let converted;
-    let mut object = object;
-    if let Some(served) = resource.storage.served.as_ref().filter(|served| !served.is_stored()) {
-        converted = served.to_stored(object.clone()).await?;
-        object = &converted;
-    }
+    let object = &*to_stored(resource, object).await?;
     let namespace = object.namespace().unwrap_or_default();
     let key = resource.key(namespace, object.name());
     let value = Encoded::encode(object);
@@ -184,6 +180,23 @@ async fn write(
     // Somebody may have written again already; the answer shows what this request wrote.
     let stored = stored.filter(|stored| stored.revision() == version);
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(partition.stored(name, value, version)))))
+}
+
+/// The object as it is stored.
+async fn to_stored<'o>(resource: &Resource, object: &'o Object) -> Result<Cow<'o, Object>> {
+    match &resource.storage.served {
+        Some(served) if !served.is_stored() => Ok(Cow::Owned(served.to_stored(object.clone()).await?)),
+        _ => Ok(Cow::Borrowed(object)),
+    }
+}
+
+/// Whether `stored` is what `object`, which says the same, would be stored as today.
+pub(crate) async fn is_as_today(resource: &Resource, object: &Object, stored: &Stored) -> Result<bool> {
+    let Some(served) = &resource.storage.served else { return Ok(true) };
+    if served.is_as_today(stored) {
+        return Ok(true);
+    }
+    Ok(Encoded::encode(&*to_stored(resource, object).await?) == *stored.encoded().text())
 }
 
 /// What has to be so for an object to be stored, and changes with it.

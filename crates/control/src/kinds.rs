@@ -42,6 +42,18 @@ impl Kinds {
     pub(crate) fn are_silent_of(&self, kind: &ResourceKind) -> bool {
         self.silent.contains(&(kind.group.to_string(), kind.version.to_string()))
     }
+
+    /// Whether it is not known which kinds some version of a group has.
+    pub(crate) fn are_silent_of_group(&self, group: &str) -> bool {
+        self.silent.iter().any(|(known, _)| known == group)
+    }
+
+    fn without_events(mut self) -> Self {
+        self.all.retain(|Kind { resource, .. }| {
+            resource.kind != "Event" || !["", "events.k8s.io"].contains(&&*resource.group)
+        });
+        self
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,6 +99,11 @@ struct ResponseKind {
 /// Every kind in its preferred version. Events are left out: two groups show the same ones, they
 /// own nothing, and they go by themselves.
 pub(crate) async fn all(client: &Client) -> Result<Kinds, Error> {
+    Ok(everything(client).await?.without_events())
+}
+
+/// Every kind in its preferred version, events too.
+pub(crate) async fn everything(client: &Client) -> Result<Kinds, Error> {
     let core: Groups = client.get_as("/api", FORM).await?;
     let others: Groups = client.get_as("/apis", FORM).await?;
     Ok(read(core.items.into_iter().chain(others.items)))
@@ -102,8 +119,7 @@ fn read(groups: impl Iterator<Item = Group>) -> Kinds {
             }
             for entry in resources.into_iter().take(MOST) {
                 let kind = entry.response_kind.kind;
-                let is_event = kind == "Event" && ["", "events.k8s.io"].contains(&group.as_str());
-                if is_event || kind.is_empty() || !seen.insert(entry.resource.clone()) {
+                if kind.is_empty() || !seen.insert(entry.resource.clone()) {
                     continue;
                 }
                 let resource = ResourceKind {
@@ -142,7 +158,7 @@ mod tests {
             {"metadata": {"name": "dead.example.com"}, "versions": [{"version": "v1", "freshness": "Stale"}]},
         ]});
         let groups: Groups = serde_json::from_value(groups).expect("groups");
-        let kinds = read(groups.items.into_iter());
+        let kinds = read(groups.items.into_iter()).without_events();
         let shown: Vec<String> = kinds
             .all
             .iter()

@@ -52,6 +52,7 @@ mod selecting;
 mod service_account;
 mod service_cidrs;
 mod stateful_set;
+mod storage_migration;
 mod taint_eviction;
 mod token_secrets;
 mod ttl_after_finished;
@@ -70,6 +71,8 @@ pub struct Config {
     pub candidate: Option<String>,
     /// How the scheduler is set up.
     pub scheduler: Arc<scheduler::Configuration>,
+    /// Whether the API has StorageVersionMigrations, and what they ask for is done.
+    pub migrates: bool,
 }
 
 /// As whom the controllers, and the scheduler, manage fields: by the names that Kubernetes' own have, which
@@ -130,7 +133,7 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         context: Context { clients, client, informers, objects, clock, stop },
         running: JoinSet::new(),
     };
-    let Config { authority, signer, scheduler: profiles, .. } = config;
+    let Config { authority, signer, scheduler: profiles, migrates, .. } = config;
     crew.spawn(|context| async move { context.informers.run(context.stop).await });
     crew.keeps("objects", |context| async move { context.objects.run(context.stop).await });
     crew.keeps("scheduler", move |context| {
@@ -172,6 +175,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     crew.acts("clusterrole-aggregation-controller", aggregation::run);
     crew.acts("validatingadmissionpolicy-status-controller", policy_status::run);
     crew.acts("token-cleaner", token_secrets::bootstrap);
+    if migrates {
+        crew.acts("storage-version-migrator-controller", storage_migration::run);
+    }
     if let Some(signer) = signer {
         crew.signs("certificate-controller", &signer, certificates::approve);
         crew.signs("certificate-controller", &signer, certificates::sign);

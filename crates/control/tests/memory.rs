@@ -239,7 +239,13 @@ async fn measure(pods: usize, maps: usize, few: &Costs) -> Costs {
     });
     let stopped = stop.clone();
     let controllers = tokio::spawn(async move {
-        let config = control::Config { authority, candidate: None, signer: None, scheduler: Arc::default() };
+        let config = control::Config {
+            authority,
+            candidate: None,
+            signer: None,
+            scheduler: Arc::default(),
+            migrates: false,
+        };
         control::run(config, at_work, clock, stopped).await;
     });
     // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer

@@ -69,7 +69,12 @@ impl Cluster {
         config.authorization = kinds::authorization();
         config.aggregation = kinds::aggregation();
         config.definitions = kinds::definitions();
-        let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
+        let features = kinds::Features {
+            gates: kinds::Gates::default().with(kinds::Feature::StorageVersionMigrator),
+            versions: "storagemigration.k8s.io/v1beta1".parse().expect("a version"),
+        };
+        let server =
+            Server::start(config, Arc::new(store), kinds::served(&features)).await.expect("start the server");
         let handle = server.handle();
         let (signs, token_keys) = (server.authority(), server.token_keys());
         let authority = signs.certificate_pem().to_owned();
@@ -132,6 +137,7 @@ impl Cluster {
             candidate: None,
             signer: Some(signer),
             scheduler: Arc::default(),
+            migrates: true,
         };
         let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();

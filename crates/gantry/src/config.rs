@@ -240,6 +240,8 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     /// What is asked of writes to the API besides what always is, and which of that is not.
     pub(crate) admission: Admission,
+    /// What Kubernetes ships switched off, and is on.
+    pub(crate) features: kinds::Features,
     /// How much the Kubernetes API serves at once.
     pub(crate) limits: apiserver::fairness::Limits,
     /// Who callers of the API are, and who decides what they may.
@@ -334,6 +336,10 @@ impl Config {
                     "" => None,
                     _ => Some(read.directory("admission-control-config-file")?),
                 },
+            },
+            features: kinds::Features {
+                gates: read.told("feature-gates")?,
+                versions: read.told("runtime-config")?,
             },
             limits: read.limits()?,
             access: Access::read(&read)?,

@@ -85,7 +85,8 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     });
     let api_config =
         apiserver::Config { audit, metrics, ..api_config(config, &access, &nodes, &clock, &random)? };
-    let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::all());
+    let migrates = config.features.migrates();
+    let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::served(&config.features));
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
             format!("start the Kubernetes API at {}; --api-address names another", config.api_address)
@@ -124,8 +125,13 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
-        let config =
-            control::Config { authority: authority_certificate(config)?, signer, candidate, scheduler };
+        let config = control::Config {
+            authority: authority_certificate(config)?,
+            signer,
+            candidate,
+            scheduler,
+            migrates,
+        };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {
             client(match actor {

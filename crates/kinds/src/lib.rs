@@ -2,8 +2,9 @@
 //!
 //! A kind is a file `GROUP/KIND.rs` (or `GROUP/KIND/KIND.rs`, with the files that it takes beside it) with
 //! a function `resource()` that makes an [`apiserver::Resource`]: all that there is to know of the kind, as
-//! values. The build script finds the files; nothing lists them. What kinds share is beside the groups:
-//! `pod_spec`, for all that make pods.
+//! values. The build script finds the files; nothing lists them. One of which something depends on what is switched
+//! on takes the [`Features`]; one that is served only then makes none otherwise. What kinds share is beside the
+//! groups: `pod_spec`, for all that make pods.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -20,6 +21,7 @@ mod custom;
 mod device;
 mod difference;
 mod event;
+mod features;
 mod flow_control;
 mod followed;
 #[doc(hidden)]
@@ -44,14 +46,19 @@ pub use access::{Deciders, authorization, authorization_by, authorization_of};
 pub use admission::{Plugins, PluginsError, admission, admission_of};
 pub use aggregation::aggregation;
 pub use custom::definitions;
+pub use features::{Feature, Features, Gates, SwitchError, Versions};
 pub use flow_control::flow_control;
 
 include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
 
-/// All built-in resources.
+/// All built-in resources that are served where nothing is switched.
 pub fn all() -> Vec<Resource> {
-    let mut all = Vec::new();
-    push(&mut all);
+    served(&Features::default())
+}
+
+/// All built-in resources that are served where these features are on.
+pub fn served(features: &Features) -> Vec<Resource> {
+    let mut all = entries(features);
     all.extend(measures::resources());
     for resource in &mut all {
         // The defaults of a kind are the same where the sources are.

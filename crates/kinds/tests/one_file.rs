@@ -34,14 +34,20 @@ fn the_build_script_finds_the_file() {
     let expected = [
         format!("    #[path = {file:?}]"),
         "    pub(crate) mod lease_candidate;".to_owned(),
-        "    all.push(coordination::lease_candidate::resource());".to_owned(),
+        "        features::Make::make(coordination::lease_candidate::resource, features),".to_owned(),
     ];
     assert_eq!(added, expected);
-    let kinds = before.lines().filter(|line| line.contains("::resource()")).count();
+    let kinds = before.lines().filter(|line| line.contains("::resource, features)")).count();
     // What is measured is no kind that anybody stores: its groups have a file together.
-    let all = kinds::all();
+    let all = kinds::served(&everything());
     let stored = all.iter().filter(|kind| !kind.group.ends_with("metrics.k8s.io"));
     assert_eq!(kinds, stored.count(), "every file is a kind");
+}
+
+/// All that can be switched on.
+fn everything() -> kinds::Features {
+    let gates = "AllAlpha=true,AllBeta=true".parse().expect("gates");
+    kinds::Features { gates, versions: "api/all=true".parse().expect("versions") }
 }
 
 /// The directories and files below `from`, without what is in them.

@@ -21,6 +21,8 @@ mod definitions;
 mod devices;
 #[path = "values/expressions.rs"]
 mod expressions;
+#[path = "values/features.rs"]
+mod features;
 #[path = "values/flow_control.rs"]
 mod flow_control;
 #[path = "values/networking.rs"]
@@ -49,13 +51,20 @@ mod warnings;
 mod workloads;
 
 use apiserver::Resource;
+use kinds::Features;
 use model::Object;
 use model::gvk::GroupVersion;
 use serde_json::Value;
 
 /// The entry of a kind; of one that nobody knows, one with nothing particular.
 fn resource(version: &str, kind: &str) -> Resource {
-    let known = kinds::all().into_iter().find(|entry| entry.api_version() == version && entry.kind == kind);
+    resource_where(&Features::default(), version, kind)
+}
+
+/// As [`resource`], where these features are on.
+fn resource_where(features: &Features, version: &str, kind: &str) -> Resource {
+    let mut served = kinds::served(features).into_iter();
+    let known = served.find(|entry| entry.api_version() == version && entry.kind == kind);
     known.unwrap_or_else(|| {
         let version: GroupVersion = version.parse().expect("a version");
         Resource::new(&version.kind(kind), "things")

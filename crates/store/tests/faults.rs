@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::{Random, SystemClock, SystemRandom};
 use store::{Embedded, Error, KeyRange, Op, Options, Put, Range, Store, StoreExt, Txn};
@@ -145,9 +145,7 @@ async fn fill_the_disk(dir: &Path) {
     let keys = Range::new(KeyRange::prefix("key/")).count_only();
     assert_eq!(store.range(keys.clone()).await.expect("range").count, acknowledged);
     assert!(store.status().await.expect("status").read_only.expect("it is read-only").contains("full"));
-    let start = Instant::now();
     assert!(matches!(store.put("more", vec![0; 64 << 10]).await, Err(Error::DiskFull { .. })));
-    assert!(start.elapsed() < Duration::from_secs(1), "the refusal is quick: {:?}", start.elapsed());
     // Deletions go on.
     store.delete("key/0").await.expect("delete").expect("it was there");
     acknowledged -= 1;

@@ -46,7 +46,7 @@ impl Stored {
     }
 
     /// Whether its text begins like this: with its kind and version.
-    pub(super) fn is_of(&self, head: &str) -> bool {
+    pub(crate) fn is_of(&self, head: &str) -> bool {
         self.encoded.text().starts_with(head.as_bytes())
     }
 

@@ -18,6 +18,7 @@ use model::{GroupVersionKind, Object, Status};
 use serde_json::{Map, Value};
 
 use super::{Resource, partition};
+use crate::cache::Stored;
 use crate::error::{Error, Result};
 
 /// Turns objects of one served version into those of another.
@@ -130,6 +131,16 @@ impl Served {
         self.conversion.since.is_some_and(|since| version <= since)
     }
 
+    /// Whether an object is stored in the version that is stored today, and was since that means what it does.
+    pub(crate) fn is_as_today(&self, stored: &Stored) -> bool {
+        let is_of = if self.is_stored() {
+            stored.is_of(&self.head)
+        } else {
+            stored.is_of(&head(&self.conversion.stored))
+        };
+        is_of && !self.is_before(stored.revision())
+    }
+
     /// Whether all that is to be filled in is filled in before an object is converted.
     pub(crate) fn settles(&self) -> bool {
         self.conversion.since.is_some()
@@ -190,6 +201,11 @@ impl Served {
         }
         Ok(objects)
     }
+}
+
+/// What the text of every object of a version begins with.
+fn head(version: &GroupVersionKind) -> String {
+    format!("{{\"kind\":{:?},\"apiVersion\":{:?},", version.kind, version.api_version())
 }
 
 /// Kubernetes gives such failures no reason, and clients look at the message.
@@ -261,8 +277,8 @@ impl Resource {
     pub fn stored_as(mut self, conversion: Conversion) -> Self {
         self.storage.partition = partition(&conversion.stored.group, &self.plural);
         let version = self.gvk();
-        let head = format!("{{\"kind\":{:?},\"apiVersion\":{:?},", version.kind, version.api_version());
-        self.storage.served = Some(Served { conversion, version: Arc::new(version), head: head.into() });
+        let head = head(&version).into();
+        self.storage.served = Some(Served { conversion, version: Arc::new(version), head });
         self
     }
 

@@ -42,3 +42,6 @@ pub enum Permanent {
     /// The same, looked at again and again.
     Reconciled(Value, fn(&Object, &Object) -> Option<Object>),
 }
+
+/// Makes them, for an installation.
+pub type MakePermanent = Arc<dyn Fn(&Installation) -> Vec<Permanent> + Send + Sync>;

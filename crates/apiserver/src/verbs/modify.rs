@@ -125,11 +125,10 @@ pub(super) async fn modify_by<C: Change>(
 ) -> Result<Modified> {
     for _ in 0..TRIES {
         let live = call.live()?;
-        let shown = call.served(live).await?;
-        let old = shown.object();
+        let old = call.served(live.clone()).await?.object();
         let new = change.make(&old).await?;
         check_preconditions(call, &new, &old)?;
-        match attempt(call, options, part, C::TRACKED, new, &old, &shown).await? {
+        match attempt(call, options, part, C::TRACKED, new, &old, &live).await? {
             Ok(modified) => return Ok(modified),
             // The client meant that very revision.
             Err(Raced) => continue,
@@ -172,7 +171,8 @@ async fn attempt(
     Ok(stored.map(|outcome| Modified { outcome, warnings }))
 }
 
-/// Stores the new form, if it is one and in earnest.
+/// Stores the new form, if it is one and in earnest. One that says nothing new is stored where the old one is not as
+/// it would be stored today: in another version, or before its definition was changed.
 async fn keep(
     call: &Call,
     options: &WriteOptions,
@@ -188,8 +188,8 @@ async fn keep(
         let deleted = storage::delete(&call.state, &call.resource, live, old, along).await?;
         return Ok(deleted.map(|_| Outcome::Gone(new)));
     }
-    if !settle(old, &mut new) {
-        return Ok(Ok(Outcome::Stored(live.clone())));
+    if !settle(old, &mut new) && storage::is_as_today(&call.resource, &new, live).await? {
+        return Ok(Ok(Outcome::Stored(call.served(live.clone()).await?)));
     }
     if options.dry_run {
         return Ok(Ok(Outcome::DryRun(new)));

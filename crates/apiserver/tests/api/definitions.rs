@@ -283,6 +283,8 @@ async fn what_a_definition_means_may_change_under_watchers_and_is_served_after_a
     cluster.ok("POST", TABS, &tab("old")).await;
     let mut watch = cluster.watch(&format!("{TABS}?watch=true")).await;
     assert_eq!(watch.next().await, "ADDED old");
+    cluster.ok("POST", TABS, &tab("same")).await;
+    assert_eq!(watch.next().await, "ADDED same");
 
     // Another version is stored, a field is gone, another is new and has a default.
     let path = format!("{DEFINITIONS}/{NAME}");
@@ -312,6 +314,16 @@ async fn what_a_definition_means_may_change_under_watchers_and_is_served_after_a
         assert_eq!(cluster.get(&format!("{TABS}/old")).await.1["spec"]["replicas"], 3);
     };
     check(&cluster).await;
+    // Whoever writes it without a change has it stored in the new version, once.
+    let revision = |object: &Value| object["metadata"]["resourceVersion"].as_str().expect("one").to_owned();
+    let seen = cluster.get(&format!("{v2}/same")).await.1;
+    let stored = cluster.ok("PUT", &format!("{v2}/same"), &seen).await;
+    assert_ne!(revision(&stored), revision(&seen));
+    for kind in ["application/merge-patch+json", "application/json-patch+json"] {
+        let nothing = if kind.contains("json-patch") { "[]" } else { "{}" };
+        let (code, again) = cluster.send_as("PATCH", &format!("{v2}/same"), kind, nothing.into()).await;
+        assert_eq!((code, revision(&again)), (200, revision(&stored)), "{kind}");
+    }
     let mut new = tab("new");
     new["apiVersion"] = json!("stable.example.com/v2");
     let made = cluster.ok("POST", v2, &new).await;
@@ -334,7 +346,7 @@ async fn what_a_definition_means_may_change_under_watchers_and_is_served_after_a
     assert_eq!(cluster.get(&format!("{TABS}/old")).await.1["spec"]["suspend"], false);
     check(&cluster).await;
     let (_, list) = cluster.get(v2).await;
-    assert_eq!(list["items"].as_array().map(Vec::len), Some(2));
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(3));
     // A version in which something may be stored stays.
     let mut definition = cluster.get(&path).await.1;
     definition["spec"]["versions"].as_array_mut().expect("versions").remove(0);

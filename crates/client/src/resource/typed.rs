@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     batch::v1 as batch, certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
     discovery::v1 as discovery, networking::v1 as networking, node::v1 as node, policy::v1 as policy,
     rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
+    storagemigration::v1beta1 as storagemigration,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -141,6 +142,7 @@ typed! {
     storage::CSIStorageCapacity,
     storage::StorageClass,
     storage::VolumeAttachment,
+    storagemigration::StorageVersionMigration,
 }
 
 fn text(field: &Option<String>) -> &str {

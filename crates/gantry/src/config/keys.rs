@@ -201,6 +201,18 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "feature-gates",
+        value_name: "NAME=BOOL[,…]",
+        help: "What of Kubernetes' features that are off by default is on: HPAScaleToZero, StorageVersionMigrator",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "runtime-config",
+        value_name: "VERSION=BOOL[,…]",
+        help: "Which versions of the Kubernetes API are served that are off by default: storagemigration.k8s.io/v1beta1",
+        default: Default::Text(""),
+    },
+    Key {
         name: "enable-admission-plugins",
         value_name: "NAME[,NAME]",
         help: "What is asked of writes to the Kubernetes API besides what always is, by the names of Kubernetes' admission plugins",

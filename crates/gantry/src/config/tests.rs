@@ -120,6 +120,26 @@ fn reserves_are_pairs_and_what_is_wrong_with_them_is_told() {
 }
 
 #[test]
+fn what_is_off_by_default_is_switched_on_by_name() {
+    let config = |gates, versions| {
+        Config::new(&layers(&[("feature-gates", gates)], &[("runtime-config", versions)], &[]))
+    };
+    assert_eq!(config("", "").expect("nothing").features, kinds::Features::default());
+    let on = config("StorageVersionMigrator=true", "api/beta=true").expect("valid");
+    assert!(on.features.migrates() && !on.features.has(kinds::Feature::HpaScaleToZero));
+    assert!(!config("StorageVersionMigrator=true", "").expect("valid").features.migrates());
+    assert_eq!(
+        config("Turbo=true", "").expect_err("no gate").to_string(),
+        "`feature-gates` is `Turbo=true` (from flag): unrecognized feature gate: Turbo; those that can be switched are \
+         HPAScaleToZero, StorageVersionMigrator"
+    );
+    assert_eq!(
+        config("", "apps/v1=false").expect_err("needed").to_string(),
+        "`runtime-config` is `apps/v1=false` (from environment): apps/v1 is always served"
+    );
+}
+
+#[test]
 fn etcd_is_named_with_what_is_shown_to_it_or_not_at_all() {
     let config = |flags: &[(&'static str, &str)]| Config::new(&layers(flags, &[], &[]));
     assert_eq!(config(&[]).expect("valid").etcd, None);

@@ -10,6 +10,7 @@ use model::validate::list;
 use serde_json::{Value, json};
 
 use super::rules::{GROUP, missing, rules_of, written};
+use crate::features::{Feature, Features};
 
 /// Whether an object is brought back to what it is to hold at least.
 pub(crate) const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -20,62 +21,80 @@ const WRITE: &str = "create,delete,deletecollection,patch,update";
 const READ_WRITE: &str = "create,delete,deletecollection,get,list,patch,update,watch";
 const EVENTS: &str = "create,patch,update core,events.k8s.io events";
 
-/// All of one kind, without kind and version.
-pub(crate) fn wanted(kind: &str) -> Vec<Value> {
-    parsed().into_iter().filter(|(known, _)| *known == kind).map(|(_, object)| object).collect()
+/// All of one kind that come with these features, without kind and version.
+pub(crate) fn wanted(kind: &str, features: &Features) -> Vec<Value> {
+    let all = parsed().into_iter();
+    let comes = |known: &Known| known.kind == kind && known.of.is_none_or(|feature| features.has(feature));
+    all.filter(comes).map(|known| known.object).collect()
+}
+
+/// One of them.
+struct Known {
+    kind: &'static str,
+    object: Value,
+    /// The feature that it comes with, if that may be off.
+    of: Option<Feature>,
+}
+
+impl Known {
+    fn new(kind: &'static str, object: Value) -> Self {
+        Self { kind, object, of: None }
+    }
 }
 
 /// What the agents of all nodes need.
 pub(super) fn rules_of_nodes() -> Vec<PolicyRule> {
-    let roles = wanted("ClusterRole");
+    let roles = wanted("ClusterRole", &Features::default());
     let role = roles.iter().find(|role| role["metadata"]["name"] == "system:node");
     rules_of(role.expect("it is in the list"))
 }
 
-/// All of them, with their kinds.
-fn parsed() -> Vec<(&'static str, Value)> {
-    let mut all: Vec<(&'static str, Value)> = Vec::new();
+/// All of them.
+fn parsed() -> Vec<Known> {
+    let mut all: Vec<Known> = Vec::new();
     // Bindings of controllers, which come with their roles.
     let mut bindings = Vec::new();
     let lines = TEXT.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
         if line.starts_with(' ') {
-            let (_, role) = all.last_mut().expect("a rule is below a role");
-            role["rules"].as_array_mut().expect("a role has rules").push(rule(&words));
+            let known = all.last_mut().expect("a rule is below a role");
+            known.object["rules"].as_array_mut().expect("a role has rules").push(rule(&words));
             continue;
         }
         match words.as_slice() {
-            ["role", name, to @ ..] => all.push(("ClusterRole", role(name, to))),
+            ["role", name, to @ ..] => all.push(Known::new("ClusterRole", role(name, to))),
             ["aggregate", name, to @ ..] => {
                 let mut role = role(name, to);
                 let labels = json!({aggregated_to(name): "true"});
                 role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": labels}]});
-                all.push(("ClusterRole", role));
+                all.push(Known::new("ClusterRole", role));
             }
-            ["controller", name] => {
+            ["controller", name, of @ ..] => {
+                let of = of.last().map(|name| Feature::named(name).expect("it is a feature"));
                 let role_name = format!("system:controller:{name}");
                 let account = format!("account:kube-system/{name}");
-                all.push(("ClusterRole", role(&role_name, &[])));
-                bindings.push(binding(&role_name, "ClusterRole", &role_name, &[&account]));
+                all.push(Known { of, ..Known::new("ClusterRole", role(&role_name, &[])) });
+                let binding = binding(&role_name, "ClusterRole", &role_name, &[&account]);
+                bindings.push(Known { of, ..Known::new("ClusterRoleBinding", binding) });
             }
             ["bind", name, whom @ ..] => {
-                all.push(("ClusterRoleBinding", binding(name, "ClusterRole", name, whom)));
+                all.push(Known::new("ClusterRoleBinding", binding(name, "ClusterRole", name, whom)));
             }
             [namespace, "role", name] => {
                 let mut role = role(name, &[]);
                 role["metadata"]["namespace"] = json!(namespace);
-                all.push(("Role", role));
+                all.push(Known::new("Role", role));
             }
             [namespace, "bind", name, role, whom @ ..] => {
                 let mut binding = binding(name, "Role", role, whom);
                 binding["metadata"]["namespace"] = json!(namespace);
-                all.push(("RoleBinding", binding));
+                all.push(Known::new("RoleBinding", binding));
             }
             other => unreachable!("{other:?}"),
         }
     }
-    all.extend(bindings.into_iter().map(|binding| ("ClusterRoleBinding", binding)));
+    all.extend(bindings);
     all
 }
 
@@ -201,13 +220,14 @@ fn begin(existing: &Object, wanted: &Object) -> Option<Object> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::Gates;
 
     fn object(value: &Value) -> Object {
         Object::from_value(value.clone()).expect("an object")
     }
 
     fn named(kind: &str, name: &str) -> Value {
-        let mut all = wanted(kind).into_iter();
+        let mut all = wanted(kind, &Features::default()).into_iter();
         let mut one = all.find(|one| one["metadata"]["name"] == name).expect(name);
         one["kind"] = json!(kind);
         one["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
@@ -216,11 +236,14 @@ mod tests {
 
     #[test]
     fn the_list_is_whole() {
-        let count = |kind| wanted(kind).len();
-        assert_eq!(
-            (count("ClusterRole"), count("ClusterRoleBinding"), count("Role"), count("RoleBinding")),
-            (73, 53, 7, 7)
-        );
+        let counts = |features: &Features| {
+            ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]
+                .map(|kind| wanted(kind, features).len())
+        };
+        assert_eq!(counts(&Features::default()), [73, 53, 7, 7]);
+        let gates = Gates::default().with(Feature::StorageVersionMigrator);
+        let features = Features { gates, ..Features::default() };
+        assert_eq!(counts(&features), [74, 54, 7, 7]);
         assert_eq!(
             named("ClusterRole", "system:controller:ttl-controller")["rules"],
             json!([
@@ -230,9 +253,9 @@ mod tests {
         );
         // Everything that a binding names is there.
         for kind in ["ClusterRoleBinding", "RoleBinding"] {
-            for binding in wanted(kind) {
+            for binding in wanted(kind, &features) {
                 let role = &binding["roleRef"];
-                let roles = wanted(role["kind"].as_str().expect("a kind"));
+                let roles = wanted(role["kind"].as_str().expect("a kind"), &features);
                 let found = roles.iter().any(|one| {
                     let (role_in, bound_in) =
                         (&one["metadata"]["namespace"], &binding["metadata"]["namespace"]);

@@ -1,16 +1,17 @@
 //! Rules of autoscalers, of autoscaling/v2.
 
+use std::borrow::Cow;
+
 use model::Object;
 use model::Quantity;
 use model::field::{FieldError, Path};
 use model::names::{dns1123_label, path_segment};
-use model::validate::{Errors, invalid, list, not_negative, number, text};
+use model::validate::{Errors, Rules, invalid, list, not_negative, number, text};
 use serde_json::Value;
 
+use crate::features::{Feature, Features};
 use crate::resource_names::{not_negative as no_debt, of_container};
 
-/// There is no scaling to nothing.
-const LEAST: i64 = 1;
 const MOST_STABLE_SECONDS: i64 = 3600;
 const MOST_PERIOD_SECONDS: i64 = 1800;
 /// The kinds of metrics, and the fields that they are in.
@@ -24,34 +25,59 @@ const KINDS: [(&str, &str); 5] = [
 /// In this order Kubernetes looks at them.
 const ORDER: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
 
-pub(crate) fn object(object: &Object, errors: &mut Errors) {
-    spec(object, LEAST, errors);
+/// What autoscalers must be, in either version of the API: `stored` gives one of autoscaling/v2, of which Kubernetes
+/// asks its rules.
+pub(crate) struct Autoscaling {
+    /// The fewest pods that may be asked for: none where features let it be so, otherwise one.
+    pub(crate) least: i64,
+    pub(crate) stored: fn(&Object) -> Cow<'_, Object>,
 }
 
-pub(crate) fn change(object: &Object, old: &Object, errors: &mut Errors) {
-    // One that was let in with nothing may keep it.
-    if old.get_i64(&["spec", "minReplicas"]) == Some(0) {
-        let message = format!("must be greater than or equal to {LEAST}");
-        errors.retain(|error| error.field != "spec.minReplicas" || error.detail != message);
-        if object.get_i64(&["spec", "minReplicas"]) == Some(0) {
-            let metrics = object.get_list(&["spec", "metrics"]);
-            let others =
-                metrics.iter().any(|metric| metric["type"] == "Object" || metric["type"] == "External");
-            if !others {
-                let spec = Path::root("spec");
-                let message =
-                    "must specify at least one Object or External metric to support scaling to zero replicas";
-                errors.push(FieldError::forbidden(&spec.child("metrics"), message));
-            }
+impl Autoscaling {
+    pub(crate) fn new(features: &Features, stored: fn(&Object) -> Cow<'_, Object>) -> Self {
+        Self { least: if features.has(Feature::HpaScaleToZero) { 0 } else { 1 }, stored }
+    }
+}
+
+impl Rules for Autoscaling {
+    fn object(&self, object: &Object, errors: &mut Errors) {
+        let object = (self.stored)(object);
+        spec(&object, self.least, errors);
+        if self.least == 0 {
+            to_nothing(&object, errors);
+        }
+    }
+
+    fn change(&self, object: &Object, old: &Object, errors: &mut Errors) {
+        let (object, old) = ((self.stored)(object), (self.stored)(old));
+        // One that was let in with nothing may keep it.
+        if self.least > 0 && old.get_i64(&["spec", "minReplicas"]) == Some(0) {
+            let message = format!("must be greater than or equal to {}", self.least);
+            errors.retain(|error| error.field != "spec.minReplicas" || error.detail != message);
+            to_nothing(&object, errors);
+        }
+    }
+
+    fn status(&self, object: &Object, _: &Object, errors: &mut Errors) {
+        let empty = Value::Null;
+        let status = object.get(&["status"]).unwrap_or(&empty);
+        for name in ["currentReplicas", "desiredReplicas"] {
+            not_negative(errors, status, name, &Path::root("status"));
         }
     }
 }
 
-pub(crate) fn status(object: &Object, _: &Object, errors: &mut Errors) {
-    let empty = Value::Null;
-    let status = object.get(&["status"]).unwrap_or(&empty);
-    for name in ["currentReplicas", "desiredReplicas"] {
-        not_negative(errors, status, name, &Path::root("status"));
+/// Who scales to nothing has to hear from elsewhere when pods are needed: none is left to be measured.
+fn to_nothing(object: &Object, errors: &mut Errors) {
+    if object.get_i64(&["spec", "minReplicas"]) != Some(0) {
+        return;
+    }
+    let metrics = object.get_list(&["spec", "metrics"]);
+    if !metrics.iter().any(|metric| metric["type"] == "Object" || metric["type"] == "External") {
+        let spec = Path::root("spec");
+        let message =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden(&spec.child("metrics"), message));
     }
 }
 

@@ -1,21 +1,24 @@
 //! HorizontalPodAutoscalers in autoscaling/v2, which is the version that is stored.
 
+use std::borrow::Cow;
+
 use apiserver::Resource;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use model::default::{Fields, existing, inside, missing};
-use model::validate::Functions;
 use serde_json::{Value, json};
 
 use crate::autoscaler::conversion::{conversion, default_metrics};
-use crate::autoscaler::{Autoscalers, columns, rules};
+use crate::autoscaler::rules::Autoscaling;
+use crate::autoscaler::{Autoscalers, columns};
+use crate::features::Features;
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<HorizontalPodAutoscaler>()
         .short(&["hpa"])
         .category("all")
         .status()
         .defaults(defaults)
-        .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
+        .rules(Autoscaling::new(features, |object| Cow::Borrowed(object)))
         .columns(columns::COLUMNS, columns::cells)
         .stored_as(conversion())
         .strategy(Autoscalers)

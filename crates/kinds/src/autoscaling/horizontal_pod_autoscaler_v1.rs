@@ -1,23 +1,26 @@
 //! HorizontalPodAutoscalers in autoscaling/v1. They are stored as those of autoscaling/v2.
 
+use std::borrow::Cow;
+
 use apiserver::Resource;
 use base::Timestamp;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use model::Object;
 use model::default::{Fields, inside, missing};
-use model::validate::{Errors, Functions};
 use serde_json::Value;
 
 use crate::autoscaler::conversion::{conversion, to_stored};
-use crate::autoscaler::{Autoscalers, columns, rules};
+use crate::autoscaler::rules::Autoscaling;
+use crate::autoscaler::{Autoscalers, columns};
+use crate::features::Features;
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<HorizontalPodAutoscaler>()
         .short(&["hpa"])
         .category("all")
         .status()
         .defaults(defaults)
-        .rules(Functions::of(object).change(change).status(rules::status))
+        .rules(Autoscaling::new(features, stored))
         .columns(columns::COLUMNS, cells)
         .stored_as(conversion())
         .strategy(Autoscalers)
@@ -30,19 +33,11 @@ fn defaults(fields: &mut Fields) {
     missing(status, "desiredReplicas", 0);
 }
 
-/// The same in the version that has all fields, of which Kubernetes asks its rules.
-fn stored(object: &Object) -> Object {
+/// The same in the version that has all fields.
+fn stored(object: &Object) -> Cow<'_, Object> {
     let mut stored = object.clone();
     to_stored(&mut stored);
-    stored
-}
-
-fn object(object: &Object, errors: &mut Errors) {
-    rules::object(&stored(object), errors);
-}
-
-fn change(object: &Object, old: &Object, errors: &mut Errors) {
-    rules::change(&stored(object), &stored(old), errors);
+    Cow::Owned(stored)
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

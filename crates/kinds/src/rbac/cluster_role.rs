@@ -10,16 +10,21 @@ use model::validate::{Errors, Functions, list, metadata};
 
 use super::role::{COLUMNS, Granting};
 use crate::access::{reconcile_role, wanted};
+use crate::features::Features;
 use crate::role_rules::{created, rules};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
+    let features = features.clone();
     Resource::of::<ClusterRole>()
         .made_by_update()
         .rules(Functions::of(object).name(path_segment))
         .columns(COLUMNS, |role, _| vec![role.name().into(), created(role)])
         .hook("rbac/bootstrap-roles")
-        .permanent(|_| {
-            wanted("ClusterRole").into_iter().map(|role| Permanent::AtStart(role, reconcile_role)).collect()
+        .permanent(move |_| {
+            wanted("ClusterRole", &features)
+                .into_iter()
+                .map(|role| Permanent::AtStart(role, reconcile_role))
+                .collect()
         })
         .strategy(Granting)
 }

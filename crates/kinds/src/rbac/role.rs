@@ -10,16 +10,21 @@ use model::names::path_segment;
 use model::validate::{Errors, Functions};
 
 use crate::access::{may_grant, reconcile_role, wanted};
+use crate::features::Features;
 use crate::role_rules::{created, rules};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
+    let features = features.clone();
     Resource::of::<Role>()
         .made_by_update()
         .rules(Functions::of(object).name(path_segment))
         .columns(COLUMNS, |role, _| vec![role.name().into(), created(role)])
         .hook("rbac/bootstrap-roles")
-        .permanent(|_| {
-            wanted("Role").into_iter().map(|role| Permanent::AtStart(role, reconcile_role)).collect()
+        .permanent(move |_| {
+            wanted("Role", &features)
+                .into_iter()
+                .map(|role| Permanent::AtStart(role, reconcile_role))
+                .collect()
         })
         .strategy(Granting)
 }

@@ -12,17 +12,19 @@ use model::validate::{Errors, Functions};
 use serde_json::Value;
 
 use crate::access::{may_bind, reconcile_binding, wanted};
+use crate::features::Features;
 use crate::role_rules::{binding, binding_change, binding_defaults, reference, subjects};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
+    let features = features.clone();
     Resource::of::<RoleBinding>()
         .made_by_update()
         .defaults(binding_defaults)
         .rules(Functions::of(object).name(path_segment).change(binding_change))
         .columns(COLUMNS, cells)
         .hook("rbac/bootstrap-roles")
-        .permanent(|_| {
-            let all = wanted("RoleBinding").into_iter();
+        .permanent(move |_| {
+            let all = wanted("RoleBinding", &features).into_iter();
             all.map(|binding| Permanent::AtStart(binding, reconcile_binding)).collect()
         })
         .strategy(Binding)

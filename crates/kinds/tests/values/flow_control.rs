@@ -201,8 +201,8 @@ fn what_every_cluster_has_is_good_and_complete() {
     };
     let mut counts = Vec::new();
     for entry in kinds::all() {
-        let Some(permanent) = entry.permanent.filter(|_| entry.group == "flowcontrol.apiserver.k8s.io")
-        else {
+        let permanent = entry.permanent.clone();
+        let Some(permanent) = permanent.filter(|_| entry.group == "flowcontrol.apiserver.k8s.io") else {
             continue;
         };
         let objects = permanent(&installation);

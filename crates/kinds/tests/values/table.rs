@@ -1,23 +1,35 @@
 //! Tables of good and bad objects: each is one sound object with a change, told as a merge patch.
 
+use apiserver::Resource;
+use kinds::Features;
 use model::Object;
 use model::merge::merge_patch;
 use model::validate;
 use serde_json::Value;
 
-use crate::{defaulted, resource};
+use crate::{defaulted, resource, resource_where};
 
 /// The rules of one kind.
 pub(crate) struct Table {
     sound: Value,
+    features: Features,
 }
 
 impl Table {
     /// The table of the kind of a sound object.
     pub(crate) fn of(sound: Value) -> Self {
-        let table = Self { sound };
+        Self::with(Features::default(), sound)
+    }
+
+    /// As [`Table::of`], where these features are on.
+    pub(crate) fn with(features: Features, sound: Value) -> Self {
+        let table = Self { sound, features };
         table.good(&[serde_json::json!({})]);
         table
+    }
+
+    fn entry(&self, object: &Object) -> Resource {
+        resource_where(&self.features, object.api_version(), object.kind())
     }
 
     fn object(&self, change: &Value) -> Object {
@@ -29,7 +41,7 @@ impl Table {
     pub(crate) fn good(&self, changes: &[Value]) -> &Self {
         for change in changes {
             let object = self.object(change);
-            let entry = resource(object.api_version(), object.kind());
+            let entry = self.entry(&object);
             let created = validate::create(&*entry.rules, &object, entry.scope());
             let updated = validate::update(&*entry.rules, &object, &object, entry.scope());
             assert_eq!((created, updated), (Vec::new(), Vec::new()), "{change}");
@@ -42,7 +54,7 @@ impl Table {
     pub(crate) fn bad(&self, changes: &[(Value, &[&str])]) -> &Self {
         for (change, expected) in changes {
             let object = self.object(change);
-            let entry = resource(object.api_version(), object.kind());
+            let entry = self.entry(&object);
             compare(&validate::create(&*entry.rules, &object, entry.scope()), expected, change);
         }
         self
@@ -54,7 +66,7 @@ impl Table {
         let old = self.object(&serde_json::json!({}));
         for (change, expected) in changes {
             let new = self.object(change);
-            let entry = resource(new.api_version(), new.kind());
+            let entry = self.entry(&new);
             compare(&validate::update(&*entry.rules, &new, &old, entry.scope()), expected, change);
         }
         self
@@ -66,7 +78,7 @@ impl Table {
         let old = self.object(old);
         for (change, expected) in changes {
             let new = self.object(change);
-            let entry = resource(new.api_version(), new.kind());
+            let entry = self.entry(&new);
             let errors = validate::update_part(&*entry.rules, part, &new, &old, entry.scope());
             compare(&errors, expected, change);
         }

@@ -1,0 +1,185 @@
+//! What becomes of a migration, and what is said of it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use base::Timestamp;
+use client::Resource as _;
+use k8s_openapi::api::storagemigration::v1beta1::StorageVersionMigration;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionCondition,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+const RUNNING: &str = "Running";
+const SUCCEEDED: &str = "Succeeded";
+const FAILED: &str = "Failed";
+/// What a definition says of the migration of its objects.
+const MIGRATING: &str = "StorageMigrating";
+
+/// What is to be done about a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is over, or another of the same resource comes first.
+    Nothing,
+    Begin,
+    /// It has begun.
+    Migrate,
+    /// It has ended, and not all is said of it.
+    Close,
+}
+
+/// How a migration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Succeeded,
+    /// And why.
+    Failed(&'static str),
+}
+
+/// The group and the resource whose objects are to be stored anew.
+pub(super) fn wanted(migration: &StorageVersionMigration) -> (&str, &str) {
+    migration.spec.as_ref().map_or(("", ""), |spec| (&*spec.resource.group, &*spec.resource.resource))
+}
+
+/// The next step for one of `all`.
+pub(super) fn step(migration: &StorageVersionMigration, all: &[Arc<StorageVersionMigration>]) -> Step {
+    if has_ended(migration) {
+        return if find(migration, RUNNING).is_some() { Step::Close } else { Step::Nothing };
+    }
+    if holds(migration, RUNNING) {
+        return Step::Migrate;
+    }
+    let place = |one: &StorageVersionMigration| {
+        // One that runs, or that is not closed, goes on before another begins; then the eldest comes.
+        let goes_on = find(one, RUNNING).is_some();
+        let made = one.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (Reverse(goes_on), made, one.name().to_owned())
+    };
+    let rivals = all.iter().filter(|other| wanted(other) == wanted(migration));
+    let waits = rivals.filter(|other| !has_ended(other) || find(other, RUNNING).is_some());
+    let first = waits.map(|other| place(other)).min();
+    if first.is_none_or(|first| first >= place(migration)) { Step::Begin } else { Step::Nothing }
+}
+
+/// Says that a migration runs.
+pub(super) fn begin(migration: &mut StorageVersionMigration, now: Timestamp) {
+    say(migration, RUNNING, true, "MigrationRunning", "The migration is running", now);
+}
+
+/// Says how a migration ended.
+pub(super) fn end(migration: &mut StorageVersionMigration, how: End, now: Timestamp) {
+    let (kind, reason, message) = match how {
+        End::Succeeded => (SUCCEEDED, "StorageVersionMigrationSucceeded", ""),
+        End::Failed(why) => (FAILED, "StorageVersionMigrationFailed", why),
+    };
+    say(migration, RUNNING, false, reason, message, now);
+    say(migration, kind, true, reason, message, now);
+}
+
+/// Says that nothing is left to be done about a migration.
+pub(super) fn close(migration: &mut StorageVersionMigration) {
+    let conditions = migration.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.retain(|known| known.type_ != RUNNING);
+}
+
+/// Says of a definition that its objects are stored anew.
+pub(super) fn begin_definition(definition: &mut CustomResourceDefinition, name: &str, now: Timestamp) {
+    say_of(definition, true, "MigrationRunning", format!("Migration {name} is running"), now);
+}
+
+/// Says of a definition how the migration of its objects ended; and that no other version is stored than the one that is
+/// now, where that is so: all objects were stored anew, and the definition has been the same all the time.
+pub(super) fn finish_definition(
+    definition: &mut CustomResourceDefinition,
+    migration: &StorageVersionMigration,
+    now: Timestamp,
+) {
+    if !holds(migration, SUCCEEDED) {
+        say_of(definition, false, "MigrationFailed", "The migration has failed".to_owned(), now);
+        return;
+    }
+    let mut conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let begun = conditions.find(|known| known.type_ == MIGRATING && known.status == "True");
+    let is_same = begun.is_some_and(|begun| begun.observed_generation == definition.metadata.generation);
+    let stored = definition.spec.versions.iter().find(|version| version.storage);
+    let stored = stored.filter(|_| is_same).map(|version| version.name.clone());
+    let of_versions = match stored {
+        Some(stored) => {
+            definition.status.get_or_insert_default().stored_versions = Some(vec![stored]);
+            "and the stored versions have been updated"
+        }
+        None => "but the stored versions have not been updated due to a generation mismatch",
+    };
+    say_of(
+        definition,
+        false,
+        "MigrationSucceeded",
+        format!("The migration has succeeded {of_versions}"),
+        now,
+    );
+}
+
+fn find<'m>(migration: &'m StorageVersionMigration, kind: &str) -> Option<&'m Condition> {
+    let conditions = migration.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().find(|known| known.type_ == kind)
+}
+
+fn holds(migration: &StorageVersionMigration, kind: &str) -> bool {
+    find(migration, kind).is_some_and(|known| known.status == "True")
+}
+
+fn has_ended(migration: &StorageVersionMigration) -> bool {
+    holds(migration, SUCCEEDED) || holds(migration, FAILED)
+}
+
+fn status(holds: bool) -> String {
+    if holds { "True" } else { "False" }.to_owned()
+}
+
+fn say(
+    migration: &mut StorageVersionMigration,
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    let known = find(migration, kind).filter(|known| known.status == status(holds));
+    let since = known.map_or(Time(now), |known| known.last_transition_time.clone());
+    let conditions = migration.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.retain(|known| known.type_ != kind);
+    conditions.push(Condition {
+        type_: kind.to_owned(),
+        status: status(holds),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: since,
+        observed_generation: None,
+    });
+}
+
+fn say_of(
+    definition: &mut CustomResourceDefinition,
+    holds: bool,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) {
+    let observed_generation = definition.metadata.generation;
+    let conditions = definition.status.get_or_insert_default().conditions.get_or_insert_default();
+    let known = conditions.iter().find(|known| known.type_ == MIGRATING && known.status == status(holds));
+    let since = known.and_then(|known| known.last_transition_time.clone()).unwrap_or(Time(now));
+    conditions.retain(|known| known.type_ != MIGRATING);
+    conditions.push(CustomResourceDefinitionCondition {
+        type_: MIGRATING.to_owned(),
+        status: status(holds),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_transition_time: Some(since),
+        observed_generation,
+    });
+}
+
+#[cfg(test)]
+mod tests;

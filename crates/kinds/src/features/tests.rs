@@ -1,0 +1,74 @@
+use super::*;
+
+fn gates(text: &str) -> Result<Vec<Feature>, String> {
+    text.parse::<Gates>().map(|gates| gates.0.into_iter().collect()).map_err(|error| error.to_string())
+}
+
+fn versions(text: &str) -> Result<Vec<&'static str>, String> {
+    let read = text.parse::<Versions>();
+    read.map(|versions| versions.0.into_iter().collect()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn gates_are_switched_by_name_and_by_stage() {
+    let (zero, migrator) = (Feature::HpaScaleToZero, Feature::StorageVersionMigrator);
+    for (text, expected) in [
+        ("", vec![]),
+        ("HPAScaleToZero=true", vec![zero]),
+        (" HPAScaleToZero = T , StorageVersionMigrator=false", vec![zero]),
+        ("HPAScaleToZero=true,HPAScaleToZero=false", vec![]),
+        ("AllAlpha=true", vec![zero]),
+        ("AllBeta=true", vec![migrator]),
+        ("StorageVersionMigrator=false,AllBeta=true,AllAlpha=1", vec![zero]),
+        ("HPAScaleToZero=true,AllAlpha=false", vec![zero]),
+    ] {
+        assert_eq!(gates(text), Ok(expected), "{text}");
+    }
+    for (text, expected) in [
+        ("HPAScaleToZero", "missing bool value for HPAScaleToZero"),
+        ("HPAScaleToZero=", "missing bool value for HPAScaleToZero"),
+        ("HPAScaleToZero=yes", "invalid value of HPAScaleToZero=yes: it must be true or false"),
+        ("InPlace=true", "unrecognized feature gate: InPlace; those that can be switched are HPAScaleToZero"),
+    ] {
+        let error = gates(text).expect_err(text);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn versions_are_switched_by_name_and_by_stage() {
+    let migration = STORAGE_MIGRATION;
+    for (text, expected) in [
+        ("", vec![]),
+        ("storagemigration.k8s.io/v1beta1=true", vec![migration]),
+        ("storagemigration.k8s.io/v1beta1", vec![migration]),
+        ("storagemigration.k8s.io/v1beta1=false,api/all=true", vec![]),
+        ("api/beta=false,api/all=true", vec![]),
+        ("api/beta=true", vec![migration]),
+        ("api/alpha=true,api/ga=true,api/legacy=true,apps/v1=true,api/v1=true,v1=true", vec![]),
+    ] {
+        assert_eq!(versions(text), Ok(expected), "{text}");
+    }
+    for (text, expected) in [
+        ("apps/v1=false", "apps/v1 is always served"),
+        ("api/v1=false", "api/v1 is always served"),
+        ("api/all=false", "api/all is always served"),
+        ("api/ga=false", "api/ga is always served"),
+        ("apps/v2", "unknown api versions apps/v2; those that can be switched on are storagemigration"),
+        ("api/beta=maybe", "invalid value of api/beta=maybe: it must be true or false"),
+    ] {
+        let error = versions(text).expect_err(text);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_kind_of_a_version_that_is_off_is_there_where_it_is_asked_for() {
+    let kinds = |features: &Features| {
+        let all = crate::served(features).into_iter();
+        all.filter(|kind| kind.group == "storagemigration.k8s.io").map(|kind| kind.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&Features::default()), [""; 0]);
+    let versions = Versions::default().with(STORAGE_MIGRATION);
+    assert_eq!(kinds(&Features { versions, ..Features::default() }), ["StorageVersionMigration"]);
+}
