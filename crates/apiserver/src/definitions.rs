@@ -238,7 +238,7 @@ async fn empty(
     let each = left.into_iter().map(async |(name, _)| {
         let path = path(entry, &name);
         let (code, answer) = delete(handle, &path, entry).await;
-        let is_done = code.is_success() || code == StatusCode::NOT_FOUND;
+        let is_done = code.is_success() || code == StatusCode::NOT_FOUND && names_object(&answer);
         if !is_done {
             tracing::warn!(path, answer, "an object is not deleted though its kind ends");
         }
@@ -253,6 +253,12 @@ async fn empty(
         }
         None => Ok(()),
     }
+}
+
+/// Whether an answer is about an object. That its resource is not there says nothing of it.
+fn names_object(answer: &str) -> bool {
+    let status: Option<Status> = serde_json::from_str(answer).ok();
+    status.and_then(|status| status.details).is_some_and(|details| !details.name.is_empty())
 }
 
 fn path(entry: &Resource, name: &str) -> String {

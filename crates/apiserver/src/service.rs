@@ -414,8 +414,10 @@ async fn resource(
     if let Some(body) = &body {
         account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;
     }
+    // Who brings an entry means that one, whatever is served.
+    let brings_entry = parts.extensions.get::<Entry>().is_some();
     // What an object defines may have become something else while the body came.
-    let resource = if resource.definition.is_some() && parts.extensions.get::<Entry>().is_none() {
+    let resource = if resource.definition.is_some() && !brings_entry {
         state.defined.catch_up(&state.table);
         let now = state.table.get(&target.group, &target.version, &target.resource);
         let now = now.ok_or_else(|| Error::from(Status::no_such_resource()))?;
@@ -446,7 +448,7 @@ async fn resource(
         target,
     };
     consistency::catch_up(&call).await?;
-    if call.resource.retired.is_some() && state.store.is_shared() {
+    if call.resource.retired.is_some() && state.store.is_shared() && !brings_entry {
         // What another server has been told of its definition holds here, too.
         state.defined.catch_up(&state.table);
         let ResourceTarget { group, version, resource, .. } = &call.target;

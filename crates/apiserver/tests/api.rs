@@ -19,6 +19,8 @@ mod apply;
 mod audit;
 #[path = "api/certificates.rs"]
 mod certificates;
+#[path = "api/changing_definitions.rs"]
+mod changing_definitions;
 #[path = "api/classes.rs"]
 mod classes;
 #[path = "api/cluster.rs"]

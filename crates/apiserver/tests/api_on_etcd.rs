@@ -12,13 +12,19 @@ mod access;
 mod admission;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/changing_definitions.rs"]
+mod changing_definitions;
 #[path = "api/cluster.rs"]
 mod cluster;
+#[path = "api/definitions.rs"]
+mod definitions;
 #[path = "api/nodes.rs"]
 mod nodes;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/verbs.rs"]
 mod verbs;
+#[path = "api/versions.rs"]
+mod versions;
 #[path = "api/watch.rs"]
 mod watch;
