@@ -28,7 +28,7 @@ fn definition(round: usize) -> Value {
         1 => json!({"type": "integer", "minimum": 1}),
         _ => json!({"type": "integer", "maximum": -1}),
     };
-    let stored = if round / 2 % 2 == 0 { "v1" } else { "v2" };
+    let stored = if (round / 2).is_multiple_of(2) { "v1" } else { "v2" };
     let mark = json!({"type": "integer", "default": sign(round)});
     let schema = json!({"type": "object", "properties": {
         "spec": {"type": "object", "properties": {"size": size, "mark": mark}},
