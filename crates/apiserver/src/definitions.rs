@@ -219,7 +219,7 @@ async fn empty(
     let partition = state.cache.partition(&entry.storage.partition);
     let (all, _) = partition.snapshot(state.cache.revision(), "");
     // Each object is read once, beside the threads that answer everybody.
-    let left: Vec<(String, u64)> = offload::in_place(|| {
+    let left: Vec<(String, String)> = offload::in_place(|| {
         let names: HashSet<&str> = all.iter().map(|stored| &*stored.name).collect();
         asked.retain(|name, _| names.contains(&**name));
         let mut left = Vec::new();
@@ -227,18 +227,21 @@ async fn empty(
             if asked.get(&*stored.name) == Some(&stored.revision()) {
                 continue;
             }
-            if stored.object().is_being_deleted() {
+            let object = stored.object();
+            if object.is_being_deleted() {
                 asked.insert(stored.name.to_string(), stored.revision());
             } else {
-                left.push((stored.name.to_string(), stored.revision()));
+                left.push((stored.name.to_string(), object.uid().to_owned()));
             }
         }
         left
     });
-    let each = left.into_iter().map(async |(name, _)| {
+    let each = left.into_iter().map(async |(name, uid)| {
         let path = path(entry, &name);
-        let (code, answer) = delete(handle, &path, entry).await;
-        let is_done = code.is_success() || code == StatusCode::NOT_FOUND && names_object(&answer);
+        let (code, answer) = delete(handle, &path, &uid, entry).await;
+        // One of another uid was made by who defined the kind anew.
+        let is_gone = matches!(code, StatusCode::NOT_FOUND | StatusCode::CONFLICT) && names_object(&answer);
+        let is_done = code.is_success() || is_gone;
         if !is_done {
             tracing::warn!(path, answer, "an object is not deleted though its kind ends");
         }
@@ -269,9 +272,12 @@ fn path(entry: &Resource, name: &str) -> String {
     }
 }
 
-/// Deletes an object by an entry, whatever is served by its path.
-async fn delete(handle: &Handle, path: &str, entry: &Arc<Resource>) -> (StatusCode, String) {
-    let options = json!({"propagationPolicy": "Background"});
+/// Deletes the object of a uid by an entry, whatever is served by its path.
+async fn delete(handle: &Handle, path: &str, uid: &str, entry: &Arc<Resource>) -> (StatusCode, String) {
+    let mut options = json!({"propagationPolicy": "Background"});
+    if !uid.is_empty() {
+        options["preconditions"] = json!({"uid": uid});
+    }
     let mut request = bootstrap::request(&Method::DELETE, path, "application/json", &options);
     request.extensions_mut().insert(Entry(entry.clone()));
     bootstrap::answer(handle, request).await

@@ -193,7 +193,10 @@ async fn to_stored<'o>(resource: &Resource, object: &'o Object) -> Result<Cow<'o
 /// Whether `stored` is what `object`, which says the same, would be stored as today.
 pub(crate) async fn is_as_today(resource: &Resource, object: &Object, stored: &Stored) -> Result<bool> {
     let Some(served) = &resource.storage.served else { return Ok(true) };
-    if served.is_as_today(stored) {
+    if !served.is_of_stored(stored) {
+        return Ok(false);
+    }
+    if !served.is_before(stored.revision()) {
         return Ok(true);
     }
     Ok(Encoded::encode(&*to_stored(resource, object).await?) == *stored.encoded().text())

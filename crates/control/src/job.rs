@@ -317,14 +317,33 @@ impl Reconciler {
         let jobs: Api<Job> = Api::namespaced(&self.context.client, &key.namespace);
         let live = jobs.find(&key.name).await?.filter(|live| live.uid() == job.uid());
         let is_newest = live.as_ref().is_some_and(|live| live.revision() == job.revision());
+        let newer = live.filter(|live| live.revision() > job.revision());
+        let let_go = if newer.is_some() { self.let_go_of(key, job).await? } else { Vec::new() };
         self.with_known(key, |known| {
             known.is_sure = is_newest;
-            if let Some(mut live) = live.filter(|live| live.revision() > job.revision()) {
-                live.forget_managers();
-                known.answered = Some(Arc::new(live));
+            known.untracked.extend(let_go);
+            if let Some(mut newer) = newer {
+                newer.forget_managers();
+                known.answered = Some(Arc::new(newer));
             }
         });
         Ok(is_newest)
+    }
+
+    /// The uids of the pods that the cache shows with a finalizer and that have none any more: a newer job may have
+    /// counted them, and forgotten their names.
+    async fn let_go_of(&self, key: &ObjectKey, job: &Job) -> Result<Vec<String>, Error> {
+        let mut shown = self.pods.by_index_within(&key.namespace, OF_JOB, job.uid());
+        shown.retain(|pod| pods::has_finalizer(pod));
+        let looked_at = shown.into_iter().map(async |pod| {
+            let live = self.api(key).find(pod.name()).await?;
+            let is_kept = live.is_some_and(|live| live.uid() == pod.uid() && pods::has_finalizer(&live));
+            Ok((!is_kept).then(|| pod.uid().to_owned()))
+        });
+        let looked_at: Vec<Result<Option<String>, Error>> =
+            stream::iter(looked_at).buffer_unordered(AT_ONCE).collect().await;
+        let let_go: Result<Vec<_>, _> = looked_at.into_iter().collect();
+        Ok(let_go?.into_iter().flatten().collect())
     }
 
     /// How long it may still take until a status is written; none where it says nothing new.

@@ -8,15 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Clock;
+use base::backoff::Backoff;
+use base::error::chain;
 use client::api::{Patch, PatchOptions};
 use client::{
     Action, Api, Client, Controller, Error, ListOptions, ObjectKey, Partial, Reconcile, Resource as _,
-    ResourceKind, Store,
+    ResourceKind,
 };
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::storagemigration::v1beta1::StorageVersionMigration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde_json::json;
+use model::Status;
+use model::field::shortened;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Context, kinds};
 
@@ -30,8 +36,11 @@ const WORKERS: usize = 5;
 const OBJECTS_AT_ONCE: usize = 16;
 /// So many objects are listed at a time.
 const PAGE: usize = 500;
-/// After so long it is looked again where somebody else was faster, or whoever serves a resource is gone.
-const AGAIN: Action = Action::After(Duration::from_millis(20));
+/// How soon, how rarely and how often what passes is tried again with one object.
+const SOON: Duration = Duration::from_millis(50);
+const RARELY: Duration = Duration::from_secs(2);
+const TRIES: u32 = 8;
+/// After so long it is looked again where whoever serves a resource is gone.
 const LATER: Action = Action::After(Duration::from_secs(5));
 
 /// Runs the controller.
@@ -44,9 +53,10 @@ pub(crate) async fn run(context: Context) {
         same.map(|other| other.key()).collect()
     };
     let reconciler = Reconciler {
-        migrations: migrations.store(),
         client: context.client.clone(),
         clock: Arc::clone(&context.clock),
+        beginning: Mutex::default(),
+        stop: context.stop.clone(),
     };
     Controller::new("storage-version-migrator", &migrations)
         .watches(&migrations, of_same_resource)
@@ -56,33 +66,36 @@ pub(crate) async fn run(context: Context) {
 }
 
 struct Reconciler {
-    migrations: Store<StorageVersionMigration>,
     client: Client,
     clock: Arc<dyn Clock>,
+    /// Held by who decides whether one is to begin, until it has.
+    beginning: Mutex<()>,
+    stop: CancellationToken,
 }
 
 impl Reconcile for Reconciler {
     type Error = Error;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
-        let all = self.migrations.list();
-        let Some(migration) = all.iter().find(|migration| migration.key() == *key) else {
-            return Ok(Action::Done);
+        let migration = {
+            let _one = self.beginning.lock().await;
+            // The copy may not show yet what was written of them.
+            let api = Api::<StorageVersionMigration>::all(&self.client);
+            let all = api.list_all(&ListOptions::default()).await?.items;
+            let Some(migration) = all.iter().find(|migration| migration.name() == key.name) else {
+                return Ok(Action::Done);
+            };
+            match step(migration, &all) {
+                Step::Nothing => return Ok(Action::Done),
+                Step::Close => return self.close(migration).await,
+                Step::Begin => self.begin(migration).await?,
+                Step::Migrate => migration.clone(),
+            }
         };
-        let done = match step(migration, &all) {
-            Step::Nothing => return Ok(Action::Done),
-            Step::Close => self.close(migration).await,
-            Step::Begin => match self.begin(migration).await {
-                Ok(begun) => self.migrate(begun).await,
-                Err(error) => Err(error),
-            },
-            Step::Migrate => self.migrate(StorageVersionMigration::clone(migration)).await,
-        };
-        match done {
-            // It is another by now, or it has gone: that it is so wakes this one again.
-            Err(Error::Conflict(_)) => Ok(AGAIN),
-            Err(Error::NotFound(_)) => Ok(Action::Done),
-            done => done,
+        // It may take long, and goes on where it is when there is somebody again.
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(Action::Done),
+            done = self.migrate(migration) => done,
         }
     }
 }
@@ -92,29 +105,34 @@ impl Reconciler {
         Api::all(&self.client).update_status(migration).await
     }
 
-    /// The definition of the migrated resource, if it is a custom one.
-    async fn definition(
+    /// Changes the definition of the migrated resource, if it is a custom one.
+    async fn define(
         &self,
         migration: &StorageVersionMigration,
-    ) -> Result<Option<CustomResourceDefinition>, Error> {
+        change: impl FnOnce(&mut CustomResourceDefinition) + Send,
+    ) -> Result<(), Error> {
         let (group, resource) = wanted(migration);
+        let definitions = Api::<CustomResourceDefinition>::all(&self.client);
         if group.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        Api::all(&self.client).find(&format!("{resource}.{group}")).await
-    }
-
-    async fn write_definition(&self, definition: &CustomResourceDefinition) -> Result<(), Error> {
-        Api::all(&self.client).update_status(definition).await.map(drop)
+        let Some(definition) = definitions.find(&format!("{resource}.{group}")).await? else { return Ok(()) };
+        let mut changed = definition.clone();
+        change(&mut changed);
+        if changed == definition {
+            return Ok(());
+        }
+        match definitions.update_status(&changed).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn begin(&self, migration: &StorageVersionMigration) -> Result<StorageVersionMigration, Error> {
-        if let Some(mut definition) = self.definition(migration).await? {
-            begin_definition(&mut definition, migration.name(), self.clock.now());
-            self.write_definition(&definition).await?;
-        }
+        let now = self.clock.now();
+        self.define(migration, |definition| begin_definition(definition, migration.name(), now)).await?;
         let mut migration = migration.clone();
-        begin(&mut migration, self.clock.now());
+        begin(&mut migration, now);
         self.write(&migration).await
     }
 
@@ -126,37 +144,53 @@ impl Reconciler {
             if all.are_silent_of_group(group) {
                 return Ok(LATER);
             }
-            return self.end(migration, End::Failed("resource does not exist in discovery")).await;
+            let why = "resource does not exist in discovery".to_owned();
+            return self.end(migration, End::Failed(why)).await;
         };
         if !kind.can("list") || !kind.can("patch") {
-            return self.end(migration, End::Failed("resource not found")).await;
+            return self.end(migration, End::Failed("resource not found".to_owned())).await;
         }
         let kind = &kind.resource;
-        let status = migration.status.get_or_insert_default();
-        if status.resource_version.as_deref().is_none_or(str::is_empty) {
-            let first: Api<Partial> = Api::partial(&self.client, kind, None);
-            let first = first.list(&ListOptions::default().limit(1)).await?;
-            status.resource_version = Some(first.metadata.resource_version);
-            migration = self.write(&migration).await?;
-        }
-        match self.store_anew(kind).await {
+        let since = migration.status.as_ref().and_then(|status| status.resource_version.clone());
+        let since = match since.filter(|since| !since.is_empty()) {
+            Some(since) => since,
+            None => {
+                let api: Api<Partial> = Api::partial(&self.client, kind, None);
+                let since = api.list(&ListOptions::default().limit(1)).await?.metadata.resource_version;
+                migration.status.get_or_insert_default().resource_version = Some(since.clone());
+                migration = self.write(&migration).await?;
+                since
+            }
+        };
+        match self.store_anew(kind, since.parse().unwrap_or(u64::MAX)).await {
             Ok(()) => self.end(migration, End::Succeeded).await,
             Err(error) if is_passing(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, migration = migration.name(), kind = %kind.kind, "a migration failed");
-                self.end(migration, End::Failed("migration encountered unhandled error")).await
+                let why = format!("migration encountered unhandled error: {}", chain(&error));
+                self.end(migration, End::Failed(shortened(why))).await
             }
         }
     }
 
-    /// Has all objects of a kind stored as they would be stored today.
-    async fn store_anew(&self, kind: &ResourceKind) -> Result<(), Error> {
+    /// Has all objects of a kind stored as they would be stored today. Those that were written after a revision are.
+    async fn store_anew(&self, kind: &ResourceKind, since: u64) -> Result<(), Error> {
         let api: Api<Partial> = Api::partial(&self.client, kind, None);
         let mut options = ListOptions::default().limit(PAGE);
         loop {
-            let page = api.list(&options).await?;
-            let mut objects = stream::iter(page.items)
-                .map(|object| async move { self.store_one(kind, &object).await })
+            let page = match api.list(&options).await {
+                // What is left is told as it is now: those that are new were stored today.
+                Err(Error::Expired(Status { metadata, .. }))
+                    if options.continue_token.is_some()
+                        && metadata.get("continue").is_some_and(Value::is_string) =>
+                {
+                    options.continue_token = metadata["continue"].as_str().map(str::to_owned);
+                    continue;
+                }
+                page => page?,
+            };
+            let old = page.items.into_iter().filter(|object| object.revision() <= since);
+            let mut objects = stream::iter(old)
+                .map(|object| async move { self.store_patiently(kind, &object).await })
                 .buffer_unordered(OBJECTS_AT_ONCE);
             while let Some(stored) = objects.next().await {
                 stored?;
@@ -168,32 +202,44 @@ impl Reconciler {
         }
     }
 
+    /// Tries again where something passes: what is stored already need not be looked through once more.
+    async fn store_patiently(&self, kind: &ResourceKind, object: &Partial) -> Result<(), Error> {
+        let mut backoff = Backoff::new(SOON, RARELY);
+        loop {
+            match self.store_one(kind, object).await {
+                Err(error) if is_passing(&error) && backoff.failures() < TRIES => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     async fn store_one(&self, kind: &ResourceKind, object: &Partial) -> Result<(), Error> {
         let namespace = object.namespace().filter(|_| kind.namespaced);
         let api: Api<Partial> = Api::partial(&self.client, kind, namespace);
-        // That very one at that very revision: what others wrote since, they wrote as it is stored today.
+        // That very one at that very revision: what others wrote since, they wrote as it is stored today. One that is
+        // gone is in conflict with its uid; what is not found is the kind.
         let fields = json!({
             "apiVersion": kind.api_version(), "kind": kind.kind,
             "metadata": {"uid": object.uid(), "resourceVersion": object.resource_version()},
         });
         match api.patch(object.name(), &Patch::Apply(fields), &PatchOptions::manager(MANAGER)).await {
-            Ok(_) | Err(Error::Conflict(_) | Error::NotFound(_)) => Ok(()),
+            Ok(_) | Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     async fn end(&self, mut migration: StorageVersionMigration, how: End) -> Result<Action, Error> {
-        end(&mut migration, how, self.clock.now());
+        end(&mut migration, &how, self.clock.now());
         let ended = self.write(&migration).await?;
         self.close(&ended).await
     }
 
     /// Says of the definition how a migration ended, and then of the migration that this was said.
     async fn close(&self, migration: &StorageVersionMigration) -> Result<Action, Error> {
-        if let Some(mut definition) = self.definition(migration).await? {
-            finish_definition(&mut definition, migration, self.clock.now());
-            self.write_definition(&definition).await?;
-        }
+        let now = self.clock.now();
+        self.define(migration, |definition| finish_definition(definition, migration, now)).await?;
         let mut migration = migration.clone();
         close(&mut migration);
         self.write(&migration).await?;
@@ -201,10 +247,16 @@ impl Reconciler {
     }
 }
 
-/// Whether it may be otherwise when it is tried again.
+/// Whether it may be otherwise when it is tried again: who serves the kind, or looks at what is written, may come back;
+/// and a kind that is not found may be served in another version, or not at all.
 fn is_passing(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Unavailable(_) | Error::Expired(_) | Error::Transport { .. } | Error::Timeout { .. }
-    )
+    match error {
+        Error::Unavailable(_)
+        | Error::Expired(_)
+        | Error::NotFound(_)
+        | Error::Transport { .. }
+        | Error::Timeout { .. } => true,
+        Error::Api(status) => status.reason == "InternalError",
+        _ => false,
+    }
 }

@@ -86,6 +86,9 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     let api_config =
         apiserver::Config { audit, metrics, ..api_config(config, &access, &nodes, &clock, &random)? };
     let migrates = config.features.migrates();
+    if let Some(missing) = config.features.lacks() {
+        tracing::warn!("{missing}: migrations of what is stored are not carried out");
+    }
     let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::served(&config.features));
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {

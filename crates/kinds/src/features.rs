@@ -201,6 +201,15 @@ impl Features {
     pub fn migrates(&self) -> bool {
         self.has(Feature::StorageVersionMigrator) && self.versions.has(STORAGE_MIGRATION)
     }
+
+    /// What has to be switched on besides, for that which is on to do anything.
+    pub fn lacks(&self) -> Option<&'static str> {
+        match (self.has(Feature::StorageVersionMigrator), self.versions.has(STORAGE_MIGRATION)) {
+            (true, false) => Some("--runtime-config lacks storagemigration.k8s.io/v1beta1=true"),
+            (false, true) => Some("--feature-gates lacks StorageVersionMigrator=true"),
+            _ => None,
+        }
+    }
 }
 
 /// What makes the entry of a kind: a function that needs not know what is on; one that does; one that makes none where

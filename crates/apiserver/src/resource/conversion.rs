@@ -131,14 +131,9 @@ impl Served {
         self.conversion.since.is_some_and(|since| version <= since)
     }
 
-    /// Whether an object is stored in the version that is stored today, and was since that means what it does.
-    pub(crate) fn is_as_today(&self, stored: &Stored) -> bool {
-        let is_of = if self.is_stored() {
-            stored.is_of(&self.head)
-        } else {
-            stored.is_of(&head(&self.conversion.stored))
-        };
-        is_of && !self.is_before(stored.revision())
+    /// Whether an object is stored in the version that is stored today.
+    pub(crate) fn is_of_stored(&self, stored: &Stored) -> bool {
+        if self.is_stored() { stored.is_of(&self.head) } else { stored.is_of(&head(&self.conversion.stored)) }
     }
 
     /// Whether all that is to be filled in is filled in before an object is converted.

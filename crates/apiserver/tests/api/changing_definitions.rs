@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -160,13 +159,14 @@ impl Seen {
 }
 
 /// Watches, and goes on where a watch has ended, until the last object has come.
-async fn watch(cluster: &Cluster, version: &str) -> Seen {
+async fn watch(cluster: &Cluster, version: &str, begins: tokio::sync::oneshot::Sender<()>) -> Seen {
     let collection = levels(version);
     let mut seen = Seen::default();
     let (code, list) = cluster.get(&collection).await;
     assert_eq!(code, 200, "{list}");
     seen.at = revision(&list);
     assert_eq!(list["items"], json!([]), "it is the first");
+    begins.send(()).expect("it is waited for");
     while !seen.objects.contains_key(LAST) {
         seen.begun += 1;
         let mut watch = cluster.watch(&format!("{collection}?watch=true&resourceVersion={}", seen.at)).await;
@@ -190,14 +190,13 @@ async fn what_is_taken_is_as_the_definition_wanted_it_and_who_watches_misses_not
         if code == 200 { Ok(()) } else { Err(answer) }
     })
     .await;
-    let watching: Vec<_> = (0..WATCHERS)
-        .map(|watcher| {
-            let cluster = cluster.clone();
-            tokio::spawn(async move { watch(&cluster, ["v1", "v2"][watcher % 2]).await })
-        })
-        .collect();
-    // They are to have begun with nothing.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut watching = Vec::new();
+    for watcher in 0..WATCHERS {
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let cluster = cluster.clone();
+        watching.push(tokio::spawn(async move { watch(&cluster, ["v1", "v2"][watcher % 2], begins).await }));
+        begun.await.expect("a watcher begins with nothing");
+    }
     let work = Arc::new(Work::default());
     let writing: Vec<_> = (0..WRITERS)
         .map(|writer| {

@@ -1,7 +1,6 @@
 //! What becomes of a migration, and what is said of it.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use base::Timestamp;
 use client::Resource as _;
@@ -30,11 +29,11 @@ pub(super) enum Step {
 }
 
 /// How a migration ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Succeeded,
     /// And why.
-    Failed(&'static str),
+    Failed(String),
 }
 
 /// The group and the resource whose objects are to be stored anew.
@@ -43,7 +42,7 @@ pub(super) fn wanted(migration: &StorageVersionMigration) -> (&str, &str) {
 }
 
 /// The next step for one of `all`.
-pub(super) fn step(migration: &StorageVersionMigration, all: &[Arc<StorageVersionMigration>]) -> Step {
+pub(super) fn step(migration: &StorageVersionMigration, all: &[StorageVersionMigration]) -> Step {
     if has_ended(migration) {
         return if find(migration, RUNNING).is_some() { Step::Close } else { Step::Nothing };
     }
@@ -58,7 +57,7 @@ pub(super) fn step(migration: &StorageVersionMigration, all: &[Arc<StorageVersio
     };
     let rivals = all.iter().filter(|other| wanted(other) == wanted(migration));
     let waits = rivals.filter(|other| !has_ended(other) || find(other, RUNNING).is_some());
-    let first = waits.map(|other| place(other)).min();
+    let first = waits.map(place).min();
     if first.is_none_or(|first| first >= place(migration)) { Step::Begin } else { Step::Nothing }
 }
 
@@ -68,10 +67,10 @@ pub(super) fn begin(migration: &mut StorageVersionMigration, now: Timestamp) {
 }
 
 /// Says how a migration ended.
-pub(super) fn end(migration: &mut StorageVersionMigration, how: End, now: Timestamp) {
+pub(super) fn end(migration: &mut StorageVersionMigration, how: &End, now: Timestamp) {
     let (kind, reason, message) = match how {
         End::Succeeded => (SUCCEEDED, "StorageVersionMigrationSucceeded", ""),
-        End::Failed(why) => (FAILED, "StorageVersionMigrationFailed", why),
+        End::Failed(why) => (FAILED, "StorageVersionMigrationFailed", why.as_str()),
     };
     say(migration, RUNNING, false, reason, message, now);
     say(migration, kind, true, reason, message, now);
@@ -88,20 +87,23 @@ pub(super) fn begin_definition(definition: &mut CustomResourceDefinition, name: 
     say_of(definition, true, "MigrationRunning", format!("Migration {name} is running"), now);
 }
 
-/// Says of a definition how the migration of its objects ended; and that no other version is stored than the one that is
-/// now, where that is so: all objects were stored anew, and the definition has been the same all the time.
+/// Says of a definition how the migration of its objects ended, where that is not said; and that no other version is
+/// stored than the one that is now, where that is so: all objects were stored anew, and the definition has been the same
+/// all the time.
 pub(super) fn finish_definition(
     definition: &mut CustomResourceDefinition,
     migration: &StorageVersionMigration,
     now: Timestamp,
 ) {
+    let mut conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let Some(begun) = conditions.find(|known| known.type_ == MIGRATING && known.status == "True") else {
+        return;
+    };
+    let is_same = begun.observed_generation == definition.metadata.generation;
     if !holds(migration, SUCCEEDED) {
         say_of(definition, false, "MigrationFailed", "The migration has failed".to_owned(), now);
         return;
     }
-    let mut conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let begun = conditions.find(|known| known.type_ == MIGRATING && known.status == "True");
-    let is_same = begun.is_some_and(|begun| begun.observed_generation == definition.metadata.generation);
     let stored = definition.spec.versions.iter().find(|version| version.storage);
     let stored = stored.filter(|_| is_same).map(|version| version.name.clone());
     let of_versions = match stored {
