@@ -30,6 +30,8 @@ enum Target {
         apimachinery: PathBuf,
         /// Folder of the Go module `k8s.io/kube-aggregator`
         kube_aggregator: PathBuf,
+        /// Folder of the Go module `k8s.io/apiextensions-apiserver`
+        apiextensions: PathBuf,
     },
     /// The table of built-in Kubernetes types, `crates/model/src/schema/builtin.txt`
     Schema {
@@ -42,8 +44,8 @@ enum Target {
 /// Makes the target anew, or looks whether it is what would be made.
 pub(crate) fn run(Codegen { check, target }: &Codegen) -> anyhow::Result<()> {
     let (file, text) = match target {
-        Target::Protobuf { api, apimachinery, kube_aggregator } => {
-            (protobuf::FILE, protobuf::make(api, apimachinery, kube_aggregator)?)
+        Target::Protobuf { api, apimachinery, kube_aggregator, apiextensions } => {
+            (protobuf::FILE, protobuf::make(api, apimachinery, kube_aggregator, apiextensions)?)
         }
         Target::Schema { definitions } => (schema::FILE, schema::make(definitions)?),
     };

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `*` marks a field whose zero is a value, not an absence; `>` one whose type's fields are the
-//! struct's own. What is stored and what is passed about is JSON: this form is made for who asks for it
+//! struct's own; `|` one of a schema that is a schema or something else ([`Either`]). What is stored and what is passed about is JSON: this form is made for who asks for it
 //! (`encode`), while he reads.
 //! Source: Kubernetes API concepts, "Kubernetes Protobuf encoding"; Protocol Buffers, "Encoding".
 
@@ -31,8 +31,8 @@ use self::wire::{Bytes, Wire, fields};
 pub(crate) const MAGIC: &[u8] = b"k8s\0";
 
 const TABLE: &str = include_str!("protobuf/fields.txt");
-/// Types nest no deeper than this.
-const DEPTH: usize = 64;
+/// Types nest no deeper than this. A level of a schema takes four.
+const DEPTH: usize = 256;
 
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +47,20 @@ pub(crate) enum ProtobufError {
 
 /// What stands behind a field's number.
 enum Target {
-    Field { name: &'static str, keeps_zero: bool },
+    Field { name: &'static str, keeps_zero: bool, either: Option<Either> },
     Inline(&'static str),
+}
+
+/// What a value is where it is no schema, in a struct that is one. In JSON nothing says which of the two it is; here
+/// each has a number.
+#[derive(Clone, Copy)]
+enum Either {
+    /// True or false: whether there may be anything.
+    Bool,
+    /// Several schemas.
+    List,
+    /// Names.
+    Texts,
 }
 
 type Message = HashMap<u64, Target>;
@@ -166,11 +178,17 @@ fn target(word: &'static str) -> Option<(u64, Target)> {
         return Some((number.parse().ok()?, Target::Inline(inline)));
     }
     let (number, name) = word.split_once('=')?;
+    let (name, either) = match name.split_once('|') {
+        Some((name, "bool")) => (name, Some(Either::Bool)),
+        Some((name, "list")) => (name, Some(Either::List)),
+        Some((name, "texts")) => (name, Some(Either::Texts)),
+        _ => (name, None),
+    };
     let (name, keeps_zero) = match name.strip_suffix('*') {
         Some(name) => (name, true),
         None => (name, false),
     };
-    Some((number.parse().ok()?, Target::Field { name, keeps_zero }))
+    Some((number.parse().ok()?, Target::Field { name, keeps_zero, either }))
 }
 
 fn read_struct(
@@ -190,10 +208,21 @@ fn read_struct(
             (Some(Target::Inline(inline)), Wire::Bytes(inner)) => {
                 read_struct(ty, inline, inner, object, depth + 1)?;
             }
-            (Some(Target::Field { name, keeps_zero }), wire) => {
+            (Some(Target::Field { name, keeps_zero, either }), wire) => {
                 // Names that the schema lacks are of another release.
-                if let Some(ty) = ty.child(name) {
-                    read_field(ty, wire, name, *keeps_zero, object, depth + 1)?;
+                let Some(child) = ty.child(name) else { continue };
+                match either {
+                    None => read_field(child, wire, name, *keeps_zero, object, depth + 1)?,
+                    Some(either) => {
+                        let read = |wire| read_either(ty, *either, wire, depth + 1);
+                        if matches!(child.get(), Type::Map { .. }) {
+                            let (key, value) = read_entry(wire, read)?;
+                            let map = object.entry(*name).or_insert_with(|| json!({}));
+                            map.as_object_mut().ok_or(ProtobufError::Malformed)?.insert(key, value);
+                        } else {
+                            object.insert((*name).to_owned(), read(wire)?);
+                        }
+                    }
                 }
             }
             _ => {}
@@ -219,7 +248,7 @@ fn read_field(
         }
         Type::Map { .. } => {
             let values = ty.element().ok_or(ProtobufError::Malformed)?;
-            let (key, value) = read_entry(values, wire, depth)?;
+            let (key, value) = read_entry(wire, |wire| read_value(values, wire, depth + 1))?;
             let map = object.entry(name).or_insert_with(|| json!({}));
             map.as_object_mut().ok_or(ProtobufError::Malformed)?.insert(key, value);
             Ok(())
@@ -260,22 +289,53 @@ fn read_items(
     Ok(())
 }
 
-fn read_entry(values: TypeRef<'_>, wire: Wire<'_>, depth: usize) -> Result<(String, Value), ProtobufError> {
+fn read_entry<'w>(
+    wire: Wire<'w>,
+    read: impl Fn(Wire<'w>) -> Result<Value, ProtobufError>,
+) -> Result<(String, Value), ProtobufError> {
     let Wire::Bytes(entry) = wire else { return Err(ProtobufError::Malformed) };
     let (mut key, mut value) = (String::new(), None);
     for field in fields(entry) {
         match field? {
             (1, Wire::Bytes(text)) => key = utf8(text)?,
-            (2, wire) => value = Some(read_value(values, wire, depth + 1)?),
+            (2, wire) => value = Some(read(wire)?),
             _ => {}
         }
     }
     // A value that is left out is its type's zero.
     let value = match value {
         Some(value) => value,
-        None => read_value(values, Wire::Bytes(Bytes::default()), depth + 1)?,
+        None => read(Wire::Bytes(Bytes::default()))?,
     };
     Ok((key, value))
+}
+
+/// A schema, or what stands in the place of one.
+fn read_either(
+    schema: TypeRef<'_>,
+    either: Either,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<Value, ProtobufError> {
+    let Wire::Bytes(message) = wire else { return Err(ProtobufError::Malformed) };
+    let (mut allows, mut one, mut several) = (false, None, Vec::new());
+    for field in fields(message) {
+        match (either, field?) {
+            (Either::Bool, (1, Wire::Number(number))) => allows = number != 0,
+            (Either::Bool, (2, wire)) | (Either::List | Either::Texts, (1, wire)) => {
+                one = Some(read_value(schema, wire, depth + 1)?);
+            }
+            (Either::List, (2, wire)) => several.push(read_value(schema, wire, depth + 1)?),
+            (Either::Texts, (2, Wire::Bytes(text))) => several.push(json!(utf8(text)?)),
+            _ => {}
+        }
+    }
+    Ok(match (either, one) {
+        _ if !several.is_empty() => Value::Array(several),
+        (_, Some(schema)) => schema,
+        (Either::Bool, None) => json!(allows),
+        (Either::List | Either::Texts, None) => Value::Null,
+    })
 }
 
 fn read_value(ty: TypeRef<'_>, wire: Wire<'_>, depth: usize) -> Result<Value, ProtobufError> {

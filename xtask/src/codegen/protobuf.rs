@@ -25,9 +25,18 @@ struct Field {
 
 pub(super) const FILE: &str = "crates/apiserver/src/protobuf/fields.txt";
 
-/// Reads the `types.go` files below `api` (k8s.io/api), `meta` (k8s.io/apimachinery) and `aggregator`
-/// (k8s.io/kube-aggregator).
-pub(super) fn make(api: &Path, meta: &Path, aggregator: &Path) -> anyhow::Result<String> {
+/// The types of values that are one thing or another, by the ends of their names, and as the table marks fields of them:
+/// in JSON nothing says which they are.
+const EITHER: [(&str, &str); 4] = [
+    ("JSONSchemaPropsOrBool", "|bool"),
+    ("JSONSchemaPropsOrArray", "|list"),
+    ("JSONSchemaPropsOrStringArray", "|texts"),
+    ("JSONSchemaDependencies", "|texts"),
+];
+
+/// Reads the `types.go` files below `api` (k8s.io/api), `meta` (k8s.io/apimachinery), `aggregator`
+/// (k8s.io/kube-aggregator) and `extensions` (k8s.io/apiextensions-apiserver).
+pub(super) fn make(api: &Path, meta: &Path, aggregator: &Path, extensions: &Path) -> anyhow::Result<String> {
     let root = crate::workspace_root()?;
     let known = known_types(&root.join("crates/model/src/schema/builtin.txt"))?;
     let mut structs: BTreeMap<String, Vec<Field>> = BTreeMap::new();
@@ -35,6 +44,7 @@ pub(super) fn make(api: &Path, meta: &Path, aggregator: &Path) -> anyhow::Result
         (api, ""),
         (&*meta.join("pkg/apis"), "~"),
         (&*aggregator.join("pkg/apis"), "io.k8s.kube-aggregator.pkg.apis."),
+        (&*extensions.join("pkg/apis"), "io.k8s.apiextensions-apiserver.pkg.apis."),
     ];
     for (folder, prefix) in folders {
         for file in go_files(folder)? {
@@ -60,10 +70,11 @@ pub(super) fn make(api: &Path, meta: &Path, aggregator: &Path) -> anyhow::Result
         table.push_str(name);
         for field in fields {
             let zero = if field.keeps_zero { "*" } else { "" };
+            let either = EITHER.iter().find(|(end, _)| field.ty.ends_with(end)).map_or("", |(_, mark)| mark);
             if field.name.is_empty() {
                 write!(table, " {}>{}", field.number, field.ty)?;
             } else {
-                write!(table, " {}={}{zero}", field.number, field.name)?;
+                write!(table, " {}={}{zero}{either}", field.number, field.name)?;
             }
         }
         table.push('\n');
@@ -123,7 +134,7 @@ fn import(line: &str) -> Option<(String, String)> {
 
 /// `Name *Type `json:"name,omitempty" protobuf:"bytes,1,opt,name=name"``.
 fn field(line: &str, package: &str, imports: &HashMap<String, String>) -> Option<Field> {
-    let (declaration, tags) = line.trim().split_once('`')?;
+    let (declaration, tags) = line.trim().split_once('`').filter(|(before, _)| !before.starts_with("//"))?;
     let tag = |name: &str| {
         let rest = tags.split_once(&format!("{name}:\""))?.1;
         Some(rest.split_once('"')?.0.to_owned())

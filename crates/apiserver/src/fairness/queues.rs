@@ -273,8 +273,9 @@ impl<T> QueueSet<T> {
             Response::Queue(queuing) => {
                 let index = self.choose(hash, queuing);
                 let length = self.queues.get(&index).map_or(0, |queue| queue.waiting.len());
-                let full = length >= queuing.length as usize && self.seats_in_use >= u64::from(self.limit);
-                if full || self.waiting >= MOST_WAITING {
+                // Whether seats are free makes no difference: whoever is first may wait for more than there are, and
+                // where he does not, nobody waits.
+                if length >= queuing.length as usize || self.waiting >= MOST_WAITING {
                     Begun::Refused(Refusal::QueueFull)
                 } else if self.waiting == 0
                     && self.seats_in_use < u64::from(self.limit)

@@ -13,7 +13,7 @@ use model::{GroupVersionKind, Schema};
 use serde_json::{Map, Value};
 
 use super::write::Message;
-use super::{DEPTH, MAGIC, TABLE, Target, name_of, target};
+use super::{DEPTH, Either, MAGIC, TABLE, Target, name_of, target};
 
 /// The fields of each message, in the order of their numbers.
 static FIELDS: LazyLock<HashMap<&'static str, Vec<(u64, Target)>>> = LazyLock::new(|| {
@@ -143,14 +143,49 @@ fn write_struct(
                     out.bytes(number, &inner);
                 }
             }
-            Target::Field { name, .. } => {
+            Target::Field { name, either, .. } => {
                 let value = fields.get(*name).filter(|value| !value.is_null());
-                if let (Some(value), Some(ty)) = (value, ty.child(name)) {
-                    write_field(ty, value, number, out, depth + 1);
+                let (Some(value), Some(child)) = (value, ty.child(name)) else { continue };
+                match (either, child.get(), value) {
+                    (None, ..) => write_field(child, value, number, out, depth + 1),
+                    (Some(either), Type::Map { .. }, Value::Object(entries)) => {
+                        for (key, value) in entries {
+                            out.message(number, |entry| {
+                                entry.bytes(1, key.as_bytes());
+                                write_either(ty, *either, value, 2, entry, depth + 1);
+                            });
+                        }
+                    }
+                    (Some(either), ..) => write_either(ty, *either, value, number, out, depth + 1),
                 }
             }
         }
     }
+}
+
+/// A schema, or what stands in the place of one.
+fn write_either(
+    schema: TypeRef<'_>,
+    either: Either,
+    value: &Value,
+    number: u32,
+    out: &mut Message,
+    depth: usize,
+) {
+    out.message(number, |inner| match (either, value) {
+        (Either::Bool, Value::Bool(allows)) => inner.number(1, u64::from(*allows)),
+        (Either::Bool, value) => {
+            inner.number(1, 1);
+            write_value(schema, value, 2, inner, depth + 1);
+        }
+        (Either::List, Value::Array(items)) => {
+            items.iter().for_each(|item| write_value(schema, item, 2, inner, depth + 1));
+        }
+        (Either::Texts, Value::Array(items)) => {
+            items.iter().filter_map(Value::as_str).for_each(|text| inner.bytes(2, text.as_bytes()));
+        }
+        (_, value) => write_value(schema, value, 1, inner, depth + 1),
+    });
 }
 
 fn write_field(ty: TypeRef<'_>, value: &Value, number: u32, out: &mut Message, depth: usize) {

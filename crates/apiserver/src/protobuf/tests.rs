@@ -136,3 +136,86 @@ fn what_is_not_of_its_type_is_left_out() {
     );
     assert_eq!(encode::document(&json!({"kind": "Thing", "apiVersion": "example.com/v1"})), None);
 }
+
+/// A field that is longer than one byte of length says, or whose number is above 15.
+fn long(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = write::Message::default();
+    out.bytes(number, content);
+    out.into_bytes()
+}
+
+#[test]
+fn schemas_are_what_they_are_or_stand_for() {
+    let text = bytes(5, b"string");
+    let is_true = number(1, 1);
+    let of = |either: &[u8]| [bytes(5, b"object"), long(30, either)].concat();
+    let entry = |name: &[u8], schema: &[u8]| long(29, &[bytes(1, name), bytes(2, schema)].concat());
+    let schema = [
+        entry(b"open", &of(&is_true)),
+        entry(b"closed", &of(&number(1, 0))),
+        entry(b"empty", &of(b"")),
+        entry(b"typed", &of(&[is_true.clone(), bytes(2, &text)].concat())),
+        entry(b"list", &long(24, &bytes(1, &text))),
+        entry(b"tuple", &long(24, &[bytes(2, &text), bytes(2, b"")].concat())),
+        entry(
+            b"more",
+            &[bytes(8, &bytes(1, b"{\"a\":[1]}")), long(20, &bytes(1, b"7")), long(20, &bytes(1, b"\"x\""))]
+                .concat(),
+        ),
+        long(32, &[bytes(1, b"a"), bytes(2, &[bytes(2, b"b"), bytes(2, b"c")].concat())].concat()),
+        long(32, &[bytes(1, b"d"), bytes(2, &bytes(1, &text))].concat()),
+        // A maximum of 0, and a rule.
+        [vec![9 << 3 | 1], vec![0; 8]].concat(),
+        long(44, &bytes(1, b"self.a")),
+    ]
+    .concat();
+    let version = [bytes(1, b"v1"), number(2, 1), number(3, 1), long(4, &long(1, &schema))].concat();
+    let mut raw = write::Message::default();
+    raw.bytes(2, &[bytes(1, b"g.io"), long(7, &version)].concat());
+    let mut body_ = write::Message::begun(MAGIC);
+    body_.bytes(1, &[bytes(1, b"apiextensions.k8s.io/v1"), bytes(2, b"CustomResourceDefinition")].concat());
+    body_.bytes(2, &raw.into_bytes());
+    let read = document(&body_.into_bytes()).expect("a document");
+    let properties = json!({
+        "open": {"type": "object", "additionalProperties": true},
+        "closed": {"type": "object", "additionalProperties": false},
+        "empty": {"type": "object", "additionalProperties": false},
+        "typed": {"type": "object", "additionalProperties": {"type": "string"}},
+        "list": {"items": {"type": "string"}},
+        "tuple": {"items": [{"type": "string"}, {}]},
+        "more": {"default": {"a": [1]}, "enum": [7, "x"]},
+    });
+    let expected = json!({
+        "properties": properties, "dependencies": {"a": ["b", "c"], "d": {"type": "string"}}, "maximum": 0.0,
+        "x-kubernetes-validations": [{"rule": "self.a"}],
+    });
+    assert_eq!(read["spec"]["versions"][0]["schema"]["openAPIV3Schema"], expected);
+    let written = encode::document(&read).expect("it has a form");
+    assert_eq!(document(&written), Ok(read));
+}
+
+#[test]
+fn schemas_nest_as_deep_as_those_of_real_definitions_and_no_deeper_than_is_safe() {
+    let definition = |levels: usize| {
+        let mut schema = json!({"type": "string"});
+        for _ in 0..levels {
+            schema = json!({"type": "object", "properties": {"a": schema}});
+        }
+        json!({"kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1", "spec": {"versions": [
+            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}},
+        ]}})
+    };
+    let deep = definition(50);
+    assert_eq!(document(&encode::document(&deep).expect("it has a form")), Ok(deep));
+    let mut nested = Vec::new();
+    for _ in 0..20_000 {
+        let inner = [bytes(1, b"a"), long(2, &nested)].concat();
+        nested = long(29, &inner);
+    }
+    let version = long(4, &long(1, &nested));
+    let raw = long(2, &long(7, &version));
+    let mut body = write::Message::begun(MAGIC);
+    body.bytes(1, &[bytes(1, b"apiextensions.k8s.io/v1"), bytes(2, b"CustomResourceDefinition")].concat());
+    body.bytes(2, &raw);
+    assert_eq!(document(&body.into_bytes()), Err(ProtobufError::Malformed));
+}

@@ -67,11 +67,22 @@ const MOST_CAUSES: usize = 256;
 /// The object of a write as it is to be, and as it was.
 type Forms<'o> = (Option<Cow<'o, Object>>, Option<Cow<'o, Object>>);
 
-/// The policies that are asked of a write, by their rules, and as what it is looked at.
-type Asked = Vec<(Arc<Policy>, Option<Arc<Resource>>)>;
+/// Who is asked of a write.
+struct Asked {
+    /// The policies whose rules name it, and as what it is looked at.
+    policies: Vec<(Arc<Policy>, Option<Arc<Resource>>)>,
+    /// What binds policies, these and others.
+    bindings: Arc<Vec<Arc<Binding>>>,
+    /// As what else it could be looked at.
+    equivalents: Vec<Arc<Resource>>,
+}
 
-/// What binds policies.
-type Bindings = Arc<Vec<Arc<Binding>>>;
+impl Asked {
+    /// What binds a policy.
+    fn bindings_of(&self, policy: &Policy) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter().map(|binding| &**binding).filter(|binding| binding.policy == policy.name)
+    }
+}
 
 /// The policies of one kind, and what binds them.
 struct Policies {
@@ -85,8 +96,8 @@ impl Policies {
         Self { policies: Kept::new(policies, Policy::read), bindings: Kept::new(bindings, Binding::read) }
     }
 
-    /// Those that are asked of a write, by their rules, and what binds any; none where none is asked.
-    fn asked(&self, write: &Write<'_>, object: Option<&Object>) -> Option<(Asked, Bindings)> {
+    /// Those that are asked of a write, by their rules, and what binds them; none where none is asked.
+    fn asked(&self, write: &Write<'_>, object: Option<&Object>) -> Option<Asked> {
         if write.form == Form::Effect || is_exempt(write) {
             return None;
         }
@@ -95,13 +106,16 @@ impl Policies {
             return None;
         }
         let equivalents = write.context.equivalents(write.subresource);
-        let asked: Asked = policies
+        let policies: Vec<_> = policies
             .iter()
             .filter_map(|policy| {
                 Some((policy.clone(), policy.matcher.by_rules(write, object, &equivalents)?))
             })
             .collect();
-        (!asked.is_empty()).then(|| (asked, self.bindings.all(&write.context)))
+        if policies.is_empty() {
+            return None;
+        }
+        Some(Asked { policies, bindings: self.bindings.all(&write.context), equivalents })
     }
 }
 
@@ -110,11 +124,10 @@ async fn bound(
     write: &Write<'_>,
     object: Option<&Object>,
     seen: &Forms<'_>,
-    policy: &Policy,
-    binding: &Binding,
+    equivalents: &[Arc<Resource>],
+    (policy, binding): (&Policy, &Binding),
 ) -> std::result::Result<Vec<Option<Object>>, String> {
-    let equivalents = write.context.equivalents(write.subresource);
-    if binding.matcher.by_rules(write, object, &equivalents).is_none() {
+    if binding.matcher.by_rules(write, object, equivalents).is_none() {
         return Ok(Vec::new());
     }
     match binding.matcher.by_selectors(write, seen.0.as_deref(), seen.1.as_deref()) {

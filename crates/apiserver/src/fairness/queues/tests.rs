@@ -188,6 +188,20 @@ fn wide_requests_have_several_seats_and_are_not_passed() {
 }
 
 #[test]
+fn a_queue_takes_no_more_for_seats_that_are_free_and_too_few() {
+    check(
+        queues(1, 2),
+        4,
+        &[
+            ("a@0*3 b@0*3 c@0", "a"),
+            ("d@0*3 e@0", "d:QueueFull e:QueueFull"),
+            ("/a", "b c"),
+            ("f@0*3 g@0 h@0", "h:QueueFull"),
+        ],
+    );
+}
+
+#[test]
 fn who_goes_away_leaves_no_trace_and_lets_others_pass() {
     check(queues(4, 50), 2, &[("a@0 b@1*2 20 c@2", "a"), ("-b", "b:gone c"), ("/a /c", ""), ("d@0 /d", "d")]);
     let mut level = Level::new(queues(4, 50), 1);

@@ -1,7 +1,6 @@
 //! MutatingAdmissionPolicies: what writes are changed to.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{Admission, Admitting, Error, PolicyChecked, Resource, Result, Write, after_asking, at_once};
@@ -53,10 +52,10 @@ enum Failure {
 
 impl Admission for MutatingAdmissionPolicy {
     fn mutate<'a>(&'a self, write: &'a Write<'a>, object: &'a mut Object) -> Admitting<'a> {
-        let Some((asked, bindings)) = self.0.asked(write, Some(object)) else { return at_once(Ok(())) };
+        let Some(asked) = self.0.asked(write, Some(object)) else { return at_once(Ok(())) };
         after_asking(async move {
             let mut seen = write.seen(object).into_owned();
-            if ask_all(write, &mut seen, &asked, &bindings).await? {
+            if ask_all(write, &mut seen, &asked).await? {
                 write.take(object, seen);
             }
             Ok(())
@@ -74,15 +73,10 @@ impl Admission for MutatingAdmissionPolicy {
 }
 
 /// Asks one after the other; whether one of them has changed the object.
-async fn ask_all(
-    write: &Write<'_>,
-    object: &mut Object,
-    asked: &Asked,
-    bindings: &[Arc<Binding>],
-) -> Result<bool> {
+async fn ask_all(write: &Write<'_>, object: &mut Object, asked: &Asked) -> Result<bool> {
     let old = write.old.map(|old| write.seen(old));
     let mut problems = Vec::new();
-    let invocations = invocations(write, object, old.as_deref(), asked, bindings, &mut problems).await;
+    let invocations = invocations(write, object, old.as_deref(), asked, &mut problems).await;
     if write.is_again() {
         write.kept(NAME, |rounds: &mut Rounds| rounds.begin(Some(object)));
     }
@@ -109,12 +103,11 @@ async fn invocations<'a>(
     object: &Object,
     old: Option<&Object>,
     asked: &'a Asked,
-    bindings: &'a [Arc<Binding>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Invocation<'a>> {
     let seen: Forms<'_> = (Some(Cow::Borrowed(object)), old.map(Cow::Borrowed));
     let mut all = Vec::new();
-    for (policy, of) in asked {
+    for (policy, of) in &asked.policies {
         match policy.matcher.by_selectors(write, Some(object), old) {
             Ok(true) => {}
             Ok(false) => continue,
@@ -125,8 +118,8 @@ async fn invocations<'a>(
                 continue;
             }
         }
-        for binding in bindings.iter().filter(|binding| binding.policy == policy.name) {
-            match bound(write, Some(object), &seen, policy, binding).await {
+        for binding in asked.bindings_of(policy) {
+            match bound(write, Some(object), &seen, &asked.equivalents, (policy, binding)).await {
                 Ok(parameters) => all.extend(parameters.into_iter().map(|parameter| Invocation {
                     policy,
                     of: of.as_deref(),

@@ -1,6 +1,5 @@
 //! ValidatingAdmissionPolicies: whether something may be written.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{Admission, Admitting, PolicyChecked, Result, Write, after_asking, at_once};
@@ -37,7 +36,7 @@ struct Denial {
 }
 
 /// What one expression says of a write.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Said {
     /// It is against it.
     denies: bool,
@@ -49,7 +48,7 @@ struct Said {
 }
 
 /// What comes of a policy.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Outcome {
     said: Vec<Said>,
     annotations: Vec<(String, String)>,
@@ -58,8 +57,8 @@ struct Outcome {
 
 impl Admission for ValidatingAdmissionPolicy {
     fn validate<'a>(&'a self, write: &'a Write<'a>, object: Option<&'a Object>) -> Admitting<'a> {
-        let Some((asked, bindings)) = self.0.asked(write, object) else { return at_once(Ok(())) };
-        after_asking(async move { ask_all(write, object, &asked, &bindings).await })
+        let Some(asked) = self.0.asked(write, object) else { return at_once(Ok(())) };
+        after_asking(async move { ask_all(write, object, &asked).await })
     }
 
     fn looks_at_sent(&self) -> bool {
@@ -71,18 +70,13 @@ impl Admission for ValidatingAdmissionPolicy {
     }
 }
 
-async fn ask_all(
-    write: &Write<'_>,
-    object: Option<&Object>,
-    asked: &Asked,
-    bindings: &[Arc<Binding>],
-) -> Result<()> {
+async fn ask_all(write: &Write<'_>, object: Option<&Object>, asked: &Asked) -> Result<()> {
     let seen: Forms<'_> = (object.map(|object| write.seen(object)), write.old.map(|old| write.seen(old)));
     let objects = (seen.0.as_deref(), seen.1.as_deref());
     let mut denied: Option<Denial> = None;
     // Most policies look at what is written as what it is.
     let mut itself: Option<About<'_>> = None;
-    for (policy, of) in asked {
+    for (policy, of) in &asked.policies {
         let mut refuse = |binding: Option<&Binding>, message: String, reason: Option<String>| {
             denied.get_or_insert_with(|| Denial {
                 policy: policy.name.clone(),
@@ -102,8 +96,10 @@ async fn ask_all(
         }
         let mut annotations = Annotations::default();
         let mut other: Option<About<'_>> = None;
-        for binding in bindings.iter().filter(|binding| binding.policy == policy.name) {
-            let parameters = match bound(write, object, &seen, policy, binding).await {
+        // Without a parameter the same comes of it, whichever binding has it asked.
+        let mut without: Option<Outcome> = None;
+        for binding in asked.bindings_of(policy) {
+            let parameters = match bound(write, object, &seen, &asked.equivalents, (policy, binding)).await {
                 Ok(parameters) => parameters,
                 Err(_) if policy.fails_open => continue,
                 Err(why) => {
@@ -124,7 +120,11 @@ async fn ask_all(
                         }
                     },
                 };
-                let outcome = evaluate(write, policy, about, parameter.as_ref()).await;
+                let outcome = match (parameter, &without) {
+                    (None, Some(known)) => known.clone(),
+                    (None, None) => without.insert(evaluate(write, policy, about, None).await).clone(),
+                    (Some(parameter), _) => evaluate(write, policy, about, Some(parameter)).await,
+                };
                 for (index, said) in outcome.said.into_iter().enumerate() {
                     act(write, policy, binding, index, said, &mut refuse);
                 }

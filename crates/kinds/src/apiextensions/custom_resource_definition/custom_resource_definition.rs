@@ -31,8 +31,6 @@ pub(crate) fn resource() -> Resource {
         // Patterns are compiled, defaults checked.
         .costly();
     resource.conditional_update = true;
-    // Schemas refer to themselves, and hold values of any form: the tables of fields have no such thing.
-    resource.protobuf = false;
     resource
 }
 
