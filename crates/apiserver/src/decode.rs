@@ -228,6 +228,8 @@ fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
         }
         BodyKind::Protobuf => {
             let document = protobuf::document(text).map_err(|e| Error::bad_request(e.to_string()))?;
+            // Before anything goes through it that calls itself.
+            model::depth::check(&document).map_err(|e| Error::bad_request(e.to_string()))?;
             serde_json::from_value(document).map_err(|e| Error::bad_request(e.to_string()))
         }
     }

@@ -239,8 +239,12 @@ async fn empty(
     let each = left.into_iter().map(async |(name, uid)| {
         let path = path(entry, &name);
         let (code, answer) = delete(handle, &path, &uid, entry).await;
-        // One of another uid was made by who defined the kind anew.
-        let is_gone = matches!(code, StatusCode::NOT_FOUND | StatusCode::CONFLICT) && names_object(&answer);
+        let is_gone = match code {
+            StatusCode::NOT_FOUND => names_object(&answer),
+            // One of another uid was made by who defined the kind anew.
+            StatusCode::CONFLICT => partition.get(&name).is_none_or(|stored| stored.object().uid() != uid),
+            _ => false,
+        };
         let is_done = code.is_success() || is_gone;
         if !is_done {
             tracing::warn!(path, answer, "an object is not deleted though its kind ends");

@@ -31,7 +31,7 @@ use self::wire::{Bytes, Wire, fields};
 pub(crate) const MAGIC: &[u8] = b"k8s\0";
 
 const TABLE: &str = include_str!("protobuf/fields.txt");
-/// Types nest no deeper than this. A level of a schema takes four.
+/// Types nest no deeper than this. A level of JSON takes two of them at most.
 const DEPTH: usize = 256;
 
 /// Why a body could not be read.
@@ -381,8 +381,8 @@ fn read_scalar(scalar: Scalar, wire: Wire<'_>) -> Result<Value, ProtobufError> {
         (Scalar::Bytes, Wire::Bytes(bytes)) => json!(STANDARD.encode(bytes)),
         (Scalar::Int32 | Scalar::Int64, Wire::Number(number)) => json!(number.cast_signed()),
         (Scalar::Boolean, Wire::Number(number)) => json!(number != 0),
-        (Scalar::Number, Wire::Double(bits)) => json!(f64::from_bits(bits)),
-        (Scalar::Number, Wire::Single(bits)) => json!(f32::from_bits(bits)),
+        (Scalar::Number, Wire::Double(bits)) => read_number(f64::from_bits(bits)),
+        (Scalar::Number, Wire::Single(bits)) => read_number(f32::from_bits(bits).into()),
         (Scalar::Number, Wire::Number(number)) => json!(number.cast_signed()),
         (Scalar::Quantity, Wire::Bytes(bytes)) => json!(utf8(first(bytes)?)?),
         (Scalar::Time | Scalar::MicroTime, Wire::Bytes(bytes)) => read_time(scalar, bytes)?,
@@ -392,6 +392,13 @@ fn read_scalar(scalar: Scalar, wire: Wire<'_>) -> Result<Value, ProtobufError> {
         (Scalar::Boolean, Wire::Bytes([])) => json!(false),
         _ => return Err(ProtobufError::Malformed),
     })
+}
+
+/// A number as JSON has it: a whole one without a fraction, so that it is the one that was sent.
+fn read_number(number: f64) -> Value {
+    // Up to here each whole number is one of its own.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if number.fract() == 0.0 && number.abs() <= EXACT { json!(number as i64) } else { json!(number) }
 }
 
 fn read_time(scalar: Scalar, bytes: Bytes<'_>) -> Result<Value, ProtobufError> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
+use client::{
+    Action, Api, Controller, Error, Freshness, ListOptions, ObjectKey, Reconcile, Resource as _, Store,
+};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
@@ -333,17 +335,18 @@ impl Reconciler {
     /// The uids of the pods that the cache shows with a finalizer and that have none any more: a newer job may have
     /// counted them, and forgotten their names.
     async fn let_go_of(&self, key: &ObjectKey, job: &Job) -> Result<Vec<String>, Error> {
+        let Some(selector) = selector(job) else { return Ok(Vec::new()) };
         let mut shown = self.pods.by_index_within(&key.namespace, OF_JOB, job.uid());
-        shown.retain(|pod| pods::has_finalizer(pod));
-        let looked_at = shown.into_iter().map(async |pod| {
-            let live = self.api(key).find(pod.name()).await?;
-            let is_kept = live.is_some_and(|live| live.uid() == pod.uid() && pods::has_finalizer(&live));
-            Ok((!is_kept).then(|| pod.uid().to_owned()))
-        });
-        let looked_at: Vec<Result<Option<String>, Error>> =
-            stream::iter(looked_at).buffer_unordered(AT_ONCE).collect().await;
-        let let_go: Result<Vec<_>, _> = looked_at.into_iter().collect();
-        Ok(let_go?.into_iter().flatten().collect())
+        shown.retain(|pod| pods::has_finalizer(pod) && pod.is_selected(&selector));
+        if shown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let live = self.api(key).list_all(&ListOptions::default().labels(selector.clone())).await?.items;
+        // One that is not selected any more is let go of, or taken away from the job, as what it is.
+        let kept: HashSet<&str> =
+            live.iter().filter(|pod| pods::has_finalizer(pod)).map(|pod| pod.uid()).collect();
+        let let_go = shown.iter().map(|pod| pod.uid()).filter(|uid| !kept.contains(uid));
+        Ok(let_go.map(str::to_owned).collect())
     }
 
     /// How long it may still take until a status is written; none where it says nothing new.

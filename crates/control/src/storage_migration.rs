@@ -20,7 +20,7 @@ use k8s_openapi::api::storagemigration::v1beta1::StorageVersionMigration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use model::Status;
 use model::field::shortened;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -176,18 +176,18 @@ impl Reconciler {
     async fn store_anew(&self, kind: &ResourceKind, since: u64) -> Result<(), Error> {
         let api: Api<Partial> = Api::partial(&self.client, kind, None);
         let mut options = ListOptions::default().limit(PAGE);
+        let mut has_expired = false;
         loop {
             let page = match api.list(&options).await {
-                // What is left is told as it is now: those that are new were stored today.
-                Err(Error::Expired(Status { metadata, .. }))
-                    if options.continue_token.is_some()
-                        && metadata.get("continue").is_some_and(Value::is_string) =>
-                {
-                    options.continue_token = metadata["continue"].as_str().map(str::to_owned);
+                Err(Error::Expired(Status { metadata, .. })) if !has_expired && next(&metadata).is_some() => {
+                    // What is left is told as it is now: those that are new were stored today.
+                    options.continue_token = next(&metadata);
+                    has_expired = true;
                     continue;
                 }
                 page => page?,
             };
+            has_expired = false;
             let old = page.items.into_iter().filter(|object| object.revision() <= since);
             let mut objects = stream::iter(old)
                 .map(|object| async move { self.store_patiently(kind, &object).await })
@@ -247,8 +247,14 @@ impl Reconciler {
     }
 }
 
-/// Whether it may be otherwise when it is tried again: who serves the kind, or looks at what is written, may come back;
-/// and a kind that is not found may be served in another version, or not at all.
+/// How a list goes on that has expired, if it does.
+fn next(metadata: &Map<String, Value>) -> Option<String> {
+    let token = metadata.get("continue").and_then(Value::as_str)?;
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// Whether it may be otherwise when it is tried again: who serves the kind, converts it, or looks at what is written,
+/// may come back; and a kind that is not found may be served in another version, or not at all.
 fn is_passing(error: &Error) -> bool {
     match error {
         Error::Unavailable(_)
@@ -256,7 +262,7 @@ fn is_passing(error: &Error) -> bool {
         | Error::NotFound(_)
         | Error::Transport { .. }
         | Error::Timeout { .. } => true,
-        Error::Api(status) => status.reason == "InternalError",
+        Error::Api(status) => status.code >= 500,
         _ => false,
     }
 }

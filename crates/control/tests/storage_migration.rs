@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use client::api::{Patch, PatchOptions};
 use client::{Api, ListOptions, ResourceKind};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -100,8 +98,17 @@ async fn said_of(definitions: &Api<CustomResourceDefinition>) -> String {
     [said.status, said.reason.expect("a reason"), said.message.expect("a message")].join(" ")
 }
 
-/// Each time the controllers live for one write of theirs, of which they do not hear what became of it, and are told of
-/// no migration afterwards.
+const MIGRATOR: &str = "storage-version-migrator-controller";
+
+/// Whether a migration has ended and all is said of it.
+async fn is_closed(migrations: &Api<StorageVersionMigration>, name: &str) -> bool {
+    let migration = migrations.get(name).await.expect("get");
+    let conditions = migration.status.and_then(|status| status.conditions).unwrap_or_default();
+    let has = |kind: &str| conditions.iter().any(|known| known.type_ == kind);
+    has("Succeeded") && !has("Running")
+}
+
+/// Each time the controllers live for one write of theirs, of which they do not hear what became of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_ends_once_wherever_it_was_interrupted() {
     let mut cluster = Cluster::start().await;
@@ -115,19 +122,18 @@ async fn a_migration_ends_once_wherever_it_was_interrupted() {
         old.create(&thing("v1", name)).await.expect("create");
     }
     change(&definitions, json!({"versions": versions("v2")})).await.expect("store another version");
+    cluster.cut_at_writes(&[MIGRATOR]);
     let migrations = ask(&cluster, "m", "example.com", "things").await;
     let mut lives = 0;
-    loop {
-        cluster.cut_at_writes(&["storage-version-migrator-controller"]);
-        let cut = tokio::time::timeout(Duration::from_secs(3), cluster.until_cut()).await;
+    while !is_closed(&migrations, "m").await {
+        wait_until_async("a write", || async { if cluster.count_cut() > 0 { Ok(()) } else { Err("none") } })
+            .await;
         cluster.stop_controllers().await;
-        cluster.cut_at_writes(&[]);
-        if cut.is_err() {
-            break;
-        }
+        cluster.cut_at_writes(&[MIGRATOR]);
         cluster.start_controllers();
         lives += 1;
     }
+    cluster.cut_at_writes(&[]);
     // What it says of itself and of its definition, the objects, and how it ended.
     assert!(lives >= 7, "{lives}");
     assert_eq!(outcome(&migrations, "m").await, "Succeeded=True StorageVersionMigrationSucceeded");
@@ -138,6 +144,7 @@ async fn a_migration_ends_once_wherever_it_was_interrupted() {
     let objects = new.list_all(&ListOptions::default()).await.expect("list").items;
     let written: Vec<&str> = objects.iter().map(|object| object.resource_version()).collect();
     // Whoever looks again, and is told late, has nothing to do and says nothing else.
+    cluster.stop_controllers().await;
     cluster.stall_watches("storageversionmigrations");
     cluster.start_controllers();
     ask(&cluster, "again", "example.com", "things").await;

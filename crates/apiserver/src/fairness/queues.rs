@@ -266,6 +266,8 @@ impl<T> QueueSet<T> {
         told: impl FnOnce() -> T,
     ) -> (Begun, Vec<Dispatched<T>>) {
         self.pass(now);
+        // Those who came before have what has lingered until now.
+        let mut dispatched = if self.waiting > 0 { self.dispatch() } else { Vec::new() };
         let begun = match self.response {
             Response::Serve => Begun::Executes(self.execute(None, work)),
             Response::Reject if self.has_room(work.most_seats()) => Begun::Executes(self.execute(None, work)),
@@ -285,13 +287,13 @@ impl<T> QueueSet<T> {
                     Begun::Executes(self.execute(Some(index), work))
                 } else {
                     let ticket = self.enqueue(index, work, told());
-                    let dispatched = self.dispatch();
+                    dispatched.extend(self.dispatch());
                     return (Begun::Waits(ticket), dispatched);
                 }
             }
         };
         self.note_demand();
-        (begun, Vec::new())
+        (begun, dispatched)
     }
 
     /// A request has ended.

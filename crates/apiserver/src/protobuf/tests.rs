@@ -164,8 +164,9 @@ fn schemas_are_what_they_are_or_stand_for() {
         ),
         long(32, &[bytes(1, b"a"), bytes(2, &[bytes(2, b"b"), bytes(2, b"c")].concat())].concat()),
         long(32, &[bytes(1, b"d"), bytes(2, &bytes(1, &text))].concat()),
-        // A maximum of 0, and a rule.
+        // A maximum of 0, a minimum of a half, and a rule.
         [vec![9 << 3 | 1], vec![0; 8]].concat(),
+        [vec![11 << 3 | 1], 0.5_f64.to_le_bytes().to_vec()].concat(),
         long(44, &bytes(1, b"self.a")),
     ]
     .concat();
@@ -186,7 +187,7 @@ fn schemas_are_what_they_are_or_stand_for() {
         "more": {"default": {"a": [1]}, "enum": [7, "x"]},
     });
     let expected = json!({
-        "properties": properties, "dependencies": {"a": ["b", "c"], "d": {"type": "string"}}, "maximum": 0.0,
+        "properties": properties, "dependencies": {"a": ["b", "c"], "d": {"type": "string"}}, "maximum": 0, "minimum": 0.5,
         "x-kubernetes-validations": [{"rule": "self.a"}],
     });
     assert_eq!(read["spec"]["versions"][0]["schema"]["openAPIV3Schema"], expected);
