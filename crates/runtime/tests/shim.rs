@@ -143,6 +143,31 @@ fn standard_input_that_is_for_one_client_ends_with_it() {
     assert_eq!(wait_for(&sandbox, "c1").code, 5);
 }
 
+/// More than the pipe and the shim take before the process reads, so that the rest is on its way when the client goes.
+#[test]
+fn what_a_client_sent_that_went_without_reading_is_the_processs() {
+    const LENGTH: usize = 180_000;
+    let sandbox = Sandbox::new();
+    let stdio = Stdio { stdin: true, stdin_once: true, ..Stdio::default() };
+    let script = format!(
+        "echo hello; until test -e /go; do sleep 0.02; done; echo more; test $(wc -c) = {LENGTH} && exit 5"
+    );
+    sandbox.create("c1", shell(&script), stdio);
+    let mut connection = sandbox.attach("c1");
+    sandbox.start("c1");
+    let socket = connection.socket().try_clone().expect("the socket once more");
+    testkit::wait_until("something to read", || match rustix::io::ioctl_fionread(&socket).expect("ask") {
+        0 => Err("nothing"),
+        _ => Ok(()),
+    });
+    for _ in 0..6 {
+        connection.send_frame(Kind::Stdin, &vec![b'x'; LENGTH / 6]).expect("send");
+    }
+    drop((connection, socket));
+    std::fs::write(sandbox.dir.path().join("c1/rootfs/go"), "").expect("let it go on");
+    assert_eq!(wait_for(&sandbox, "c1").code, 5);
+}
+
 #[test]
 fn who_is_the_first_to_attach_gets_what_was_written_before_and_nobody_else_does() {
     let sandbox = Sandbox::new();

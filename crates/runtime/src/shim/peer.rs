@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) descriptors: Vec<OwnedFd>,
     /// What could not be sent yet.
     out: VecDeque<u8>,
+    /// Whether it takes nothing more, though what it sent before may still be on its way.
+    deaf: bool,
     /// Whether it is closed once all is sent.
     pub(super) closing: bool,
     /// Whether nothing is read from it until its input has gone on.
@@ -55,6 +57,7 @@ impl Peer {
             decoder: Decoder::default(),
             descriptors: Vec::new(),
             out: VecDeque::new(),
+            deaf: false,
             closing: false,
             held: false,
             busy: false,
@@ -65,6 +68,9 @@ impl Peer {
 
     /// Queues a frame.
     pub(super) fn push(&mut self, kind: Kind, payload: &[u8]) {
+        if self.deaf {
+            return;
+        }
         self.out.extend(protocol::header(kind, payload.len()));
         self.out.extend(payload);
     }
@@ -85,8 +91,20 @@ impl Peer {
         !(self.held || self.busy && self.decoder.waiting() > REQUEST_LIMIT)
     }
 
-    /// Sends as much as the socket takes.
+    /// Sends as much as the socket takes. A stream that takes nothing more is read to its end all the same: what a
+    /// client sent before it went is its process's.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self.send() {
+            Err(_) if matches!(self.mode, Mode::Stream { .. }) => {
+                self.deaf = true;
+                self.out = VecDeque::new();
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             let (front, _) = self.out.as_slices();
             match self.socket.write(front) {

@@ -263,8 +263,10 @@ impl Server {
 
     fn wake_peer(&mut self, id: u32, flags: EventFlags) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let mut open = !flags.contains(EventFlags::ERR);
-        if open && flags.intersects(EventFlags::IN | EventFlags::HUP) && peer.is_read() {
+        // One that has gone without taking all that was sent is in error, and what it sent itself is there still.
+        let is_stream = matches!(peer.mode, Mode::Stream { .. });
+        let mut open = is_stream || !flags.contains(EventFlags::ERR);
+        if open && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) && peer.is_read() {
             open = peer.fill(&mut self.buffer).unwrap_or(false);
             open &= self.take_frames(id);
         }
