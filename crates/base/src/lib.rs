@@ -25,6 +25,7 @@ pub mod record;
 pub mod space;
 pub mod sparse;
 pub mod tree;
+pub mod truth;
 pub mod wish;
 
 pub use clock::{Clock, SystemClock, Timestamp};

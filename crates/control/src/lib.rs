@@ -20,6 +20,7 @@ use objects::Objects;
 
 mod aggregation;
 mod certificates;
+mod conditions;
 mod cron_job;
 mod daemon_set;
 mod deployment;

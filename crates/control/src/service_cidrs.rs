@@ -109,17 +109,15 @@ impl Reconciler {
         {
             return Ok(Action::Done);
         }
-        let since =
-            known.filter(|known| known.status == status).map(|known| known.last_transition_time.clone());
-        conditions.retain(|known| known.type_ != "Ready");
-        conditions.push(Condition {
+        let condition = Condition {
             type_: "Ready".to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
             message: message.to_owned(),
-            last_transition_time: since.unwrap_or_else(|| Time(self.clock.now())),
+            last_transition_time: Time(self.clock.now()),
             observed_generation: None,
-        });
+        };
+        crate::conditions::set(conditions, condition);
         settled(api.update_status(&changed).await)
     }
 }

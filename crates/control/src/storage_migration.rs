@@ -28,7 +28,7 @@ use crate::{Context, kinds};
 
 mod plan;
 
-use plan::{End, Step, begin, begin_definition, close, end, finish_definition, step, wanted};
+use plan::{End, Step, begin, begin_definition, begun_at, close, end, finish_definition, step, wanted};
 
 const MANAGER: &str = "storage-version-migrator-controller";
 /// So many resources are migrated at a time, and so many objects of one.
@@ -116,7 +116,12 @@ impl Reconciler {
         if group.is_empty() {
             return Ok(());
         }
-        let Some(definition) = definitions.find(&format!("{resource}.{group}")).await? else { return Ok(()) };
+        let definition = match definitions.find(&format!("{resource}.{group}")).await {
+            Ok(Some(definition)) => definition,
+            // Nobody defines what cannot be a name.
+            Ok(None) | Err(Error::Name { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let mut changed = definition.clone();
         change(&mut changed);
         if changed == definition {
@@ -151,18 +156,23 @@ impl Reconciler {
             return self.end(migration, End::Failed("resource not found".to_owned())).await;
         }
         let kind = &kind.resource;
-        let since = migration.status.as_ref().and_then(|status| status.resource_version.clone());
-        let since = match since.filter(|since| !since.is_empty()) {
+        let since = match begun_at(&migration) {
             Some(since) => since,
             None => {
                 let api: Api<Partial> = Api::partial(&self.client, kind, None);
-                let since = api.list(&ListOptions::default().limit(1)).await?.metadata.resource_version;
-                migration.status.get_or_insert_default().resource_version = Some(since.clone());
+                let first = api.list(&ListOptions::default().limit(1)).await?;
+                migration.status.get_or_insert_default().resource_version =
+                    Some(first.metadata.resource_version.clone());
+                let Some(since) = begun_at(&migration) else {
+                    let why = format!("resource version {:?} is no number", first.metadata.resource_version);
+                    migration.status.get_or_insert_default().resource_version = None;
+                    return self.end(migration, End::Failed(why)).await;
+                };
                 migration = self.write(&migration).await?;
                 since
             }
         };
-        match self.store_anew(kind, since.parse().unwrap_or(u64::MAX)).await {
+        match self.store_anew(kind, since).await {
             Ok(()) => self.end(migration, End::Succeeded).await,
             Err(error) if is_passing(&error) => Err(error),
             Err(error) => {

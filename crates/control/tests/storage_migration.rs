@@ -226,6 +226,16 @@ async fn what_nobody_has_cannot_be_migrated_and_holds_up_nothing() {
     let absent = "Failed=True StorageVersionMigrationFailed resource does not exist in discovery";
     assert_eq!(outcome(&migrations, "none").await, absent);
     assert_eq!(outcome(&migrations, "second").await, absent);
+    // Nor what cannot be a name at all.
+    for (name, group, resource) in [
+        ("slash", "example.com", "a/b"),
+        ("up", "..", ".."),
+        ("percent", "a%2fb", "things"),
+        ("long", "g.io", &"x".repeat(4000)),
+    ] {
+        ask(&cluster, name, group, resource).await;
+        assert_eq!(outcome(&migrations, name).await, absent, "{group} {resource:.10}");
+    }
     // What can only be made is of no use either.
     ask(&cluster, "reviews", "authentication.k8s.io", "tokenreviews").await;
     let unfit = "Failed=True StorageVersionMigrationFailed resource not found";

@@ -57,11 +57,8 @@ impl Filters {
     /// A filter that is true or false; none where it is not given.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
         let values = self.get(name);
-        let yes =
-            values.iter().any(|value| matches!(value.as_str(), "1" | "true" | "True" | "TRUE" | "t" | "T"));
-        let no = values
-            .iter()
-            .any(|value| matches!(value.as_str(), "0" | "false" | "False" | "FALSE" | "f" | "F"));
+        let says = |truth| values.iter().any(|value| base::truth::parse(value) == Some(truth));
+        let (yes, no) = (says(true), says(false));
         match (values.is_empty(), yes, no) {
             (true, ..) => Ok(None),
             (_, true, false) => Ok(Some(true)),

@@ -266,7 +266,7 @@ impl Converter<'_> {
         let stage = &self.stages[at];
         let own = stage.args.get(argument).and_then(Option::as_deref);
         let Some(said) = own.or_else(|| self.global.value(argument)) else { return false };
-        crate::go::truth(said).unwrap_or_else(|| said.split(',').any(|name| name == stage.shown))
+        ::base::truth::parse(said).unwrap_or_else(|| said.split(',').any(|name| name == stage.shown))
     }
 
     /// Counts bytes that were made, and fails if they are too many.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::draft::Source;
-use crate::go::{clean_path, join_paths, quote, truth};
+use crate::go::{clean_path, join_paths, quote};
 
 /// A repository, and what of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -109,7 +109,9 @@ impl Repository {
             }
             let is_on = || match value {
                 "" => Ok(true),
-                value => truth(value).ok_or_else(|| format!("invalid {key} value: {}", quote(value))),
+                value => {
+                    base::truth::parse(value).ok_or_else(|| format!("invalid {key} value: {}", quote(value)))
+                }
             };
             match key.as_str() {
                 "ref" => agree(&mut self.reference, value, "ref")?,

@@ -37,15 +37,6 @@ pub(crate) fn list(texts: &[String]) -> String {
     format!("[{}]", texts.join(" "))
 }
 
-/// Reads a truth as `strconv.ParseBool` does.
-pub fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 /// A path without `.`, `..` and doubled slashes, as `path.Clean` has it.
 pub(crate) fn clean_path(path: &str) -> String {
     let is_absolute = path.starts_with('/');

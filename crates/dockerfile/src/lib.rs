@@ -27,7 +27,6 @@ pub use client::{Answer, Client, ClientError, DockerfileSource, Replaced, Resolv
 pub use convert::Env;
 pub use draft::ranges;
 pub use front::{Built, BuiltImage, FrontError, FrontRequest, build, is_same_language};
-pub use go::truth;
 pub use lint::{Rule, Warning};
 pub use syntax::Lines;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 pub(crate) use rules::*;
 
-use crate::go::{quote, truth};
+use crate::go::quote;
 use crate::syntax::Lines;
 
 /// The most that is said of one Dockerfile.
@@ -86,7 +86,7 @@ impl Rules {
                 ("experimental", "all") => rules.experimental_all = true,
                 ("experimental", value) => rules.experimental = names(value),
                 ("error", value) => {
-                    rules.is_error = truth(value).ok_or_else(|| {
+                    rules.is_error = base::truth::parse(value).ok_or_else(|| {
                         let why = format!("strconv.ParseBool: parsing {}: invalid syntax", quote(value));
                         format!("failed to parse check option {}: {why}", quote(part))
                     })?;

@@ -71,10 +71,10 @@ pub enum SwitchError {
         value: String,
     },
     /// A gate that is not there.
-    #[error("unrecognized feature gate: {0}; those that can be switched are {gates}", gates = names(&FEATURES.map(|(name, ..)| name)))]
+    #[error("unrecognized feature gate: {0}; those that can be switched are {gates}", gates = FEATURES.map(|(name, ..)| name).join(", "))]
     Gate(String),
     /// A version that is not there.
-    #[error("unknown api versions {0}; those that can be switched on are {versions}", versions = names(&VERSIONS.map(|(name, _)| name)))]
+    #[error("unknown api versions {0}; those that can be switched on are {versions}", versions = VERSIONS.map(|(name, _)| name).join(", "))]
     Version(String),
     /// A version that the rest stands on.
     #[error("{0} is always served")]
@@ -99,31 +99,22 @@ impl FromStr for Gates {
     type Err = SwitchError;
 
     fn from_str(text: &str) -> Result<Self, SwitchError> {
-        let switches = pairs(text)
+        let mut switches = pairs(text)
             .map(|(name, value)| match value {
                 Some(value) => Ok((name, flag(name, value)?)),
                 None => Err(SwitchError::NoValue(name.to_owned())),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut on = BTreeSet::new();
         // What is said of one holds over what is said of all of its stage.
-        for is_stage in [true, false] {
-            for (name, value) in switches.iter().filter(|(name, _)| stage(name).is_some() == is_stage) {
-                let named =
-                    |(known, of, _): &&(&str, Stage, Feature)| known == name || stage(name) == Some(*of);
-                let features: Vec<Feature> =
-                    FEATURES.iter().filter(named).map(|(_, _, feature)| *feature).collect();
-                if features.is_empty() && !is_stage {
-                    return Err(SwitchError::Gate((*name).to_owned()));
-                }
-                for feature in features {
-                    if *value {
-                        on.insert(feature)
-                    } else {
-                        on.remove(&feature)
-                    };
-                }
+        switches.sort_by_key(|(name, _)| stage(name).is_none());
+        let mut on = BTreeSet::new();
+        for (name, value) in switches {
+            let of_stage = stage(name);
+            if of_stage.is_none() && Feature::named(name).is_none() {
+                return Err(SwitchError::Gate(name.to_owned()));
             }
+            let named = FEATURES.iter().filter(|(known, of, _)| *known == name || of_stage == Some(*of));
+            switch(&mut on, named.map(|(_, _, feature)| *feature), value);
         }
         Ok(Self(on))
     }
@@ -179,13 +170,7 @@ impl FromStr for Versions {
                 _ if is_served(name) => return Err(SwitchError::Always(name.to_owned())),
                 _ => return Err(SwitchError::Version(name.to_owned())),
             }
-            for version in found {
-                if value {
-                    on.insert(version)
-                } else {
-                    on.remove(version)
-                };
-            }
+            switch(&mut on, found, value);
         }
         Ok(Self(on))
     }
@@ -245,12 +230,19 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// As Go's `strconv.ParseBool` reads it.
 fn flag(name: &str, value: &str) -> Result<bool, SwitchError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(SwitchError::Value { name: name.to_owned(), value: value.to_owned() }),
+    let wrong = || SwitchError::Value { name: name.to_owned(), value: value.to_owned() };
+    base::truth::parse(value).ok_or_else(wrong)
+}
+
+/// Puts some among those that are on, or takes them away.
+fn switch<T: Ord>(on: &mut BTreeSet<T>, some: impl IntoIterator<Item = T>, value: bool) {
+    for one in some {
+        if value {
+            on.insert(one);
+        } else {
+            on.remove(&one);
+        }
     }
 }
 
@@ -265,10 +257,6 @@ fn stage(gate: &str) -> Option<Stage> {
 
 fn is_served(version: &str) -> bool {
     version == "api/v1" || crate::all().iter().any(|resource| resource.api_version() == version)
-}
-
-fn names(names: &[&str]) -> String {
-    names.join(", ")
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl RemoteCache {
     fn is_on(&self, key: &str) -> Result<Option<bool>, SolveError> {
         let said = self.attributes.get(key).filter(|text| !text.is_empty());
         let invalid = |text| SolveError::Invalid(format!("failed to parse {key}: {text:?}"));
-        said.map(|text| dockerfile::truth(text).ok_or_else(|| invalid(text))).transpose()
+        said.map(|text| base::truth::parse(text).ok_or_else(|| invalid(text))).transpose()
     }
 
     /// What is said of it beside these.

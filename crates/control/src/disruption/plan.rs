@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::select::LabelSelector;
 
 use super::names;
+use crate::conditions;
 
 /// A pod that was to be evicted and is still there after so long stays.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(120);
@@ -205,26 +206,15 @@ fn disrupted(
 }
 
 fn set_condition(status: &mut PodDisruptionBudgetStatus, reason: &str, message: &str, now: &Time) {
-    let holds = if status.disruptions_allowed > Some(0) { "True" } else { "False" };
-    let generation = status.observed_generation;
-    let conditions = status.conditions.get_or_insert_default();
-    let mut condition = Condition {
+    let condition = Condition {
         type_: ALLOWED.to_owned(),
-        status: holds.to_owned(),
+        status: conditions::status(status.disruptions_allowed > Some(0)),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        observed_generation: generation,
+        observed_generation: status.observed_generation,
         last_transition_time: now.clone(),
     };
-    match conditions.iter_mut().find(|known| known.type_ == ALLOWED) {
-        Some(known) => {
-            if known.status == condition.status {
-                condition.last_transition_time = known.last_transition_time.clone();
-            }
-            *known = condition;
-        }
-        None => conditions.push(condition),
-    }
+    conditions::set(status.conditions.get_or_insert_default(), condition);
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::conditions::{self, status};
+
 const RUNNING: &str = "Running";
 const SUCCEEDED: &str = "Succeeded";
 const FAILED: &str = "Failed";
@@ -39,6 +41,13 @@ pub(super) enum End {
 /// The group and the resource whose objects are to be stored anew.
 pub(super) fn wanted(migration: &StorageVersionMigration) -> (&str, &str) {
     migration.spec.as_ref().map_or(("", ""), |spec| (&*spec.resource.group, &*spec.resource.resource))
+}
+
+/// The revision at which a migration began, once that is known: what was written later was written as it is stored now.
+pub(super) fn begun_at(migration: &StorageVersionMigration) -> Option<u64> {
+    let version = migration.status.as_ref()?.resource_version.as_ref()?;
+    // As the API takes it.
+    version.parse::<i64>().ok().and_then(|version| u64::try_from(version).ok())
 }
 
 /// The next step for one of `all`.
@@ -135,10 +144,6 @@ fn has_ended(migration: &StorageVersionMigration) -> bool {
     holds(migration, SUCCEEDED) || holds(migration, FAILED)
 }
 
-fn status(holds: bool) -> String {
-    if holds { "True" } else { "False" }.to_owned()
-}
-
 fn say(
     migration: &mut StorageVersionMigration,
     kind: &str,
@@ -147,18 +152,16 @@ fn say(
     message: &str,
     now: Timestamp,
 ) {
-    let known = find(migration, kind).filter(|known| known.status == status(holds));
-    let since = known.map_or(Time(now), |known| known.last_transition_time.clone());
-    let conditions = migration.status.get_or_insert_default().conditions.get_or_insert_default();
-    conditions.retain(|known| known.type_ != kind);
-    conditions.push(Condition {
+    let condition = Condition {
         type_: kind.to_owned(),
         status: status(holds),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        last_transition_time: since,
+        last_transition_time: Time(now),
         observed_generation: None,
-    });
+    };
+    let status = migration.status.get_or_insert_default();
+    conditions::set(status.conditions.get_or_insert_default(), condition);
 }
 
 fn say_of(

@@ -164,8 +164,7 @@ fn read(query: &Query, version: ApiVersion, gateway: &str, options: BuildOptions
         options: front,
         exporter: exporter(query, version, options.tags)?,
         entitlements,
-        inline_cache: inline_cache
-            .is_some_and(|value| matches!(&*value, "1" | "t" | "true" | "TRUE" | "True")),
+        inline_cache: inline_cache.is_some_and(|value| base::truth::parse(&value) == Some(true)),
     })
 }
 

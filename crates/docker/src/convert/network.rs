@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use engine::network::{AddressPool, Network, NetworkSpec};
 use ipnet::IpNet;
 
-use super::{endpoint, security};
+use super::endpoint;
 use crate::fault::Fault;
 use crate::wire::network::{self as document, Ipam, IpamConfig};
 use crate::wire::{self, Map};
@@ -64,7 +64,7 @@ const OPTIONS: [&str; 8] = [
 
 /// What no network here does.
 fn refuse(document: &document::Create) -> Result<(), Fault> {
-    let asks = |key: &str| document.options.get(key).and_then(|text| security::flag(text));
+    let asks = |key: &str| document.options.get(key).and_then(|text| base::truth::parse(text));
     if document.enable_ipv6 == Some(true)
         || asks("com.docker.network.enable_ipv6") == Some(true)
         || document.ipam.config.iter().any(|pool| matches!(pool.subnet.parse(), Ok(IpNet::V6(_))))
@@ -79,7 +79,7 @@ fn refuse(document: &document::Create) -> Result<(), Fault> {
             return Err(Fault::unsupported(format!("the network option \"{key}\" is not supported")));
         }
         let is_flag = key.contains(".enable_") || key.ends_with(".default_bridge");
-        if is_flag && security::flag(value).is_none() {
+        if is_flag && base::truth::parse(value).is_none() {
             return Err(Fault::invalid(format!("driver-opt \"{key}\" is not a valid bool")));
         }
         if key == "com.docker.network.bridge.host_binding_ipv4"

@@ -1,5 +1,6 @@
 //! What the processes of a container may do.
 
+use base::truth;
 use engine::container::{AppArmor, Seccomp, Security};
 
 use crate::fault::Fault;
@@ -45,7 +46,7 @@ fn apply(security: &mut Security, option: &str) -> Result<(), Fault> {
     let invalid = || Fault::invalid(format!("invalid --security-opt 2: \"{option}\""));
     match key {
         "no-new-privileges" => {
-            security.no_new_privileges = flag(value).ok_or_else(invalid)?;
+            security.no_new_privileges = truth::parse(value).ok_or_else(invalid)?;
         }
         "seccomp" => {
             security.seccomp = match value {
@@ -58,7 +59,7 @@ fn apply(security: &mut Security, option: &str) -> Result<(), Fault> {
             security.masked_paths = Some(Vec::new());
             security.read_only_paths = Some(Vec::new());
         }
-        "writable-cgroups" => security.writable_cgroups = Some(flag(value).ok_or_else(invalid)?),
+        "writable-cgroups" => security.writable_cgroups = Some(truth::parse(value).ok_or_else(invalid)?),
         "apparmor" => {
             security.apparmor = match value {
                 "" => AppArmor::Default,
@@ -85,15 +86,6 @@ fn label(value: &str) -> Result<(), Fault> {
         _ => Err(Fault::invalid(format!(
             "bad label option \"{value}\", valid options 'disable' or \n'user, role, level, type, filetype' followed by ':' and a value"
         ))),
-    }
-}
-
-/// Reads a flag in every way in which the clients' language writes one.
-pub(crate) fn flag(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
     }
 }
 

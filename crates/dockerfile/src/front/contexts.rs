@@ -12,7 +12,7 @@ use crate::client::{Client, DockerfileSource, Replaced, ResolveOptions};
 use crate::convert::{Failure, Later};
 use crate::draft::{Draft, Operation, Place, Source};
 use crate::git::Repository;
-use crate::go::{base_name, join_paths, quote, truth};
+use crate::go::{base_name, join_paths, quote};
 use crate::ignore;
 
 /// The longest Dockerfile and list of what is left out.
@@ -92,7 +92,11 @@ impl<'a> Contexts<'a> {
             name => name.to_owned(),
         };
         let main = if let Some(mut repository) = Repository::parse(address)? {
-            if settings.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str).and_then(truth)
+            if settings
+                .args
+                .get("BUILDKIT_CONTEXT_KEEP_GIT_DIR")
+                .map(String::as_str)
+                .and_then(base::truth::parse)
                 == Some(true)
             {
                 repository.keep_git_dir = Some(true);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use llb::pb;
 use oci::Platform;
 
-use crate::go::{csv, truth};
+use crate::go::csv;
 use crate::lint::Rules;
 
 /// A request's options.
@@ -52,7 +52,7 @@ impl Settings {
         };
         let args = prefixed("build-arg:");
         let arg = |name: &str| args.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        if arg("BUILDKIT_DISABLE_FILEOP").and_then(truth) == Some(true) {
+        if arg("BUILDKIT_DISABLE_FILEOP").and_then(base::truth::parse) == Some(true) {
             return Err(
                 "support for \"BUILDKIT_DISABLE_FILEOP\" build-arg was removed in BuildKit 0.11".into()
             );
@@ -147,7 +147,7 @@ fn multi_platform(text: &str, has_several: bool) -> Result<bool, String> {
     if text.is_empty() {
         return Ok(has_several);
     }
-    match truth(text) {
+    match base::truth::parse(text) {
         None => Err(format!("invalid boolean value for multi-platform: {text}")),
         Some(false) if has_several => {
             Err("conflicting config: returning multiple target platforms is not allowed".to_owned())

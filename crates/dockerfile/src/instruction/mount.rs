@@ -1,6 +1,6 @@
 //! `RUN --mount=…`.
 
-use crate::go::{csv, quote, size, truth};
+use crate::go::{csv, quote, size};
 use crate::suggest;
 
 /// A mount of a RUN instruction.
@@ -173,10 +173,10 @@ impl Mount {
             "from" => value.clone_into(&mut self.from),
             "source" | "src" => value.clone_into(&mut self.source),
             "target" | "dst" | "destination" => value.clone_into(&mut self.target),
-            "readonly" | "ro" => *readonly = Some(truth(value).ok_or_else(invalid)?),
-            "readwrite" | "rw" => *readonly = Some(!truth(value).ok_or_else(invalid)?),
+            "readonly" | "ro" => *readonly = Some(base::truth::parse(value).ok_or_else(invalid)?),
+            "readwrite" | "rw" => *readonly = Some(!base::truth::parse(value).ok_or_else(invalid)?),
             "required" if matches!(self.kind, MountKind::Secret | MountKind::Ssh) => {
-                self.is_required = truth(value).ok_or_else(invalid)?;
+                self.is_required = base::truth::parse(value).ok_or_else(invalid)?;
             }
             "size" if self.kind == MountKind::Tmpfs => self.size = size(value).ok_or_else(invalid)?,
             "required" | "size" => return Err(unexpected(self.kind)),

@@ -3,7 +3,7 @@
 use super::flags::{Flags, Takes};
 use super::mount::Mount;
 use super::{CommandLine, Run, RunNetwork};
-use crate::go::{csv, quote, truth};
+use crate::go::{csv, quote};
 use crate::suggest;
 
 /// `RUN --device=…`: a device by its name of the Container Device Interface.
@@ -57,8 +57,8 @@ impl Device {
                 }
                 "name" => value.clone_into(&mut device.name),
                 "required" => {
-                    device.is_required =
-                        truth(value).ok_or_else(|| format!("invalid value for required: {value}"))?;
+                    device.is_required = base::truth::parse(value)
+                        .ok_or_else(|| format!("invalid value for required: {value}"))?;
                 }
                 _ if device.name.is_empty() => device.name = field,
                 key => {

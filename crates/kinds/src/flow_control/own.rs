@@ -24,11 +24,7 @@ pub(crate) fn reconcile(existing: &Object, wanted: &Object) -> Option<Object> {
     } else {
         priority_level_configuration::must().iter().any(|(own, _)| *own == name)
     };
-    let said = existing.annotation(KEPT).and_then(|said| match said {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    });
+    let said = existing.annotation(KEPT).and_then(base::truth::parse);
     let kept = must || said.unwrap_or(existing.generation() == 1);
     let mut new = existing.clone();
     new.set_annotation(KEPT, if kept { "true" } else { "false" });

@@ -244,7 +244,7 @@ fn annotation(text: &str) -> Result<Option<(Of, String)>, SolveError> {
 
 /// What a client says by an attribute that may be there without a value.
 fn is_on(key: &str, value: &str) -> Result<bool, SolveError> {
-    let truth = if value.is_empty() { Some(true) } else { dockerfile::truth(value) };
+    let truth = if value.is_empty() { Some(true) } else { base::truth::parse(value) };
     truth.ok_or_else(|| SolveError::Invalid(format!("non-bool value {value:?} specified for {key}")))
 }
 

@@ -89,7 +89,8 @@ impl Settings {
         let get = |key: &str| attributes.get(key).map(String::as_str);
         let flag = |key: &str| {
             get(key).map_or(Ok(false), |text| {
-                dockerfile::truth(text).ok_or_else(|| invalid(format!("failed to parse {key} flag {text:?}")))
+                base::truth::parse(text)
+                    .ok_or_else(|| invalid(format!("failed to parse {key} flag {text:?}")))
             })
         };
         if flag("capture-usage")? {

@@ -101,6 +101,17 @@ fn a_definition_forgets_old_versions_where_it_has_been_the_same_all_the_time() {
 }
 
 #[test]
+fn a_migration_begins_at_a_number() {
+    let at = |version: Option<&str>| {
+        let mut one = migration("m", FIRST, &[]);
+        one.status.get_or_insert_default().resource_version = version.map(str::to_owned);
+        begun_at(&one)
+    };
+    assert_eq!((at(Some("7")), at(None), at(Some(""))), (Some(7), None, None));
+    assert_eq!((at(Some("x1")), at(Some("-1")), at(Some("18446744073709551615"))), (None, None, None));
+}
+
+#[test]
 fn a_migration_says_where_it_is() {
     let mut one = migration("m", FIRST, &[]);
     let said = |one: &StorageVersionMigration| -> Vec<String> {
