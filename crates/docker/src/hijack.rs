@@ -35,6 +35,8 @@ use crate::words;
 const PIECE: usize = 32 << 10;
 /// How long a process may take to be given what a client sent that is gone.
 pub(crate) const LAST_INPUT: Duration = Duration::from_secs(10);
+/// How long a client that has been told the end may say nothing before its connection is closed.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What flows between a client and a process.
 pub(crate) struct Session {
@@ -69,7 +71,18 @@ impl Session {
     /// Carries everything both ways until the process has ended, the client has detached, or `gone` says
     /// that it is there no more: whether it reads is not told by the end of its input. What a client has sent
     /// before it went is still given to the process.
-    pub(crate) async fn run<R, W>(self, reader: R, mut writer: W, gone: impl Future<Output = ()>)
+    pub(crate) async fn run<R, W>(self, mut reader: R, writer: W, gone: impl Future<Output = ()>)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        match self.carry(&mut reader, writer, gone).await {
+            Ok(()) => drain(reader).await,
+            Err(error) => tracing::debug!(%error, "the client of an attached session has gone"),
+        }
+    }
+
+    async fn carry<R, W>(self, reader: R, mut writer: W, gone: impl Future<Output = ()>) -> io::Result<()>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -135,13 +148,11 @@ impl Session {
                 () = gone => Err(io::ErrorKind::ConnectionReset.into()),
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "the client of an attached session has gone");
-            // Its output is let go of by now, so that the process is held up by nobody.
-            if !given {
-                let _ = tokio::time::timeout(LAST_INPUT, inward).await;
-            }
+        // The output of who has gone is let go of by now, so that the process is held up by nobody.
+        if ended.is_err() && !given {
+            let _ = tokio::time::timeout(LAST_INPUT, inward).await;
         }
+        ended
     }
 }
 
@@ -266,12 +277,14 @@ where
     call.api.sessions.spawn(async move {
         let _place = place;
         let sent = async move {
-            let mut writer = Taken::over(upgrade).await?.split().await.writer;
+            let Connection { reader, mut writer, .. } = Taken::over(upgrade).await?.split().await;
             let mut pieces = std::pin::pin!(pieces);
             while let Some(piece) = pieces.next().await {
                 writer.write_all(&piece?).await?;
             }
-            writer.shutdown().await
+            writer.shutdown().await?;
+            drain(reader).await;
+            io::Result::Ok(())
         };
         tokio::select! {
             sent = sent => if let Err(error) = sent {
@@ -355,8 +368,9 @@ async fn run_begun<R, W>(
         Ok(session) => session.run(reader, writer, gone).await,
         Err(text) => {
             let text = framing.wrap(OutputKind::Stdout, Bytes::from(format!("{text}\r\n")));
-            if let Err(error) = writer.write_all(&text).await.and(writer.shutdown().await) {
-                tracing::debug!(%error, "the client of an attached session has gone");
+            match writer.write_all(&text).await.and(writer.shutdown().await) {
+                Ok(()) => drain(reader).await,
+                Err(error) => tracing::debug!(%error, "the client of an attached session has gone"),
             }
         }
     }
@@ -375,6 +389,15 @@ fn is_shown((stdout, stderr): (bool, bool), kind: OutputKind) -> bool {
         OutputKind::Stdout => stdout,
         OutputKind::Stderr => stderr,
     }
+}
+
+/// Reads what a client still sends that has been told the end. A connection that is closed with something
+/// unread is in error for who is at its other end, who may lose what was sent to it, and fails.
+async fn drain(mut reader: impl AsyncRead + Unpin) {
+    let mut buffer = vec![0; PIECE];
+    let rest =
+        async { while let Ok(Ok(1..)) = tokio::time::timeout(SILENCE, reader.read(&mut buffer)).await {} };
+    let _ = tokio::time::timeout(LAST_INPUT, rest).await;
 }
 
 async fn carry_input(

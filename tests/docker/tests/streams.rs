@@ -107,6 +107,28 @@ fn what_a_client_sent_that_went_at_once_reaches_the_process() {
 }
 
 #[test]
+fn who_still_sends_when_the_process_ends_reads_all_of_its_output() {
+    let daemon = Daemon::start();
+    // More than all that lies between the client and the process takes.
+    let sent = vec![b'x'; 8 << 20];
+    let script = "head -c 1 > /dev/null; echo enough";
+    daemon.ok(&["create", "-i", "--name", "box", IMAGE, "sh", "-c", script]);
+    for round in 0..3 {
+        let path = "/containers/box/attach?stream=1&stdin=1&stdout=1&stderr=1";
+        let mut attached = daemon.upgrade(path, "").expect("ask for the connection");
+        let mut sender = attached.try_clone().expect("a second handle");
+        let sent = sent.clone();
+        let sending = std::thread::spawn(move || sender.write_all(&sent));
+        daemon.ok(&["start", "box"]);
+        let mut read = Vec::new();
+        attached.read_to_end(&mut read).unwrap_or_else(|error| panic!("round {round}: {error}, {read:?}"));
+        assert!(read.ends_with(b"enough\n"), "{read:?}");
+        sending.join().expect("not panicked").expect("all is taken");
+        daemon.ok(&["wait", "box"]);
+    }
+}
+
+#[test]
 fn signals_of_the_client_reach_the_command() {
     let daemon = Daemon::start();
     let script = "trap 'echo caught; exit 8' TERM; echo ready; while :; do sleep 0.05; done";
