@@ -1,6 +1,7 @@
 //! The hierarchies of this host: which controllers, mounted where.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::CgroupError;
 
@@ -37,8 +38,21 @@ pub(crate) struct V1Hierarchy {
 }
 
 impl Hierarchies {
-    /// Finds the hierarchies that are mounted here.
+    /// The hierarchies that were mounted here when this process first looked: the table of mounts is
+    /// as long as there are containers, and is not read for each of them.
     pub fn detect() -> Result<Self, CgroupError> {
+        static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found = Self::look()?;
+        if found.v1.is_empty() && found.unified.is_none() {
+            return Ok(found);
+        }
+        Ok(FOUND.get_or_init(|| found).clone())
+    }
+
+    fn look() -> Result<Self, CgroupError> {
         let path = Path::new("/proc/self/mountinfo");
         let text = std::fs::read_to_string(path).map_err(|source| CgroupError::File {
             what: "read",

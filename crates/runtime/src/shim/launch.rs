@@ -169,12 +169,13 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
         cgroup: spec.cgroup.clone(),
     };
     let program = sealed::program(spec.program.as_deref()).map_err(LaunchError::Seal)?;
+    // With a directory of its own to begin in, the standard library would fork, for which the kernel copies the
+    // daemon's page tables and then every page that it writes; the shim goes to the root directory itself.
     let mut child = Command::new(program.path())
         .arg0(super::NAME)
         .arg("shim")
         .arg(serde_json::to_string(&orders).expect("orders have only string keys"))
         .env_clear()
-        .current_dir("/")
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(log)
