@@ -27,7 +27,7 @@ const COMMIT: Option<&str> = option_env!("GANTRY_COMMIT");
 
 /// When all that is done at the beginning has been done, and its code is not needed any more.
 const BEGUN: Duration = Duration::from_secs(2);
-/// How often free memory is given back to the system.
+/// How often free memory and code that was not needed lately are given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(30);
 
 /// What the control plane's nodes are marked with, and how long to wait before that is tried again.
@@ -190,11 +190,10 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     }
     services.start("memory", GRACE, async move |stop| {
         let thread = offload::Threads::new(1);
-        if stop.run_until_cancelled(tokio::time::sleep(BEGUN)).await.is_some() {
-            thread.run(runtime::memory::let_go_of_code).await;
-        }
-        while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
+        let mut wait = BEGUN;
+        while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
             thread.run(runtime::memory::give_back).await;
+            wait = GIVE_BACK;
         }
         Ok(())
     });

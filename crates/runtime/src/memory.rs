@@ -23,15 +23,9 @@ pub fn configure() {
     }
 }
 
-/// Lets go of the program's code. Once the daemon has begun, most of what was needed for that is needed no more; what
-/// is comes back when it is next used.
-pub fn let_go_of_code() {
-    crate::sys::memory::let_go_of_code();
-}
-
-/// Gives back the free memory in the middle of heaps too. Takes some milliseconds for every hundred
-/// mebibytes, during which allocations of other threads may wait: not for a thread that serves.
+/// Gives back the free memory in the middle of heaps too, and lets go of the program's code: what of it is in use comes
+/// back from the page cache when it is next needed, a millisecond's work in all. Takes some milliseconds for every
+/// hundred mebibytes, during which allocations of other threads may wait: not for a thread that serves.
 pub fn give_back() {
-    // SAFETY: malloc_trim takes its locks itself and touches only memory that is free.
-    unsafe { libc::malloc_trim(0) };
+    crate::sys::memory::give_back();
 }

@@ -387,6 +387,10 @@ impl<K> Clone for Store<K> {
 }
 
 impl<K> Entry<K> {
+    fn has_view(&self) -> bool {
+        self.view.lock().is_some()
+    }
+
     fn wanted((name, entry): (&Arc<str>, &Self)) -> Wanted<K> {
         Wanted { name: name.clone(), encoded: entry.encoded.clone(), view: entry.view.lock().clone() }
     }
@@ -446,24 +450,23 @@ impl<K: Resource> State<K> {
         for (index, value) in &entry.values {
             self.indexes[usize::from(*index)].remove(&name, value);
         }
+        let views = self.views.get_mut();
         if entry.view.lock().is_some() {
-            self.views.get_mut().gone(&entry.encoded);
+            views.gone(&entry.encoded);
         }
+        views.forget_gone(|view| viewed(&self.objects, view).is_some_and(Entry::has_view));
         Some(entry)
     }
 
     /// Notes that an object has a view, and lets go of those for which there is no room.
     fn hold(&self, name: Arc<str>, encoded: &Encoded) {
-        let of = |view: &View| {
-            self.objects.get(&*view.name).filter(|entry| entry.encoded.revision() == view.revision)
-        };
-        let holds = |view: &View| of(view).is_some_and(|entry| entry.view.lock().is_some());
+        let has = |view: &View| viewed(&self.objects, view).is_some_and(Entry::has_view);
         let drop = |view: &View| {
-            let entry = of(view)?;
+            let entry = viewed(&self.objects, view)?;
             entry.view.lock().take().map(|_| entry.encoded.clone())
         };
         let view = View { name, revision: encoded.revision() };
-        self.views.lock().add(view, encoded, holds, drop);
+        self.views.lock().add(view, encoded, has, drop);
     }
 
     /// One set of labels for all who have the same.
@@ -479,6 +482,11 @@ impl<K: Resource> State<K> {
         self.labels.insert(labels.clone());
         labels
     }
+}
+
+/// The object that a view is of, if it is there as it was then.
+fn viewed<'a, K>(objects: &'a BTreeMap<Arc<str>, Entry<K>>, view: &View) -> Option<&'a Entry<K>> {
+    objects.get(&*view.name).filter(|entry| entry.encoded.revision() == view.revision)
 }
 
 /// What the type reads of an object, without what nobody here looks at.
@@ -563,6 +571,21 @@ mod tests {
         );
         assert!(!held(&store).0.contains('d'));
         assert!(store.get(&key("d")).is_none());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_objects_that_are_gone() {
+        let store = Store::<Partial>::new(usize::MAX);
+        let name = |number: u64| format!("p{number}");
+        for number in 1..=3000 {
+            store.insert(object(&name(number), number, "{}"));
+        }
+        assert_eq!(held(&store).1, 3000);
+        for number in 1..=3000 {
+            store.remove(&object(&name(number), 3000 + number, "{}"));
+        }
+        let noted = held(&store).1;
+        assert!(store.is_empty() && noted <= 64, "{noted}");
     }
 
     #[test]

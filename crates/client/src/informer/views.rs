@@ -53,15 +53,21 @@ impl Views {
                 self.gone(&encoded);
             }
         }
-        // What is changed often leaves many that are gone.
-        if self.made.len() > 2 * self.held + 64 {
-            self.made.retain(holds);
-        }
+        self.forget_gone(holds);
     }
 
     /// One is held no longer.
     pub(super) fn gone(&mut self, encoded: &Encoded) {
         self.held -= 1;
         self.bytes -= encoded.len();
+    }
+
+    /// Forgets those that are gone, if they are many: what is changed often leaves them, and so do objects that are
+    /// deleted. A name is small, and keeps the page of memory that it is in.
+    pub(super) fn forget_gone(&mut self, holds: impl Fn(&View) -> bool) {
+        if self.made.len() > 2 * self.held + 64 {
+            self.made.retain(holds);
+            self.made.shrink_to(2 * self.made.len());
+        }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn give_back() {
 
 /// Lets go of this program's code: what is still needed comes back from the page cache, where all processes of the
 /// program share it.
-pub(crate) fn let_go_of_code() {
+fn let_go_of_code() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for (start, end) in maps.lines().filter_map(code) {
         // SAFETY: the range is a mapping of a file that cannot be written and was never written to
