@@ -184,12 +184,25 @@ impl Call {
     /// Asks others of what was sent to a subresource that takes a kind of its own, before that is done: those who
     /// look at what is sent. Gives what they made of it, and what whoever sent it is told by them.
     pub async fn admit(&self, options: &WriteOptions, object: Object) -> Result<(Object, Vec<String>)> {
-        verbs::admit_sent(self, Operation::Create, Options::Write(options), object).await
+        self.admit_if(options, object, |_| Ok(())).await
+    }
+
+    /// The same, where something must hold of what those have made of it who may change it, before those are asked
+    /// who say whether it may be done.
+    pub async fn admit_if(
+        &self,
+        options: &WriteOptions,
+        object: Object,
+        holds: impl Fn(&Object) -> Result<()>,
+    ) -> Result<(Object, Vec<String>)> {
+        verbs::admit_sent(self, Operation::Create, Options::Write(options), object, holds).await
     }
 
     /// Asks others whether a conversation may be begun that was asked for by these options, an object of their kind.
     pub async fn admit_connection(&self, options: Object) -> Result<Object> {
-        verbs::admit_sent(self, Operation::Connect, Options::None, options).await.map(|(object, _)| object)
+        let admitted =
+            verbs::admit_sent(self, Operation::Connect, Options::None, options, |_| Ok(())).await?;
+        Ok(admitted.0)
     }
 
     /// Makes a token for a service account.

@@ -56,7 +56,6 @@ mod reach;
 mod render;
 pub mod request;
 pub mod resource;
-mod review;
 mod scale;
 mod selection;
 mod server;

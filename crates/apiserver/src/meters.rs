@@ -21,7 +21,6 @@ use crate::authorisation::Decision;
 use crate::identity::Identity;
 use crate::request::{Query, ResourceTarget, Target, Verb};
 use crate::resource::Resource;
-use crate::review;
 
 const REQUEST_SECONDS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -442,10 +441,7 @@ impl<'a> Labels<'a> {
         headers: &HeaderMap,
         none: Self,
     ) -> Self {
-        let known = found.map(|r| (r.group.as_str(), r.version.as_str(), r.plural.as_str())).or_else(|| {
-            let is_known = review::is_one(target);
-            is_known.then_some((target.group.as_str(), target.version.as_str(), target.resource.as_str()))
-        });
+        let known = found.map(|r| (r.group.as_str(), r.version.as_str(), r.plural.as_str()));
         let part = found.and_then(|resource| resource.find_subresource(&target.subresource));
         let is_stream = part.is_some_and(|part| part.is_stream);
         let connects = is_stream && target.subresource != "log";

@@ -28,6 +28,7 @@ use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 use tokio_util::sync::CancellationToken;
 
 use crate::openapi::{Describe, Documented, describe};
+use crate::payload::BODY_LIMIT;
 use crate::request::Verb;
 use crate::table::{Column, Columns};
 
@@ -91,6 +92,8 @@ pub struct Resource {
     pub refuses_create: Option<&'static str>,
     /// Whether what is written costs more than its size says, so that it never holds up others.
     pub costly: bool,
+    /// How many bytes a request may send at most.
+    pub longest_body: usize,
     /// The object that defines it, where one does.
     pub definition: Option<Arc<Definition>>,
     /// Whether a PUT must say which revision it replaces.
@@ -167,6 +170,7 @@ impl Resource {
             shown_verbs: None,
             refuses_create: None,
             costly: false,
+            longest_body: BODY_LIMIT,
             definition: None,
             conditional_update: false,
             documented: None,
@@ -255,6 +259,13 @@ impl Resource {
     #[must_use]
     pub fn costly(mut self) -> Self {
         self.costly = true;
+        self
+    }
+
+    /// Nobody sends more bytes at once.
+    #[must_use]
+    pub fn longest_body(mut self, bytes: usize) -> Self {
+        self.longest_body = bytes;
         self
     }
 

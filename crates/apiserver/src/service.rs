@@ -23,14 +23,12 @@ use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::meters::Labels;
 use crate::negotiate::{View, names_protobuf};
-use crate::payload::{self, BODY_LIMIT, Payload};
+use crate::payload::{self, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
+use crate::{compress, consistency, decode, definitions, impersonation, paths, scale, verbs};
 
-/// A question about oneself is no longer than this; the longest part of any is a token.
-const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
 pub(crate) const LIGHT: usize = 64 << 10;
 
@@ -374,11 +372,6 @@ async fn resource(
     place: Option<Arc<Place>>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
-    if review::is_one(&target) {
-        let body = receive(payload, state, QUESTION, place.as_ref()).await?;
-        account.sends(BodyKind::of_text(&body.bytes), &body.bytes).await;
-        return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
-    }
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
     }
@@ -409,7 +402,7 @@ async fn resource(
         // Whoever answers it may read it.
         (true, _) => (None, Some(payload)),
         (false, true) => (None, None),
-        (false, false) => (Some(receive(payload, state, BODY_LIMIT, place.as_ref()).await?), None),
+        (false, false) => (Some(receive(payload, state, resource.longest_body, place.as_ref()).await?), None),
     };
     if let Some(body) = &body {
         account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;

@@ -21,7 +21,6 @@ use crate::call::json_response;
 use crate::error::{Error, Result};
 use crate::negotiate::accepted;
 use crate::resource::Entries;
-use crate::review::REVIEWS;
 use crate::state::State;
 
 /// One resource, as discovery shows it.
@@ -201,21 +200,6 @@ fn groups(entries: &Entries, view: &View) -> Groups {
             kind: gvk,
         };
         listed.push(entry);
-    }
-    for review in REVIEWS.iter().filter(|review| is_own(review.group, review.version)) {
-        let entry = Entry {
-            plural: review.plural.to_owned(),
-            singular: review.kind.to_lowercase(),
-            kind: GroupVersionKind::new(review.group, review.version, review.kind),
-            namespaced: review.namespaced,
-            verbs: vec!["create"],
-            stored: None,
-            short_names: Vec::new(),
-            categories: Vec::new(),
-            subresources: Vec::new(),
-        };
-        let versions = groups.entry(review.group.to_owned()).or_default();
-        versions.entry(review.version.to_owned()).or_default().push(entry);
     }
     let mut offers: BTreeMap<String, Versions> = BTreeMap::new();
     for (group, versions) in groups {
