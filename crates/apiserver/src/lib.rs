@@ -65,6 +65,7 @@ mod share;
 mod state;
 mod storage;
 mod stream;
+mod style;
 pub mod table;
 mod turns;
 mod verbs;

@@ -27,6 +27,7 @@ use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 use tokio_util::sync::CancellationToken;
 
+use crate::negotiate::Offer;
 use crate::openapi::{Describe, Documented, describe};
 use crate::payload::BODY_LIMIT;
 use crate::request::Verb;
@@ -402,6 +403,13 @@ impl Resource {
     /// Whether objects can be told as Protocol Buffers.
     pub(crate) fn has_protobuf(&self) -> bool {
         self.protobuf && self.schema.is_some()
+    }
+
+    /// In which forms it can be told.
+    pub(crate) fn offer(&self, verb: Verb) -> Offer {
+        // What is never read is told as it was made.
+        let parts = self.unstored.as_ref().is_none_or(|unstored| unstored.verbs != [Verb::Create]);
+        Offer { protobuf: self.has_protobuf(), parts, stream: verb == Verb::Watch }
     }
 
     /// Whether there is a subresource of that name.

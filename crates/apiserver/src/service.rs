@@ -22,11 +22,12 @@ use crate::error::{Error, Result};
 use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::meters::Labels;
-use crate::negotiate::{View, names_protobuf};
+use crate::negotiate::{Offer, View, names_protobuf};
 use crate::payload::{self, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
+use crate::style::{Style, lay_out};
 use crate::{compress, consistency, decode, definitions, impersonation, paths, scale, verbs};
 
 /// What is longer is not taken apart on the threads that answer everybody.
@@ -79,6 +80,8 @@ pub(crate) async fn answer(
     let caller = identity.as_ref();
     let asked = asked(state, &request, Some(caller.unwrap_or(&Identity::anonymous())), &id, started);
     let account = asked.account.clone();
+    let own = caller.is_some_and(Identity::is_component);
+    let style = Style::of(request.headers(), &asked.query);
     if account.wants_object() {
         request.extensions_mut().remove::<Share>();
     }
@@ -112,6 +115,7 @@ pub(crate) async fn answer(
     .instrument(span)
     .await;
     mark(&mut response, &id);
+    response = lay_out(state, own, style, response).await;
     if head {
         *response.body_mut() = Body::empty();
     } else if gzip {
@@ -130,9 +134,11 @@ pub(crate) async fn turn_away<B>(
     message: String,
 ) -> Response<Body> {
     let id = audit_id(state, request.headers());
-    let account = asked(state, request, identity, &id, state.clock.elapsed()).account;
+    let asked = asked(state, request, identity, &id, state.clock.elapsed());
+    let style = Style::of(request.headers(), &asked.query);
+    let account = asked.account;
     account.turned_away(error.code(), Status { message, ..error.status().clone() }).await;
-    let mut response = error.response();
+    let mut response = lay_out(state, false, style, error.response()).await;
     mark(&mut response, &id);
     response.body_mut().charge(account);
     response
@@ -295,7 +301,10 @@ async fn route(
             // Who reads Protocol Buffers is told in them why there is no answer, too.
             let protobuf = names_protobuf(request.headers())
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
-                && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
+                && matches!(
+                    View::negotiate(request.headers(), &query, Offer { protobuf: true, parts: true, stream: false }),
+                    Ok(view) if view.is_protobuf()
+                );
             let outcome = match (let_in, &remote) {
                 (Ok(()), Some(remote)) => {
                     Box::pin(forward(state, request, &identity, remote, lasts, &account, place)).await
@@ -394,7 +403,7 @@ async fn resource(
     let view = if waits && target.verb != Verb::Watch {
         View::Full
     } else {
-        View::negotiate(&parts.headers, &query, resource.has_protobuf())?
+        View::negotiate(&parts.headers, &query, resource.offer(target.verb))?
     };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
@@ -425,6 +434,7 @@ async fn resource(
         account,
         identity,
         resource,
+        style: Style::of(&parts.headers, &query),
         query,
         method: parts.method,
         uri: parts.uri,
@@ -499,7 +509,7 @@ async fn receive(
 /// Whether a request costs so little that it is done here and now: by what is sent, and by the object that
 /// it is about. YAML costs many times what JSON does.
 fn is_light(call: &Call) -> bool {
-    if call.target.verb.is_read() && call.view == View::Full {
+    if call.target.verb.is_read() && call.view == View::Full && call.style == Style::Short {
         return true;
     }
     let known = if call.target.name.is_empty() { None } else { call.live().ok() };

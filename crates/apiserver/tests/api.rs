@@ -99,3 +99,5 @@ mod watch;
 mod webhooks;
 #[path = "api/websocket.rs"]
 mod websocket;
+#[path = "api/yaml.rs"]
+mod yaml;

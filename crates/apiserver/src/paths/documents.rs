@@ -9,7 +9,7 @@ use super::Asked;
 use crate::body::Body;
 use crate::compress::Packed;
 use crate::error::{Error, Result};
-use crate::negotiate::{OFFERED, Range, accepted};
+use crate::negotiate::{Range, accepted};
 use crate::openapi::{self, Document, Entry, SubresourceEntry, parse_version_path};
 use crate::resource::Resource;
 use crate::state::State;
@@ -54,7 +54,10 @@ fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
         }
         _ => None,
     };
-    ranges.iter().find_map(form).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+    ranges
+        .iter()
+        .find_map(form)
+        .ok_or_else(|| Status::not_acceptable(&[openapi::JSON, openapi::V2_PROTOBUF]).into())
 }
 
 fn document(state: &State, path: &str, form: &str) -> Option<Document> {

@@ -31,6 +31,7 @@ use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::share::{self, SOME};
+use crate::style::{Document, Style};
 use crate::table::{ListMetadata, table};
 use crate::version::{is_known, revision_of, version_at};
 
@@ -115,7 +116,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         // what this one has there may be missing.
         position = version_at(revision_of(revision));
     }
-    let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let form = Form { resource: call.resource.clone(), view: call.view, style: Style::Short, now: call.now };
     let meter = call.state.meters.watch(&call.resource);
     if initial.is_empty() {
         call.place = None;
@@ -153,6 +154,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
             json_response(StatusCode::OK, Body::stream(stream.map(|lines| lines.text.freeze())));
         if view.is_protobuf() {
             response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
+            response.extensions_mut().remove::<Document>();
         }
         response
     };
