@@ -25,6 +25,7 @@ mod compress;
 mod config;
 mod connections;
 mod consistency;
+mod deadline;
 mod decode;
 pub mod definitions;
 pub mod encryption;

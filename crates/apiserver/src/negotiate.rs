@@ -192,7 +192,7 @@ pub(crate) fn wants_yaml(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(names_it)
         && accepted(headers)
             .iter()
-            .find(|range| range.is_text())
+            .find(|range| range.is_text() && range.is_form())
             .is_some_and(|range| range.media_type == YAML)
 }
 
@@ -229,6 +229,13 @@ impl Range<'_> {
             YAML => self.parameter("stream").is_none_or(str::is_empty),
             _ => false,
         }
+    }
+
+    /// Whether it is in a form that there is of something.
+    fn is_form(&self) -> bool {
+        const FORMS: [&str; 4] =
+            ["Table", "PartialObjectMetadata", "PartialObjectMetadataList", "APIGroupDiscoveryList"];
+        self.parameter("as").is_none_or(|form| FORMS.contains(&form))
     }
 
     /// How much it is liked, in thousandths. What cannot be read says nothing.
@@ -331,6 +338,8 @@ mod tests {
         check("application/*, application/yaml;q=0", false);
         check("application/yaml;stream=watch", false);
         check("application/vnd.kubernetes.protobuf, application/yaml", true);
+        check("application/yaml;as=Table;g=meta.k8s.io;v=v1, application/json", true);
+        check("application/yaml;as=Novel;g=meta.k8s.io;v=v1, application/json", false);
         check("text/yaml", false);
         assert!(!wants_yaml(&HeaderMap::new()));
         check_both("application/vnd.kubernetes.protobuf;q=0.1, application/yaml", Some(View::Full));

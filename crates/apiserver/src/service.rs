@@ -28,7 +28,7 @@ use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
 use crate::style::{Style, lay_out};
-use crate::{compress, consistency, decode, definitions, impersonation, paths, scale, verbs};
+use crate::{compress, consistency, deadline, decode, definitions, impersonation, paths, scale, verbs};
 
 /// What is longer is not taken apart on the threads that answer everybody.
 pub(crate) const LIGHT: usize = 64 << 10;
@@ -55,6 +55,8 @@ struct Asked {
     found: Option<Arc<Resource>>,
     /// Who else answers it, if somebody does.
     remote: Option<Remote>,
+    /// It may go on for as long as it likes.
+    lasts: bool,
     account: Arc<Account>,
 }
 
@@ -86,12 +88,17 @@ pub(crate) async fn answer(
         request.extensions_mut().remove::<Share>();
     }
     // Large, and in this process passed about: what its callers move is a pointer.
+    let lasts = asked.lasts;
+    let limit = deadline::of(&asked.query, state.fairness.timeout());
     let future = Box::pin(async {
-        if asked.account.received().await {
-            route(state, request, identity, gzip, asked).await
-        } else {
-            Ok(unkept(&request))
-        }
+        let work = async {
+            if asked.account.received().await {
+                route(state, request, identity, gzip, asked).await
+            } else {
+                Ok(unkept(&request))
+            }
+        };
+        if lasts { work.await } else { deadline::within(limit?, work).await }
     });
     let mut response = async {
         let mut panicked_at = None;
@@ -202,7 +209,12 @@ fn asked<B>(
     });
     let own = identity.is_some_and(Identity::is_component);
     let account = Account::open(state, started, under_way, labels.long_running, own, record);
-    Asked { query, target, selectors, found, remote, account }
+    let is_remote_stream = match (&remote, &target) {
+        (Some(_), Some(Target::Resource(target))) => Remote::lasts(target),
+        _ => false,
+    };
+    let lasts = labels.long_running || is_remote_stream;
+    Asked { query, target, selectors, found, remote, lasts, account }
 }
 
 /// Whether a request is for what no object can define, so that it need not wait until it is known what objects do.
@@ -237,7 +249,7 @@ async fn route(
     gzip: bool,
     asked: Asked,
 ) -> Result<Response<Body>> {
-    let Asked { query, target, selectors, found, remote, account } = asked;
+    let Asked { query, target, selectors, found, remote, account, .. } = asked;
     let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
@@ -466,15 +478,12 @@ async fn resource(
             None => answer,
         };
     }
-    let (light, own) = (is_light(&call), call.identity.is_component());
+    let (light, own, verb) = (is_light(&call), call.identity.is_component(), call.target.verb);
     let dispatched = Box::pin(dispatch(call));
     let work = async {
         if light { dispatched.await } else { state.workers.drive(own, dispatched.in_current_span()).await }
     };
-    let outcome = match tokio::time::timeout(state.fairness.timeout(), work).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
-    };
+    let outcome = deadline::doing(verb, work).await;
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {

@@ -160,7 +160,9 @@ pub(crate) async fn lay_out(
         state.workers.step(own, move || style.document(&text)).await
     };
     let mut response = response.map(|body| body.replaced(made.into()));
-    response.headers_mut().insert(header::CONTENT_TYPE, style.media_type());
+    if style == Style::Yaml {
+        response.headers_mut().insert(header::CONTENT_TYPE, style.media_type());
+    }
     response
 }
 
@@ -217,6 +219,19 @@ mod tests {
         // What readers of YAML 1.1 take for something else is a text for them, too.
         for plain in ["yes: yes", ": yes\n", ": 012", ": 1e3"] {
             assert!(!text.contains(plain), "{plain}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_nests_as_deep_as_it_may_is_told_within_the_stack_of_any_thread() {
+        for (open, close) in [("{\"a\":", "}"), ("[", "]"), ("[{\"a\":", "}]")] {
+            let levels = 120 / open.matches(['{', '[']).count();
+            let text = format!("{{\"items\":{}1{}}}", open.repeat(levels), close.repeat(levels));
+            let laid_out =
+                move || (Style::Yaml.item(text.as_bytes()), Style::Pretty.document(text.as_bytes()));
+            let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(laid_out).expect("a thread");
+            let (yaml, pretty) = thread.join().expect("there is room");
+            assert!(yaml.len() > levels && pretty.len() > levels);
         }
     }
 

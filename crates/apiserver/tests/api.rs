@@ -27,6 +27,8 @@ mod classes;
 mod cluster;
 #[path = "api/crowd.rs"]
 mod crowd;
+#[path = "api/deadline.rs"]
+mod deadline;
 #[path = "api/defaults.rs"]
 mod defaults;
 #[path = "api/definitions.rs"]

@@ -117,7 +117,7 @@ async fn who_is_to_look_at_an_answer_gets_it_line_by_line() {
 async fn what_is_not_there_is_refused_with_what_is() {
     let cluster = Cluster::start().await;
     let message = |answer: &Answer| {
-        let status: Value = serde_json::from_str(&answer.2).expect("a status as JSON");
+        let status: Value = serde_saphyr::from_str(&answer.2).expect("a status");
         (answer.0, status["reason"].as_str().unwrap_or_default().to_owned(), status["message"].clone())
     };
     let only = |types: &str| {
@@ -150,6 +150,7 @@ async fn what_is_not_there_is_refused_with_what_is() {
     let patches = "application/json-patch+json, application/merge-patch+json, \
                    application/strategic-merge-patch+json, application/apply-patch+yaml";
     let cbor = [("content-type", "application/apply-patch+cbor")];
-    let path = format!("{MAPS}/kube-root-ca.crt?fieldManager=x");
+    cluster.ok("POST", MAPS, &named("ConfigMap", "m")).await;
+    let path = format!("{MAPS}/m?fieldManager=x");
     assert_eq!(message(&ask(&cluster, "PATCH", &path, &cbor, "\u{1}").await), unknown(patches));
 }
