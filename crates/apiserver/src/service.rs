@@ -441,6 +441,9 @@ async fn resource(
         resource
     };
     let deprecated = resource.deprecated.clone();
+    if deprecated.is_some() {
+        state.meters.uses.deprecated(&resource, &target.subresource);
+    }
     let mut call = Call {
         state: state.clone(),
         account,

@@ -57,6 +57,7 @@ struct Watcher {
     initial: std::vec::IntoIter<Arc<Stored>>,
     /// The end of that is to be told, too.
     initial_end: bool,
+    began: Instant,
     /// All changes up to here have been told.
     position: u64,
     /// Where it is in the store's history, while it is behind what memory holds.
@@ -128,6 +129,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         selection,
         initial: initial.into_iter(),
         initial_end: options.initial_events == Some(true) && options.bookmarks,
+        began: now,
         position,
         past: None,
         bookmarks: options.bookmarks,
@@ -196,6 +198,8 @@ impl Watcher {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();
                 self.bookmark(true);
+                let meters = &self.call.state.meters.uses;
+                meters.watch_list(&self.call.resource, self.scope(), self.began.elapsed());
                 continue;
             }
             self.follower.mark_unchanged();
@@ -251,6 +255,17 @@ impl Watcher {
                     self.bookmark(false);
                 }
             }
+        }
+    }
+
+    /// What is watched, as it is counted.
+    fn scope(&self) -> &'static str {
+        if self.selection.only().is_some() {
+            "resource"
+        } else if self.call.namespace().is_empty() {
+            "cluster"
+        } else {
+            "namespace"
         }
     }
 
