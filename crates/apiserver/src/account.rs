@@ -18,6 +18,7 @@ use crate::body::Body;
 use crate::decode::{self, BodyKind};
 use crate::error::Error;
 use crate::meters::UnderWay;
+use crate::negotiate;
 use crate::protobuf;
 use crate::service::LIGHT;
 use crate::state::State;
@@ -212,7 +213,9 @@ impl Account {
     async fn keep_object(self: &Arc<Self>, record: &Record, response: &mut Response<Body>) {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| {
-            kind.starts_with("application/json") || kind.starts_with(protobuf::MEDIA_TYPE)
+            kind.starts_with(negotiate::JSON)
+                || kind.starts_with(protobuf::MEDIA_TYPE)
+                || kind.starts_with(negotiate::YAML)
         }) {
             return;
         }
@@ -343,7 +346,7 @@ fn keep(record: &Record, text: &[u8]) {
     let object = if text.starts_with(protobuf::MAGIC) {
         protobuf::readable(text).map(|document| Bytes::from(document.to_string()))
     } else {
-        as_sent(text)
+        as_sent(text).or_else(|| Some(decode::yaml_value(text)?.to_string().into()))
     };
     match object {
         Some(object) => record.answers_with(object),

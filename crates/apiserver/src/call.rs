@@ -27,6 +27,7 @@ use crate::protobuf::encode;
 use crate::request::{DeleteOptions, Query, ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
+use crate::style::{Document, Style};
 use crate::turns::Turn;
 use crate::verbs::{self, Modified, Part};
 
@@ -48,6 +49,8 @@ pub struct Call {
     /// Of a conversation, the body that is still to be read.
     pub(crate) payload: Option<Payload>,
     pub(crate) view: View,
+    /// How what is text is laid out.
+    pub(crate) style: Style,
     pub(crate) upgrade: Option<Takeover>,
     /// The caller is in this process, and takes objects instead of text.
     pub(crate) share: bool,
@@ -184,12 +187,25 @@ impl Call {
     /// Asks others of what was sent to a subresource that takes a kind of its own, before that is done: those who
     /// look at what is sent. Gives what they made of it, and what whoever sent it is told by them.
     pub async fn admit(&self, options: &WriteOptions, object: Object) -> Result<(Object, Vec<String>)> {
-        verbs::admit_sent(self, Operation::Create, Options::Write(options), object).await
+        self.admit_if(options, object, |_| Ok(())).await
+    }
+
+    /// The same, where something must hold of what those have made of it who may change it, before those are asked
+    /// who say whether it may be done.
+    pub async fn admit_if(
+        &self,
+        options: &WriteOptions,
+        object: Object,
+        holds: impl Fn(&Object) -> Result<()>,
+    ) -> Result<(Object, Vec<String>)> {
+        verbs::admit_sent(self, Operation::Create, Options::Write(options), object, holds).await
     }
 
     /// Asks others whether a conversation may be begun that was asked for by these options, an object of their kind.
     pub async fn admit_connection(&self, options: Object) -> Result<Object> {
-        verbs::admit_sent(self, Operation::Connect, Options::None, options).await.map(|(object, _)| object)
+        let admitted =
+            verbs::admit_sent(self, Operation::Connect, Options::None, options, |_| Ok(())).await?;
+        Ok(admitted.0)
     }
 
     /// Makes a token for a service account.
@@ -243,6 +259,7 @@ impl Call {
         if self.view.is_protobuf() {
             let media_type = self.view.media_type(self.target.verb == Verb::Watch);
             response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+            response.extensions_mut().remove::<Document>();
         }
         response
     }
@@ -326,6 +343,7 @@ impl Call {
             body: self.body.clone(),
             payload: None,
             view: self.view,
+            style: self.style,
             upgrade: None,
             share: false,
             turn: tokio::sync::OnceCell::new(),
@@ -336,7 +354,7 @@ impl Call {
 
     /// Whether objects are told as they are held, instead of their text.
     pub(crate) fn shares(&self) -> bool {
-        self.share && self.view == View::Full
+        self.share && self.view == View::Full && self.style == Style::Short
     }
 
     pub(crate) fn group_resource(&self) -> GroupResource {
@@ -379,10 +397,11 @@ pub(crate) fn plain_object(code: StatusCode, object: &Object, warnings: &[String
     with_warnings(json_response(code, Body::full(object.encoded())), warnings)
 }
 
-/// An answer of JSON text.
+/// An answer with a document of the API: short JSON, which is laid out as the client wants it at last.
 pub(crate) fn json_response(code: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
+    response.extensions_mut().insert(Document);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

@@ -1,6 +1,5 @@
 //! From a request's body to an object of its kind.
 
-use bytes::Bytes;
 use http::{HeaderMap, header};
 use model::decode::{Decoded, strict_error};
 use model::field::{FieldError, Path};
@@ -14,11 +13,8 @@ use crate::negotiate::unsupported;
 use crate::payload::BODY_LIMIT;
 use crate::protobuf;
 use crate::request::{DeleteOptions, FieldValidation, Verb};
-use crate::state::State;
 
 const READ: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
-/// JSON of this length is read in a small part of a millisecond.
-const SHORT: usize = 8 << 10;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The object in the body, its fields checked as the request asks, and what to warn of.
@@ -125,29 +121,6 @@ pub(crate) fn delete_options(call: &Call) -> Result<DeleteOptions> {
     };
     options.check()?;
     Ok(options)
-}
-
-/// As [`document`], where it is to be read on no thread that answers everybody: all but short JSON.
-async fn document_of(state: &State, own: bool, text: &Bytes) -> Result<Value> {
-    if text.len() <= SHORT && first_is_brace(text) {
-        return document(text);
-    }
-    let text = text.clone();
-    state.workers.step(own, move || document(&text)).await
-}
-
-/// A question of a kind, from a body whose type is not said.
-pub(crate) async fn question(
-    state: &State,
-    own: bool,
-    text: &Bytes,
-    gvk: &GroupVersionKind,
-) -> Result<Object> {
-    let document = document_of(state, own, text).await?;
-    let schema = model::schema::builtin(gvk);
-    let mut object = typed(schema.as_ref(), gvk, document)?.object;
-    check_kind(&mut object, gvk)?;
-    Ok(object)
 }
 
 /// The document in a body whose type is not said: JSON, YAML or protobuf.

@@ -8,6 +8,8 @@ use model::Status;
 use model::status::Cause;
 
 use crate::body::Body;
+use crate::call::json_response;
+use crate::style::Document;
 use crate::version::version_at;
 
 /// The result of an API operation.
@@ -97,11 +99,8 @@ impl Error {
         // Clients look at the text of it, its last newline included.
         let mut text = self.encoded().to_vec();
         text.push(b'\n');
-        let mut response = Response::new(Body::full(text));
-        *response.status_mut() = self.code();
+        let mut response = json_response(self.code(), Body::full(text));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         if let Some(seconds) = self.0.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -116,6 +115,7 @@ impl Error {
         let mut response = self.response();
         if let Some(body) = crate::protobuf::encode::document(&value) {
             *response.body_mut() = Body::full(body);
+            response.extensions_mut().remove::<Document>();
             let media_type = HeaderValue::from_static(crate::protobuf::MEDIA_TYPE);
             response.headers_mut().insert(header::CONTENT_TYPE, media_type);
         }

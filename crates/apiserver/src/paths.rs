@@ -19,6 +19,7 @@ use crate::call::json_response;
 use crate::error::Result;
 use crate::request::Query;
 use crate::state::State;
+use crate::style::Document;
 
 /// What is asked of a path, and by whom.
 #[derive(Clone, Copy)]
@@ -120,8 +121,11 @@ fn plain(text: String) -> Response<Body> {
     response
 }
 
+/// A document that is JSON for everybody.
 fn document(value: &Value) -> Response<Body> {
-    json_response(StatusCode::OK, Body::full(value.to_string()))
+    let mut response = json_response(StatusCode::OK, Body::full(value.to_string()));
+    response.extensions_mut().remove::<Document>();
+    response
 }
 
 fn version(commit: &str) -> Value {

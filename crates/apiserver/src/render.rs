@@ -15,6 +15,7 @@ use crate::negotiate::View;
 use crate::protobuf::encode;
 use crate::resource::Resource;
 use crate::state::State;
+use crate::style::{Frame, Style};
 use crate::table::{TableForm, row};
 
 /// So many objects whose texts have to be made are quicker made at once than elsewhere.
@@ -27,6 +28,7 @@ const USUAL: usize = 1024;
 pub(crate) struct Form {
     pub(crate) resource: Arc<Resource>,
     pub(crate) view: View,
+    pub(crate) style: Style,
     pub(crate) now: Timestamp,
 }
 
@@ -36,24 +38,30 @@ struct Items {
     objects: std::vec::IntoIter<Arc<Stored>>,
     /// What comes before the next object.
     before: Vec<u8>,
+    between: &'static [u8],
     /// What comes after the last one, until it has been written.
-    after: Option<&'static [u8]>,
+    after: Option<Vec<u8>>,
 }
 
 impl Form {
     /// Whether the text is there already, to be copied.
     pub(crate) fn is_ready(&self) -> bool {
-        self.view == View::Full
+        self.view == View::Full && self.style == Style::Short
     }
 
     /// Writes the object's text: as an item of a list, or a row of a table.
     pub(crate) fn write(&self, stored: &Stored, out: &mut BytesMut) {
-        match self.view {
-            _ if self.is_ready() => stored.write_to(out),
-            View::Table(form) => {
-                out.extend_from_slice(&self.row(&stored.object(), form));
-            }
-            _ => out.extend_from_slice(&self.view.object_bytes(&self.resource, stored, self.now)),
+        if self.is_ready() {
+            stored.write_to(out);
+            return;
+        }
+        let text = match self.view {
+            View::Table(form) => self.row(&stored.object(), form),
+            _ => self.view.object_bytes(&self.resource, stored, self.now),
+        };
+        match self.style {
+            Style::Short => out.extend_from_slice(&text),
+            style => out.extend_from_slice(&style.item(&text)),
         }
     }
 
@@ -62,24 +70,24 @@ impl Form {
     }
 }
 
-/// The body of a list: `head`, the objects with commas between them, `tail`.
+/// The body of a list: the objects in their frame.
 pub(crate) fn list(
     state: &Arc<State>,
     own: bool,
     form: Form,
     objects: Vec<Arc<Stored>>,
-    head: Vec<u8>,
-    tail: &'static [u8],
+    frame: Frame,
 ) -> Body {
+    let Frame { head, between, tail } = frame;
     let ready = form.is_ready();
     let length = if ready {
         let texts: usize = objects.iter().map(|stored| stored.len()).sum();
-        head.len() + texts + objects.len().saturating_sub(1) + tail.len()
+        head.len() + texts + objects.len().saturating_sub(1) * between.len() + tail.len()
     } else {
         head.len() + objects.len() * USUAL
     };
     let small = if ready { length <= 4 * CHUNK } else { objects.len() <= FEW };
-    let mut items = Items { form, objects: objects.into_iter(), before: head, after: Some(tail) };
+    let mut items = Items { form, objects: objects.into_iter(), before: head, between, after: Some(tail) };
     if small {
         let mut chunks = Chunks::default();
         for piece in items.by_ref() {
@@ -222,12 +230,12 @@ impl Iterator for Items {
         let mut piece = BytesMut::from(&std::mem::take(&mut self.before)[..]);
         while piece.len() < CHUNK {
             let Some(stored) = self.objects.next() else {
-                piece.extend_from_slice(self.after.take().unwrap_or_default());
+                piece.extend_from_slice(&self.after.take().unwrap_or_default());
                 break;
             };
             self.form.write(&stored, &mut piece);
             if self.objects.len() > 0 {
-                piece.extend_from_slice(b",");
+                piece.extend_from_slice(self.between);
             }
         }
         (!piece.is_empty()).then(|| piece.freeze())

@@ -27,7 +27,9 @@ use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 use tokio_util::sync::CancellationToken;
 
+use crate::negotiate::Offer;
 use crate::openapi::{Describe, Documented, describe};
+use crate::payload::BODY_LIMIT;
 use crate::request::Verb;
 use crate::table::{Column, Columns};
 
@@ -91,6 +93,8 @@ pub struct Resource {
     pub refuses_create: Option<&'static str>,
     /// Whether what is written costs more than its size says, so that it never holds up others.
     pub costly: bool,
+    /// How many bytes a request may send at most.
+    pub longest_body: usize,
     /// The object that defines it, where one does.
     pub definition: Option<Arc<Definition>>,
     /// Whether a PUT must say which revision it replaces.
@@ -167,6 +171,7 @@ impl Resource {
             shown_verbs: None,
             refuses_create: None,
             costly: false,
+            longest_body: BODY_LIMIT,
             definition: None,
             conditional_update: false,
             documented: None,
@@ -255,6 +260,13 @@ impl Resource {
     #[must_use]
     pub fn costly(mut self) -> Self {
         self.costly = true;
+        self
+    }
+
+    /// Nobody sends more bytes at once.
+    #[must_use]
+    pub fn longest_body(mut self, bytes: usize) -> Self {
+        self.longest_body = bytes;
         self
     }
 
@@ -391,6 +403,13 @@ impl Resource {
     /// Whether objects can be told as Protocol Buffers.
     pub(crate) fn has_protobuf(&self) -> bool {
         self.protobuf && self.schema.is_some()
+    }
+
+    /// In which forms it can be told.
+    pub(crate) fn offer(&self, verb: Verb) -> Offer {
+        // What is never read is told as it was made.
+        let parts = self.unstored.as_ref().is_none_or(|unstored| unstored.verbs != [Verb::Create]);
+        Offer { protobuf: self.has_protobuf(), parts, stream: verb == Verb::Watch }
     }
 
     /// Whether there is a subresource of that name.

@@ -22,15 +22,14 @@ use crate::error::{Error, Result};
 use crate::fairness::{Admitted, Held, Place};
 use crate::identity::Identity;
 use crate::meters::Labels;
-use crate::negotiate::{View, names_protobuf};
-use crate::payload::{self, BODY_LIMIT, Payload};
+use crate::negotiate::{Offer, View, names_protobuf};
+use crate::payload::{self, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
+use crate::style::{Style, lay_out};
+use crate::{compress, consistency, deadline, decode, definitions, impersonation, paths, scale, verbs};
 
-/// A question about oneself is no longer than this; the longest part of any is a token.
-const QUESTION: usize = 64 << 10;
 /// What is longer is not taken apart on the threads that answer everybody.
 pub(crate) const LIGHT: usize = 64 << 10;
 
@@ -56,6 +55,8 @@ struct Asked {
     found: Option<Arc<Resource>>,
     /// Who else answers it, if somebody does.
     remote: Option<Remote>,
+    /// It may go on for as long as it likes.
+    lasts: bool,
     account: Arc<Account>,
 }
 
@@ -81,16 +82,23 @@ pub(crate) async fn answer(
     let caller = identity.as_ref();
     let asked = asked(state, &request, Some(caller.unwrap_or(&Identity::anonymous())), &id, started);
     let account = asked.account.clone();
+    let own = caller.is_some_and(Identity::is_component);
+    let style = Style::of(request.headers(), &asked.query);
     if account.wants_object() {
         request.extensions_mut().remove::<Share>();
     }
     // Large, and in this process passed about: what its callers move is a pointer.
+    let lasts = asked.lasts;
+    let limit = deadline::of(&asked.query, state.fairness.timeout());
     let future = Box::pin(async {
-        if asked.account.received().await {
-            route(state, request, identity, gzip, asked).await
-        } else {
-            Ok(unkept(&request))
-        }
+        let work = async {
+            if asked.account.received().await {
+                route(state, request, identity, gzip, asked).await
+            } else {
+                Ok(unkept(&request))
+            }
+        };
+        if lasts { work.await } else { deadline::within(limit?, work).await }
     });
     let mut response = async {
         let mut panicked_at = None;
@@ -114,6 +122,7 @@ pub(crate) async fn answer(
     .instrument(span)
     .await;
     mark(&mut response, &id);
+    response = lay_out(state, own, style, response).await;
     if head {
         *response.body_mut() = Body::empty();
     } else if gzip {
@@ -132,9 +141,11 @@ pub(crate) async fn turn_away<B>(
     message: String,
 ) -> Response<Body> {
     let id = audit_id(state, request.headers());
-    let account = asked(state, request, identity, &id, state.clock.elapsed()).account;
+    let asked = asked(state, request, identity, &id, state.clock.elapsed());
+    let style = Style::of(request.headers(), &asked.query);
+    let account = asked.account;
     account.turned_away(error.code(), Status { message, ..error.status().clone() }).await;
-    let mut response = error.response();
+    let mut response = lay_out(state, false, style, error.response()).await;
     mark(&mut response, &id);
     response.body_mut().charge(account);
     response
@@ -198,7 +209,12 @@ fn asked<B>(
     });
     let own = identity.is_some_and(Identity::is_component);
     let account = Account::open(state, started, under_way, labels.long_running, own, record);
-    Asked { query, target, selectors, found, remote, account }
+    let is_remote_stream = match (&remote, &target) {
+        (Some(_), Some(Target::Resource(target))) => Remote::lasts(target),
+        _ => false,
+    };
+    let lasts = labels.long_running || is_remote_stream;
+    Asked { query, target, selectors, found, remote, lasts, account }
 }
 
 /// Whether a request is for what no object can define, so that it need not wait until it is known what objects do.
@@ -233,7 +249,7 @@ async fn route(
     gzip: bool,
     asked: Asked,
 ) -> Result<Response<Body>> {
-    let Asked { query, target, selectors, found, remote, account } = asked;
+    let Asked { query, target, selectors, found, remote, account, .. } = asked;
     let target = target.ok_or_else(|| Error::from(Status::method_not_allowed()))?;
     let caller = match identity {
         Some(identity) => identity,
@@ -297,7 +313,10 @@ async fn route(
             // Who reads Protocol Buffers is told in them why there is no answer, too.
             let protobuf = names_protobuf(request.headers())
                 && found.as_ref().is_some_and(|resource| resource.has_protobuf())
-                && matches!(View::negotiate(request.headers(), &query, true), Ok(view) if view.is_protobuf());
+                && matches!(
+                    View::negotiate(request.headers(), &query, Offer { protobuf: true, parts: true, stream: false }),
+                    Ok(view) if view.is_protobuf()
+                );
             let outcome = match (let_in, &remote) {
                 (Ok(()), Some(remote)) => {
                     Box::pin(forward(state, request, &identity, remote, lasts, &account, place)).await
@@ -374,11 +393,6 @@ async fn resource(
     place: Option<Arc<Place>>,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
-    if review::is_one(&target) {
-        let body = receive(payload, state, QUESTION, place.as_ref()).await?;
-        account.sends(BodyKind::of_text(&body.bytes), &body.bytes).await;
-        return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
-    }
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
     }
@@ -401,7 +415,7 @@ async fn resource(
     let view = if waits && target.verb != Verb::Watch {
         View::Full
     } else {
-        View::negotiate(&parts.headers, &query, resource.has_protobuf())?
+        View::negotiate(&parts.headers, &query, resource.offer(target.verb))?
     };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
@@ -409,7 +423,7 @@ async fn resource(
         // Whoever answers it may read it.
         (true, _) => (None, Some(payload)),
         (false, true) => (None, None),
-        (false, false) => (Some(receive(payload, state, BODY_LIMIT, place.as_ref()).await?), None),
+        (false, false) => (Some(receive(payload, state, resource.longest_body, place.as_ref()).await?), None),
     };
     if let Some(body) = &body {
         account.sends(BodyKind::of(&parts.headers, &body.bytes), &body.bytes).await;
@@ -427,11 +441,15 @@ async fn resource(
         resource
     };
     let deprecated = resource.deprecated.clone();
+    if deprecated.is_some() {
+        state.meters.uses.deprecated(&resource, &target.subresource);
+    }
     let mut call = Call {
         state: state.clone(),
         account,
         identity,
         resource,
+        style: Style::of(&parts.headers, &query),
         query,
         method: parts.method,
         uri: parts.uri,
@@ -463,15 +481,12 @@ async fn resource(
             None => answer,
         };
     }
-    let (light, own) = (is_light(&call), call.identity.is_component());
+    let (light, own, verb) = (is_light(&call), call.identity.is_component(), call.target.verb);
     let dispatched = Box::pin(dispatch(call));
     let work = async {
         if light { dispatched.await } else { state.workers.drive(own, dispatched.in_current_span()).await }
     };
-    let outcome = match tokio::time::timeout(state.fairness.timeout(), work).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
-    };
+    let outcome = deadline::doing(verb, work).await;
     drop(body);
     // An answer that nobody takes has its place too.
     outcome.map(|mut response| {
@@ -506,7 +521,7 @@ async fn receive(
 /// Whether a request costs so little that it is done here and now: by what is sent, and by the object that
 /// it is about. YAML costs many times what JSON does.
 fn is_light(call: &Call) -> bool {
-    if call.target.verb.is_read() && call.view == View::Full {
+    if call.target.verb.is_read() && call.view == View::Full && call.style == Style::Short {
         return true;
     }
     let known = if call.target.name.is_empty() { None } else { call.live().ok() };

@@ -27,6 +27,8 @@ mod classes;
 mod cluster;
 #[path = "api/crowd.rs"]
 mod crowd;
+#[path = "api/deadline.rs"]
+mod deadline;
 #[path = "api/defaults.rs"]
 mod defaults;
 #[path = "api/definitions.rs"]
@@ -99,3 +101,5 @@ mod watch;
 mod webhooks;
 #[path = "api/websocket.rs"]
 mod websocket;
+#[path = "api/yaml.rs"]
+mod yaml;

@@ -11,8 +11,8 @@ use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 
-use crate::Context;
 use crate::job::finished;
+use crate::{Context, meters};
 
 mod plan;
 
@@ -158,6 +158,8 @@ impl Reconciler {
         let job = match jobs.create(&start.job).await {
             Ok(job) => {
                 self.fresh.created(key, &job);
+                let late = self.context.clock.now().duration_since(start.at);
+                meters::job_made(Duration::try_from(late).unwrap_or_default());
                 let message = format!("Created job {}", job.name());
                 self.recorder.event(cron, EventType::Normal, "SuccessfulCreate", message);
                 job

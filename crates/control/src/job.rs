@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::meters::{self, JobAction};
 use crate::{Context, making, ownership, selecting};
 
 mod backoff;
@@ -123,7 +124,12 @@ impl Reconcile for Reconciler {
             return Ok(Action::After(Duration::from_secs(1)));
         }
         let pods = self.claim(key, &job).await?;
-        self.work(key, &job, &pods).await
+        let began = self.context.clock.elapsed();
+        let mut action = JobAction::Tracking;
+        let outcome = self.work(key, &job, &pods, &mut action).await;
+        let took = self.context.clock.elapsed().saturating_sub(began);
+        meters::job_synced(&job, action, outcome.is_ok(), took);
+        outcome
     }
 }
 
@@ -266,7 +272,14 @@ impl Reconciler {
         }
     }
 
-    async fn work(&self, key: &ObjectKey, job: &Arc<Job>, pods: &[Arc<Pod>]) -> Result<Action, Error> {
+    /// Does what a job wants, and says in `action` what that was.
+    async fn work(
+        &self,
+        key: &ObjectKey,
+        job: &Arc<Job>,
+        pods: &[Arc<Pod>],
+        action: &mut JobAction,
+    ) -> Result<Action, Error> {
         let known = self.with_known(key, |known| {
             // What the cache shows by now need not be known any longer.
             let shown: HashSet<&str> =
@@ -280,6 +293,11 @@ impl Reconciler {
         if matches!(plan.act, Act::Create(_)) && !known.is_sure && !self.is_newest(key, job).await? {
             return Ok(Action::After(AGAIN));
         }
+        *action = match &plan.act {
+            Act::Nothing => JobAction::Tracking,
+            Act::Create(_) => JobAction::PodsCreated,
+            Act::Delete(_) | Act::End(_) => JobAction::PodsDeleted,
+        };
         let (done, acted) = self.act(key, job, &plan.act).await;
         let tracking = track(&view, &plan, done);
         let mut wake = plan.wake;
@@ -379,6 +397,7 @@ impl Reconciler {
             }
             Err(error) => return Err(error),
         };
+        meters::job_written(job, status);
         written.forget_managers();
         let written = Arc::new(written);
         self.with_known(key, |known| {

@@ -32,6 +32,7 @@ mod history;
 mod job;
 mod kinds;
 mod making;
+mod meters;
 mod namespace;
 mod node_lifecycle;
 mod objects;
@@ -108,9 +109,10 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
-/// Writes what is counted of scheduling.
+/// Writes what is counted of scheduling and controllers.
 pub fn write_metrics(text: &mut metrics::Text) {
     scheduler::write_metrics(text);
+    meters::write(text);
 }
 
 /// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the

@@ -41,7 +41,7 @@ mod writes;
 pub use configuration::{Configuration, ConfigurationError};
 pub use devices::Allotment;
 pub use explain::{Explanation, Obstacle, Verdict};
-pub use planner::{Counts, Event, Nomination, Outcome, Planner, Written};
+pub use planner::{Counts, Event, Incoming, Nomination, Outcome, Planner, Tries, Written};
 pub use pod::PodId;
 pub use volumes::Plan;
 
@@ -97,6 +97,7 @@ async fn schedule(context: Context, configuration: &Configuration, recorders: Ha
     let mut hands = Hands::new(context.clone(), configuration, recorders);
     loop {
         meters::pending(planner.waiting());
+        meters::incoming(planner.take_incoming());
         while let Ok(event) = events.try_recv() {
             planner.apply(event, now());
         }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Deciders};
+use crate::own_metrics::Reloads;
 use crate::plugs::OverHttps;
 
 /// How often it is looked whether a file has changed.
@@ -152,6 +153,7 @@ impl Opened {
         &self,
         config: &Config,
         clock: &Arc<dyn Clock>,
+        metrics: &metrics::Registry,
     ) -> impl FnOnce(CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> + use<> {
         let (structured, deciders) = (self.structured.clone(), self.deciders.clone());
         let strangers = structured.clone();
@@ -159,11 +161,13 @@ impl Opened {
         let mut files = Vec::new();
         if let (Some(path), Some(before)) = (&config.access.authentication, &self.authentication) {
             let put: Put = Box::new(move |text| replace(&structured, text, &of_users).map(drop));
-            files.push(Followed { path: path.clone(), before: before.clone(), put });
+            let reloads = Reloads::new("authentication", &clock, metrics);
+            files.push(Followed { path: path.clone(), before: before.clone(), put, reloads });
         }
         if let (Deciders::File(path), Some(before)) = (of_rights, &self.authorization) {
             let before = before.clone();
             let mut kept = built_in(&self.modes);
+            let reloads = Reloads::new("authorization", &clock, metrics);
             let put: Put = Box::new(move |text| {
                 let modes = parse(text, &clock)?;
                 let found = built_in(&modes);
@@ -172,7 +176,7 @@ impl Opened {
                 deciders.replace(modes);
                 Ok(())
             });
-            files.push(Followed { path, before, put });
+            files.push(Followed { path, before, put, reloads });
         }
         move |stop| Box::pin(follow(files, stop))
     }
@@ -185,12 +189,13 @@ struct Followed {
     path: PathBuf,
     before: Vec<u8>,
     put: Put,
+    reloads: Arc<Reloads>,
 }
 
 async fn follow(mut files: Vec<Followed>, stop: CancellationToken) -> anyhow::Result<()> {
     let thread = Threads::new(1);
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-        for Followed { path, before, put } in &mut files {
+        for Followed { path, before, put, reloads } in &mut files {
             let file = path.clone();
             // One that is being replaced may be gone for a moment.
             let Ok(text) = thread.run(move || std::fs::read(file)).await else { continue };
@@ -198,7 +203,9 @@ async fn follow(mut files: Vec<Followed>, stop: CancellationToken) -> anyhow::Re
                 continue;
             }
             let path = path.display();
-            match in_place(|| put(&text)) {
+            let outcome = in_place(|| put(&text));
+            reloads.count(outcome.is_ok());
+            match outcome {
                 Ok(()) => info!(%path, "the configuration of access has changed, and is in force"),
                 Err(why) => {
                     let why = format!("{why:#}");

@@ -9,16 +9,16 @@ pub(crate) mod rotated;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use apiserver::audit::{Audit, Backend, Event, Policy};
+use apiserver::audit::{Backend, Event};
 use base::Clock;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
-use metrics::{Counter, Kind};
 use offload::Threads;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Losses, Mode};
 
 pub(crate) use rotated::{Place, Rotated, Rotation};
 
@@ -29,21 +29,8 @@ const WAITING_BYTES: usize = 64 << 20;
 /// what is over already waits as well.
 const TOGETHER: usize = 20_000;
 const TOGETHER_BYTES: usize = 256 << 20;
-/// It is told no more often that events are lost.
-const QUIET: Duration = Duration::from_secs(60);
 /// So many are written at a time.
 const BATCH: usize = 256;
-
-/// Whether requests wait until their events are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// They do, and go on if they cannot be.
-    Blocking,
-    /// They do, and are refused if they cannot be.
-    BlockingStrict,
-    /// They do not.
-    Batch,
-}
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +57,7 @@ pub(crate) struct Log {
     lines: mpsc::Sender<Line>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
-    lost: Arc<Counter>,
+    losses: Arc<Losses>,
 }
 
 /// Writes what a [`Log`] takes.
@@ -79,9 +66,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     lines: mpsc::Receiver<Line>,
     waiting: Arc<AtomicUsize>,
-    lost: Arc<Counter>,
-    /// When it was last told that events are lost, by the steady clock.
-    told: Option<Duration>,
+    losses: Arc<Losses>,
 }
 
 struct Line {
@@ -95,33 +80,22 @@ enum Output {
     File(Box<Rotated>),
 }
 
-/// What is noted as `policy` says, and whoever writes it.
+/// Opens the log; gives also whoever writes it.
 pub(crate) fn open(
-    policy: Policy,
     options: &Options,
     clock: Arc<dyn Clock>,
-    metrics: &metrics::Registry,
-) -> io::Result<(Arc<Audit>, Writer)> {
+    losses: Arc<Losses>,
+) -> io::Result<(Log, Writer)> {
     let output = match &options.place {
         Place::Output => Output::Standard,
         Place::File(path) => Output::File(Box::new(Rotated::open(path, options.rotation, clock.now())?)),
     };
     let bound = if options.mode == Mode::Batch { WAITING } else { TOGETHER };
     let (sender, lines) = mpsc::channel(bound);
-    let (waiting, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(Counter::default()));
-    metrics.add(Arc::new({
-        let lost = lost.clone();
-        move |text: &mut metrics::Text| {
-            let help = "[ALPHA] Counter of audit events that failed to be audited properly. Plugin identifies the \
-                        plugin affected by the error.";
-            let block = text.block("apiserver_audit_error_total", Kind::Counter, help);
-            block.value(&[("plugin", "log")], lost.get());
-        }
-    }));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let (mode, format) = (options.mode, options.format);
-    let log = Log { mode, format, lines: sender, waiting: waiting.clone(), lost: lost.clone() };
-    let writer = Writer { output, clock, lines, waiting, lost, told: None };
-    Ok((Arc::new(Audit::new(policy, Arc::new(log))), writer))
+    let log = Log { mode, format, lines: sender, waiting: waiting.clone(), losses: losses.clone() };
+    Ok((log, Writer { output, clock, lines, waiting, losses }))
 }
 
 impl Backend for Log {
@@ -154,7 +128,7 @@ impl Log {
         let fits = self.waiting.fetch_add(length, Ordering::Relaxed) + length <= most;
         if !fits || self.lines.try_send(Line { text, written }).is_err() {
             self.waiting.fetch_sub(length, Ordering::Relaxed);
-            self.lost.increment();
+            self.losses.count(1);
         }
     }
 }
@@ -203,24 +177,13 @@ impl Writer {
             self.waiting.fetch_sub(line.text.len(), Ordering::Relaxed);
             let outcome = self.write_line(&line.text);
             if let Err(error) = &outcome {
-                self.lost.increment();
-                self.tell(error);
+                self.losses.tell(1, &format_args!("the audit log cannot be written: {error}"));
             }
             if let Some(written) = line.written {
                 let _ = written.send(outcome.is_ok());
             }
         }
         (self, lines)
-    }
-
-    /// Tells that an event is lost, now and then: a disk may be too full for some and not for others.
-    fn tell(&mut self, error: &io::Error) {
-        let now = self.clock.elapsed();
-        if self.told.is_none_or(|told| now.saturating_sub(told) >= QUIET) {
-            self.told = Some(now);
-            let lost = self.lost.get();
-            tracing::error!(%error, lost, "the audit log cannot be written: events are lost");
-        }
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {

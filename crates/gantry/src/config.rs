@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::audit_log;
+use crate::{audit_log, audit_webhook};
 
 mod access;
+mod auditing;
 mod keys;
 
 pub(crate) use access::{Access, Deciders};
@@ -250,6 +251,8 @@ pub(crate) struct Config {
     pub(crate) audit_policy: Option<PathBuf>,
     /// Where it is noted.
     pub(crate) audit_log: Option<audit_log::Options>,
+    /// To whom it is sent.
+    pub(crate) audit_webhook: Option<audit_webhook::Options>,
     /// How long the API goes on when it is to stop.
     pub(crate) shutdown_delay: Duration,
     /// The log filter.
@@ -348,6 +351,7 @@ impl Config {
                 _ => Some(read.directory("audit-policy-file")?),
             },
             audit_log: read.audit_log()?,
+            audit_webhook: read.audit_webhook()?,
             shutdown_delay: read.shutdown_delay()?,
             log: read.raw("log").0,
             origins: Vec::new(),
@@ -470,41 +474,6 @@ impl Reader<'_> {
             }
         };
         Ok(Some(Etcd { servers, prefix: self.raw("etcd-prefix").0, authority, identity }))
-    }
-
-    fn audit_log(&self) -> Result<Option<audit_log::Options>, ConfigError> {
-        let one_of = |name: &'static str, what: &str, known: &[&str]| {
-            let value = self.raw(name).0;
-            let found = known.iter().position(|known| *known == value);
-            found.ok_or_else(|| {
-                let known = known.join(",");
-                self.wrong(name, format!("invalid audit log {what} {value}, allowed {what}s are \"{known}\""))
-            })
-        };
-        let format = match one_of("audit-log-format", "format", &["legacy", "json"])? {
-            0 => audit_log::Format::Legacy,
-            _ => audit_log::Format::Json,
-        };
-        let mode = match one_of("audit-log-mode", "mode", &["batch", "blocking", "blocking-strict"])? {
-            0 => audit_log::Mode::Batch,
-            1 => audit_log::Mode::Blocking,
-            _ => audit_log::Mode::BlockingStrict,
-        };
-        let number = |name: &'static str| -> Result<u32, ConfigError> {
-            self.parsed(name, "a number that is not negative")
-        };
-        let rotation = audit_log::Rotation {
-            size: number("audit-log-maxsize")?.into(),
-            backups: usize::try_from(number("audit-log-maxbackup")?).unwrap_or(usize::MAX),
-            days: number("audit-log-maxage")?.into(),
-            compress: self.parsed("audit-log-compress", "`true` or `false`")?,
-        };
-        let place = match self.raw("audit-log-path").0.as_str() {
-            "" => return Ok(None),
-            "-" => audit_log::Place::Output,
-            _ => audit_log::Place::File(self.directory("audit-log-path")?),
-        };
-        Ok(Some(audit_log::Options { place, rotation, mode, format }))
     }
 
     fn shutdown_delay(&self) -> Result<Duration, ConfigError> {

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 mod access;
 mod admission;
+mod audit;
 mod audit_log;
+mod audit_webhook;
 mod cli;
 mod cluster_state;
 mod config;
@@ -18,6 +20,7 @@ mod docker_listeners;
 mod init_system;
 mod log;
 mod modules;
+mod own_metrics;
 mod plugs;
 mod process_metrics;
 mod reload;

@@ -15,7 +15,6 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::audit_log;
 use crate::config::Config;
 use crate::docker_listeners::DockerListeners;
 use crate::init_system;
@@ -77,14 +76,17 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
     metrics.add(Arc::new(crate::process_metrics::write));
     metrics.add(Arc::new(client::write_metrics));
     metrics.add(Arc::new(control::write_metrics));
-    let (audit, audit_writer) = audit(config, &clock, &metrics).await?.unzip();
-    // Before the API starts, which asks itself for what must be there, and waits until that is noted.
-    let audit_writer = audit_writer.map(|writer| {
-        let stop = CancellationToken::new();
-        (api_runtime.spawn(writer.run(stop.clone())), stop)
-    });
-    let api_config =
-        apiserver::Config { audit, metrics, ..api_config(config, &access, &nodes, &clock, &random)? };
+    metrics.add(Arc::new(crate::own_metrics::features(&config.features)));
+    let (audit, audit_keeping) = match crate::audit::open(config, &clock, &random, &metrics).await? {
+        None => (None, None),
+        // Before the API starts, which asks itself for what must be there, and waits until that is noted.
+        Some(opened) => (Some(opened.audit), Some((api_runtime.spawn(opened.keeping), opened.stop))),
+    };
+    let api_config = apiserver::Config {
+        audit,
+        metrics: metrics.clone(),
+        ..api_config(config, &access, &nodes, &clock, &random)?
+    };
     let migrates = config.features.migrates();
     if let Some(missing) = config.features.lacks() {
         tracing::warn!("{missing}: migrations of what is stored are not carried out");
@@ -114,18 +116,18 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         store.close().await;
         Ok(())
     });
-    if let Some((writing, end)) = audit_writer {
+    if let Some((keeping, end)) = audit_keeping {
         services.start_on(api_runtime, "audit", GRACE, async move |stop| {
             stop.cancelled().await;
             end.cancel();
-            writing.await.context("write the audit log")
+            keeping.await.context("keep what is audited")
         });
     }
     services.start_on(api_runtime, "api", API_GRACE, async move |stop| {
         server.serve(stop).await;
         Ok(())
     });
-    services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock));
+    services.start_on(api_runtime, "authentication", GRACE, access.follow(config, &clock, &metrics));
     services.start_on(api_runtime, "control", GRACE, {
         let signer: Option<Arc<dyn control::Signer>> = Some(Arc::new(Signer(authority, token_keys)));
         let config = control::Config {
@@ -353,37 +355,6 @@ fn api_config(
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))
     })
-}
-
-/// The audit log and whoever writes it, where a policy and a place are given.
-async fn audit(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &metrics::Registry,
-) -> anyhow::Result<Option<(Arc<apiserver::audit::Audit>, audit_log::Writer)>> {
-    let (Some(path), options) = (&config.audit_policy, &config.audit_log) else {
-        if config.audit_log.is_some() {
-            info!("no audit-policy-file is given: nothing is noted in the audit log");
-        }
-        return Ok(None);
-    };
-    let (policy_path, options) = (path.clone(), options.clone());
-    let (clock, metrics) = (Arc::clone(clock), metrics.clone());
-    let open = move || {
-        let loading = || format!("loading audit policy file: from file {}", policy_path.display());
-        let text = std::fs::read_to_string(&policy_path).with_context(loading)?;
-        let (policy, odd) = apiserver::audit::Policy::parse(&text).with_context(loading)?;
-        for odd in odd {
-            tracing::warn!(policy = %policy_path.display(), odd, "the audit policy has what is not known; it does nothing");
-        }
-        let Some(options) = options else {
-            info!("no audit-log-path is given: the audit policy is for nothing");
-            return Ok(None);
-        };
-        let opened = audit_log::open(policy, &options, clock, &metrics);
-        opened.map(Some).context("open the audit log that audit-log-path names")
-    };
-    offload::Threads::new(1).run(open).await
 }
 
 /// The tokens of users that a file names.

@@ -187,6 +187,17 @@ impl Features {
         self.has(Feature::StorageVersionMigrator) && self.versions.has(STORAGE_MIGRATION)
     }
 
+    /// Each feature with its stage, and whether it is on, by Kubernetes' names.
+    pub fn told(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        FEATURES.iter().map(|(name, stage, feature)| {
+            let stage = match stage {
+                Stage::Alpha => "ALPHA",
+                Stage::Beta => "BETA",
+            };
+            (*name, stage, self.has(*feature))
+        })
+    }
+
     /// What has to be switched on besides, for that which is on to do anything.
     pub fn lacks(&self) -> Option<&'static str> {
         match (self.has(Feature::StorageVersionMigrator), self.versions.has(STORAGE_MIGRATION)) {

@@ -33,6 +33,7 @@ mod pod_amounts;
 mod pod_spec;
 mod proxied;
 mod resource_names;
+mod review;
 mod role_rules;
 mod server;
 mod shown;

@@ -20,6 +20,7 @@ use crate::account::Account;
 use crate::body::{Body, BrokenOff};
 use crate::call::Takeover;
 use crate::connections::Seat;
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::fairness;
 use crate::identity::Identity;
@@ -182,10 +183,7 @@ async fn ask(
     };
     match limit {
         None => Ok(asking.await),
-        Some(limit) => match tokio::time::timeout(limit, asking).await {
-            Ok(answer) => Ok(answer),
-            Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
-        },
+        Some(limit) => deadline::within(limit, async { Ok(asking.await) }).await,
     }
 }
 

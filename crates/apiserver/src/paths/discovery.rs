@@ -19,9 +19,8 @@ use crate::aggregation::{Offered, Priority, View};
 use crate::body::Body;
 use crate::call::json_response;
 use crate::error::{Error, Result};
-use crate::negotiate::accepted;
+use crate::negotiate::{JSON, YAML, accepted, check_text};
 use crate::resource::Entries;
-use crate::review::REVIEWS;
 use crate::state::State;
 
 /// One resource, as discovery shows it.
@@ -80,6 +79,7 @@ struct Made {
 
 /// Answers `/api`, `/apis` and what lies below them.
 pub(super) fn answer(state: &State, headers: &HeaderMap, segments: &[&str]) -> Result<Response<Body>> {
+    check_text(headers)?;
     let form = match segments {
         ["api"] | ["apis"] => aggregated(headers),
         _ => None,
@@ -157,7 +157,7 @@ fn missing() -> Error {
 /// The aggregated form's version, if the client prefers it.
 fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
     accepted(headers).iter().find_map(|range| {
-        let plain = matches!(range.media_type, "application/json" | "*/*" | "application/*");
+        let plain = matches!(range.media_type, JSON | "*/*" | "application/*");
         match (range.parameter("as"), range.parameter("g"), range.parameter("v")) {
             (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some(version)) if plain => {
                 Some(match version {
@@ -166,7 +166,7 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
                     _ => None,
                 })
             }
-            (None, _, _) if plain => Some(None),
+            (None, _, _) if plain || range.media_type == YAML => Some(None),
             _ => None,
         }
     })?
@@ -201,21 +201,6 @@ fn groups(entries: &Entries, view: &View) -> Groups {
             kind: gvk,
         };
         listed.push(entry);
-    }
-    for review in REVIEWS.iter().filter(|review| is_own(review.group, review.version)) {
-        let entry = Entry {
-            plural: review.plural.to_owned(),
-            singular: review.kind.to_lowercase(),
-            kind: GroupVersionKind::new(review.group, review.version, review.kind),
-            namespaced: review.namespaced,
-            verbs: vec!["create"],
-            stored: None,
-            short_names: Vec::new(),
-            categories: Vec::new(),
-            subresources: Vec::new(),
-        };
-        let versions = groups.entry(review.group.to_owned()).or_default();
-        versions.entry(review.version.to_owned()).or_default().push(entry);
     }
     let mut offers: BTreeMap<String, Versions> = BTreeMap::new();
     for (group, versions) in groups {

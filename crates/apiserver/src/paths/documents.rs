@@ -9,10 +9,9 @@ use super::Asked;
 use crate::body::Body;
 use crate::compress::Packed;
 use crate::error::{Error, Result};
-use crate::negotiate::{OFFERED, Range, accepted};
+use crate::negotiate::{Range, accepted};
 use crate::openapi::{self, Document, Entry, SubresourceEntry, parse_version_path};
 use crate::resource::Resource;
-use crate::review::{REVIEWS, Review};
 use crate::state::State;
 
 const V2: &str = "openapi/v2";
@@ -55,15 +54,17 @@ fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
         }
         _ => None,
     };
-    ranges.iter().find_map(form).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+    ranges
+        .iter()
+        .find_map(form)
+        .ok_or_else(|| Status::not_acceptable(&[openapi::JSON, openapi::V2_PROTOBUF]).into())
 }
 
 fn document(state: &State, path: &str, form: &str) -> Option<Document> {
     let described = state.aggregation.described();
     let is_own = |entry: &Entry| described.is_empty() || !described.contains_key(&entry.kind.group_version());
     let named = state.table.all().into_iter().filter(|resource| !resource.any_name);
-    let stored = named.map(|resource| entry(&resource));
-    let entries: Vec<Entry> = stored.chain(REVIEWS.iter().map(Review::entry)).filter(is_own).collect();
+    let entries: Vec<Entry> = named.map(|resource| entry(&resource)).filter(is_own).collect();
     let others = described.iter().filter_map(|(version, described)| Some((version, described.as_deref()?)));
     let parts = || others.clone().filter_map(|(_, described)| described.v2.clone()).collect::<Vec<_>>();
     match path {

@@ -15,6 +15,7 @@ use super::partition;
 use crate::account::Account;
 use crate::allocation::{self, Claim, Refusal};
 use crate::audit::Level;
+use crate::authentication;
 use crate::authorisation::{Attributes, Decision, KnownRules, ResourceAttributes};
 use crate::cache::Stored;
 use crate::error::{Error, Result};
@@ -90,7 +91,23 @@ impl<'a> Context<'a> {
 
     /// What is known to be allowed to whoever makes the request, in its namespace.
     pub fn rules(&self) -> KnownRules {
-        self.state.authorizer.rules(self.identity, self.namespace)
+        self.rules_in(self.namespace)
+    }
+
+    /// The same, in a namespace.
+    pub fn rules_in(&self, namespace: &str) -> KnownRules {
+        self.state.authorizer.rules(self.identity, namespace)
+    }
+
+    /// Whose a token is that is meant for any of `audiences`, and for which of them it is; or why that is not known.
+    pub async fn whose_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> std::result::Result<(Identity, Vec<String>), String> {
+        let accepted = authentication::by_token(self.state, token, audiences).await;
+        let accepted = accepted.map_err(|error| base::error::chain(&error).to_string())?;
+        Ok((accepted.identity, accepted.audiences))
     }
 
     /// Notes something about the request in the audit log, if there is one: `key` is a domain and a name. What was

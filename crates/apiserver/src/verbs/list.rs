@@ -5,7 +5,7 @@ mod token;
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::cache::Stored;
@@ -18,6 +18,7 @@ use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::share;
 use crate::state::State;
+use crate::style::Document;
 use crate::table::{ListMetadata, TableForm, table};
 
 use past::Page;
@@ -102,7 +103,8 @@ pub(super) fn respond(
     revision: u64,
     next: Option<Next>,
 ) -> Response<Body> {
-    let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let style = call.style;
+    let form = Form { resource: call.resource.clone(), view: call.view, style, now: call.now };
     let own = call.identity.is_component();
     if call.view.is_protobuf() {
         let (token, remaining) = match &next {
@@ -119,8 +121,12 @@ pub(super) fn respond(
     if call.shares() {
         return share::list([head.as_slice(), tail].concat(), objects);
     }
-    let body = render::list(&call.state, own, form, objects, head, tail);
-    json_response(StatusCode::OK, body)
+    let frame = style.frame(head, tail, objects.is_empty());
+    let mut response = json_response(StatusCode::OK, render::list(&call.state, own, form, objects, frame));
+    // It is what the client wants already.
+    response.extensions_mut().remove::<Document>();
+    response.headers_mut().insert(header::CONTENT_TYPE, style.media_type());
+    response
 }
 
 /// A list up to its first item.

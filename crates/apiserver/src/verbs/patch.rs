@@ -30,7 +30,7 @@ const APPLY: &str = "application/apply-patch+yaml";
 pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
     let options = call.write_options()?;
     let kind = call.content_type();
-    if kind == APPLY || kind == "application/apply-patch+cbor" {
+    if kind == APPLY {
         return apply_configuration(call, &options, part).await;
     }
     if !takes_strategic(call) && kind == STRATEGIC {

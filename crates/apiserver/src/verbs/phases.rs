@@ -123,23 +123,24 @@ async fn mutate_by_others(
     }
 }
 
-/// Asks others of what is sent to a subresource that takes a kind of its own; gives what they made of it, and what
-/// whoever sent it is told.
+/// Asks others of what is sent to a subresource that takes a kind of its own, or of what is never stored; gives what
+/// they made of it, and what whoever sent it is told. `holds` is asked in between, as the rules of a resource are.
 pub(crate) async fn admit_sent(
     call: &Call,
     operation: Operation,
     options: Options<'_>,
     mut object: Object,
+    holds: impl Fn(&Object) -> Result<()>,
 ) -> Result<(Object, Vec<String>)> {
     let looks = |other: &dyn Admission| other.looks_at_sent();
     if !call.state.admission.iter().any(|other| looks(&**other)) {
+        holds(&object)?;
         return Ok((object, Vec::new()));
     }
     let write = write(call, operation, Form::Sent, None, options);
     mutate_by_others(call, &write, &mut object, looks).await?;
-    for other in call.state.admission.iter().filter(|other| looks(&***other)) {
-        other.validate(&write, Some(&object)).await?;
-    }
+    holds(&object)?;
+    ask_others(call, &write, Some(&object), looks).await?;
     let warnings = std::mem::take(&mut *write.warnings.lock());
     Ok((object, warnings))
 }
@@ -197,8 +198,17 @@ pub(super) async fn validate_by_others(
     write: &Write<'_>,
     object: Option<&Object>,
 ) -> Result<()> {
+    ask_others(call, write, object, |_| true).await
+}
+
+async fn ask_others(
+    call: &Call,
+    write: &Write<'_>,
+    object: Option<&Object>,
+    who: impl Fn(&dyn Admission) -> bool,
+) -> Result<()> {
     let mut timing = Timing::begin(call, write, true);
-    for (place, other) in call.state.admission.iter().enumerate() {
+    for (place, other) in call.state.admission.iter().enumerate().filter(|(_, other)| who(&***other)) {
         let outcome = other.validate(write, object).await;
         timing.one(place, other.name(), outcome.is_err());
         outcome?;

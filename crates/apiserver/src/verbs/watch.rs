@@ -31,6 +31,7 @@ use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::share::{self, SOME};
+use crate::style::{Document, Style};
 use crate::table::{ListMetadata, table};
 use crate::version::{is_known, revision_of, version_at};
 
@@ -56,6 +57,7 @@ struct Watcher {
     initial: std::vec::IntoIter<Arc<Stored>>,
     /// The end of that is to be told, too.
     initial_end: bool,
+    began: Instant,
     /// All changes up to here have been told.
     position: u64,
     /// Where it is in the store's history, while it is behind what memory holds.
@@ -115,7 +117,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         // what this one has there may be missing.
         position = version_at(revision_of(revision));
     }
-    let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let form = Form { resource: call.resource.clone(), view: call.view, style: Style::Short, now: call.now };
     let meter = call.state.meters.watch(&call.resource);
     if initial.is_empty() {
         call.place = None;
@@ -127,6 +129,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
         selection,
         initial: initial.into_iter(),
         initial_end: options.initial_events == Some(true) && options.bookmarks,
+        began: now,
         position,
         past: None,
         bookmarks: options.bookmarks,
@@ -153,6 +156,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
             json_response(StatusCode::OK, Body::stream(stream.map(|lines| lines.text.freeze())));
         if view.is_protobuf() {
             response.headers_mut().insert(header::CONTENT_TYPE, view.media_type(true));
+            response.extensions_mut().remove::<Document>();
         }
         response
     };
@@ -194,6 +198,8 @@ impl Watcher {
                 // Its memory is given back: a watch lives for long.
                 self.initial = Vec::new().into_iter();
                 self.bookmark(true);
+                let meters = &self.call.state.meters.uses;
+                meters.watch_list(&self.call.resource, self.scope(), self.began.elapsed());
                 continue;
             }
             self.follower.mark_unchanged();
@@ -249,6 +255,17 @@ impl Watcher {
                     self.bookmark(false);
                 }
             }
+        }
+    }
+
+    /// What is watched, as it is counted.
+    fn scope(&self) -> &'static str {
+        if self.selection.only().is_some() {
+            "resource"
+        } else if self.call.namespace().is_empty() {
+            "cluster"
+        } else {
+            "namespace"
         }
     }
 

@@ -368,10 +368,10 @@ async fn what_was_sent_is_noted_however_its_type_is_written() {
         assert_eq!(code, 201, "{kind}");
         assert_eq!(event["requestObject"]["data"]["k"].as_str().map(str::len), Some(long.len()), "{kind}");
     }
-    // A question is read as it looks, whatever its type says.
+    // A question is read as any other object is.
     let question = "kind: SelfSubjectReview\napiVersion: authentication.k8s.io/v1\n";
     let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let (code, event) = post(path, "application/json", question).await;
+    let (code, event) = post(path, "application/yaml", question).await;
     assert_eq!((code, &event["requestObject"]["kind"]), (201, &json!("SelfSubjectReview")), "{event}");
     // What cannot be read is said to be missing.
     for (kind, body) in [("application/json", "kind: ConfigMap"), ("application/yaml", "a: [")] {

@@ -371,7 +371,7 @@ fn bodies_are_taken_apart_beside_the_threads_that_answer_everybody() {
         let yaml = |count: usize| format!("spec: [{}\n  oops: ]]", "1, ".repeat(count));
         let long = |count: usize| format!("{{\"spec\": [{}]", "[[]],".repeat(count));
         for (who, method, path, kind, body) in [
-            (nobody(), "POST", REVIEW, json, yaml(10_000)),
+            (nobody(), "POST", REVIEW, "application/yaml", yaml(10_000)),
             (administrator(), "POST", MAPS, "application/yaml", yaml(10_000)),
             (administrator(), "PATCH", &apply, "application/apply-patch+yaml", yaml(10_000)),
             (administrator(), "POST", MAPS, json, long(40_000)),

@@ -172,3 +172,40 @@ async fn health_is_told_as_kubernetes_tells_it() {
         .ok("POST", MAPS, &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}))
         .await;
 }
+
+#[tokio::test]
+async fn what_is_about_to_go_and_lists_that_are_watched_are_counted_when_they_are_asked_for() {
+    let cluster = Cluster::start().await;
+    let version = |name: &str, deprecated: bool| {
+        json!({"name": name, "served": true, "storage": !deprecated, "deprecated": deprecated,
+               "schema": {"openAPIV3Schema": {"type": "object"}}})
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "olds.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "olds", "kind": "Old"},
+            "versions": [version("v1", true), version("v2", false)],
+        },
+    });
+    crate::definitions::define(&cluster, &definition).await;
+    let olds = |version: &str| format!("/apis/example.com/{version}/namespaces/default/olds");
+    let asked = "apiserver_requested_deprecated_apis";
+    cluster.get(&olds("v2")).await;
+    assert!(!metrics(&cluster).await.contains(asked));
+    cluster.get(&olds("v1")).await;
+    let line = format!(
+        "{asked}{{group=\"example.com\",removed_release=\"\",resource=\"olds\",subresource=\"\",version=\"v1\"}}"
+    );
+    assert_eq!(value(&metrics(&cluster).await, &line), Some(1.0));
+
+    let list = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let counted = "apiserver_watch_list_duration_seconds_count{group=\"\",resource=\"configmaps\"";
+    cluster.ok("POST", MAPS, &named("ConfigMap", "m")).await;
+    cluster.watch(&format!("{MAPS}?watch=1")).await.next().await;
+    assert!(!metrics(&cluster).await.contains(counted));
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&{list}")).await;
+    while !watch.next().await.starts_with("BOOKMARK") {}
+    let line = format!("{counted},scope=\"namespace\",version=\"v1\"}}");
+    assert_eq!(value(&metrics(&cluster).await, &line), Some(1.0));
+}

@@ -220,4 +220,9 @@ async fn nothing_is_written_where_all_is_denied() {
     let (code, answer) = cluster.send("POST", "/api/v1/namespaces", &named("Namespace", "n")).await;
     let why = "namespaces \"n\" is forbidden: admission control is denying all modifications";
     assert_eq!((code, answer["message"].as_str()), (403, Some(why)));
+    // Nor is anything asked or taken that would not be stored.
+    let question = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let why = "selfsubjectreviews.authentication.k8s.io is forbidden: admission control is denying all modifications";
+    let (code, answer) = cluster.send("POST", question, &json!({})).await;
+    assert_eq!((code, answer["message"].as_str()), (403, Some(why)));
 }

@@ -4,6 +4,8 @@
 mod conversion;
 #[path = "webhooks/hostile.rs"]
 mod hostile;
+#[path = "webhooks/reviews.rs"]
+mod reviews;
 
 use std::sync::Arc;
 

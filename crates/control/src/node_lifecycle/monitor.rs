@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::health::{Health, Moment, look, ready};
 use super::zones::{Turn, Zones, zone};
 use super::{NOT_READY, UNREACHABLE};
-use crate::{Context, pods};
+use crate::{Context, meters, pods};
 
 /// How often nodes are looked at.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -146,7 +146,9 @@ impl Monitor<'_> {
                 // It is well again meanwhile.
                 _ => continue,
             };
-            if !self.taint(&node, Some(key), at.now).await {
+            if self.taint(&node, Some(key), at.now).await {
+                meters::node_evicts(&zone(&node));
+            } else {
                 self.zones.add(&zone(&node), &name);
             }
         }

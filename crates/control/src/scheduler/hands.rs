@@ -16,7 +16,7 @@ use super::binding::{Binder, BindingError};
 use super::configuration::Configuration;
 use super::devices::Allotment;
 use super::meters::{self, Attempted};
-use super::planner::{Nomination, Outcome, Planner, Written};
+use super::planner::{Nomination, Outcome, Planner, Tries, Written};
 use super::pod::PodId;
 use super::volumes::Plan;
 use super::writes::Writes;
@@ -32,8 +32,15 @@ pub(super) struct Hands {
     binder: Binder,
     /// How long volumes are waited for, by the scheduler's name.
     patience: HashMap<String, Duration>,
-    /// When the attempts began that are being written, and whose they are.
-    began: HashMap<PodId, (Duration, String)>,
+    /// The attempts that are being written.
+    writing: HashMap<PodId, Writing>,
+}
+
+/// An attempt whose decision is being written.
+struct Writing {
+    began: Duration,
+    scheduler: String,
+    tries: Tries,
 }
 
 /// Why a decision was not written.
@@ -71,7 +78,7 @@ impl Hands {
             claims: context.informers.of::<ResourceClaim>().store(),
             binder: Binder::new(&context),
             patience: patience.collect(),
-            began: HashMap::default(),
+            writing: HashMap::default(),
             context,
             recorders,
         }
@@ -87,23 +94,31 @@ impl Hands {
     ) {
         let took = self.context.clock.elapsed().saturating_sub(began);
         match outcome {
-            Outcome::Chosen { pod, node, plan } => {
+            Outcome::Chosen { pod, node, plan, tries } => {
                 debug!(%pod, %node, "decided");
                 let Some(shown) = self.shown(&pod) else {
                     planner.written(&pod, Written::Gone, self.context.clock.elapsed());
                     return;
                 };
-                self.began.insert(pod.clone(), (began, scheduler_of(&shown).to_owned()));
+                let scheduler = scheduler_of(&shown).to_owned();
+                self.writing.insert(pod.clone(), Writing { began, scheduler, tries });
                 let writing = self.bind(shown, node, plan.clone());
                 writes.spawn(pod, plan.has_volumes(), async move {
                     let bound = base::panics::catch_async(writing).await;
                     Some(bound.unwrap_or_else(|panic| Err(Failure::Bind(panic.into()))))
                 });
             }
-            Outcome::Refused { pod, message, by, nomination } => {
+            Outcome::Refused { pod, message, by, nomination, sought_room } => {
                 info!(%pod, message, ?by, "cannot be scheduled");
                 let Some(shown) = self.shown(&pod) else { return };
                 meters::attempted(scheduler_of(&shown), Attempted::Unschedulable, took);
+                if sought_room {
+                    let victims = match &nomination {
+                        Nomination::At { victims, .. } => Some(victims.len()),
+                        Nomination::Same | Nomination::None => None,
+                    };
+                    meters::sought_room(victims);
+                }
                 self.event(&shown, EventType::Warning, "FailedScheduling", message.clone());
                 let telling = self.tell(shown.clone(), message, nomination);
                 writes.spawn(pod, false, async move {
@@ -125,9 +140,13 @@ impl Hands {
     /// Takes in how a writing ended.
     pub(super) fn note(&mut self, planner: &mut Planner, pod: &PodId, bound: Option<Result<(), Failure>>) {
         let Some(bound) = bound else { return };
-        if let Some((began, scheduler)) = self.began.remove(pod) {
+        if let Some(Writing { began, scheduler, tries }) = self.writing.remove(pod) {
+            let now = self.context.clock.elapsed();
             let result = if bound.is_ok() { Attempted::Scheduled } else { Attempted::Error };
-            meters::attempted(&scheduler, result, self.context.clock.elapsed().saturating_sub(began));
+            meters::attempted(&scheduler, result, now.saturating_sub(began));
+            if bound.is_ok() {
+                meters::placed(tries.number, now.saturating_sub(tries.since));
+            }
         }
         let request = bound.as_ref().err().and_then(Failure::request);
         let written = match (&bound, request) {

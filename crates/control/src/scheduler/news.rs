@@ -43,6 +43,28 @@ impl News {
         self.0 == 0
     }
 
+    /// What Kubernetes calls it; the first of several.
+    pub(super) fn name(self) -> &'static str {
+        const NAMES: [(News, &str); 15] = [
+            (News::NODE_ADDED, "NodeAdd"),
+            (News::NODE_ALLOCATABLE, "NodeAllocatableChange"),
+            (News::NODE_LABELS, "NodeLabelChange"),
+            (News::NODE_TAINTS, "NodeTaintChange"),
+            (News::NODE_GONE, "NodeDelete"),
+            (News::POD_LEFT, "AssignedPodDelete"),
+            (News::POD_LEAVES, "AssignedPodDelete"),
+            (News::POD_SHRANK, "AssignedPodUpdate"),
+            (News::POD_LABELS, "AssignedPodUpdate"),
+            (News::POD_CAME, "AssignedPodAdd"),
+            (News::NAMESPACE_LABELS, "NamespaceUpdate"),
+            (News::CLAIM, "PersistentVolumeClaimUpdate"),
+            (News::VOLUME, "PersistentVolumeUpdate"),
+            (News::STORAGE, "StorageClassUpdate"),
+            (News::DEVICES, "ResourceClaimUpdate"),
+        ];
+        NAMES.iter().find(|(news, _)| self.meets(*news)).map_or("", |(_, name)| name)
+    }
+
     /// What is in this and not in the other.
     pub(super) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

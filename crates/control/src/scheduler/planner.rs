@@ -19,6 +19,7 @@ use super::volumes::{Plan, Volumes};
 use super::workloads::Workloads;
 
 pub use super::event::Event;
+pub use super::queue::{Incoming, Tries};
 
 /// Knows nodes, what is taken of them and which pods wait, and decides about one pod after the other.
 ///
@@ -53,6 +54,8 @@ pub enum Outcome {
         node: Arc<str>,
         /// What is to be done about its volumes and devices before.
         plan: Plan,
+        /// How long that took.
+        tries: Tries,
     },
     /// No node can take it.
     Refused {
@@ -64,6 +67,8 @@ pub enum Outcome {
         by: Vec<&'static str>,
         /// What becomes of the node where others go for it.
         nomination: Nomination,
+        /// Whether it was looked for a node where others could go.
+        sought_room: bool,
     },
     /// Deciding panicked; it is done again.
     Failed {
@@ -262,8 +267,9 @@ impl Planner {
                 self.disinvite(&pod.uid);
                 self.volumes.assume(&pod.uid, &choice.node, choice.plan.clone());
                 self.devices.assume(&pod.uid, &choice.plan.devices);
+                let tries = attempt.tries();
                 self.cache.assume(attempt, &choice.node);
-                Outcome::Chosen { pod, node: choice.node, plan: choice.plan }
+                Outcome::Chosen { pod, node: choice.node, plan: choice.plan, tries }
             }
             Ok(Err((unfit, found))) => self.refuse(attempt, &unfit, found, now),
             Err(panic) => Outcome::Failed { pod, panic, delay: self.queue.failed(attempt, now) },
@@ -324,7 +330,8 @@ impl Planner {
             }
         };
         self.queue.refused(attempt, unfit.by, now);
-        Outcome::Refused { pod, message: unfit.message(&afterwards), by, nomination }
+        let message = unfit.message(&afterwards);
+        Outcome::Refused { pod, message, by, nomination, sought_room: unfit.nodes > 0 }
     }
 
     /// Takes in how the writing of a decision ended; gives after how long it is decided anew, if it is.
@@ -360,6 +367,11 @@ impl Planner {
     /// How many pods are to be tried, back off, and wait for news.
     pub fn waiting(&self) -> [usize; 3] {
         self.queue.lengths()
+    }
+
+    /// Which pods came to be tried, to back off and to wait for news since this was asked last, and why.
+    pub fn take_incoming(&mut self) -> Incoming {
+        self.queue.take_incoming()
     }
 
     /// Makes what is looked at what it is now.
@@ -450,8 +462,9 @@ impl Planner {
         }
         if !changes.news.is_empty() {
             let frameworks = &self.frameworks;
-            let woken =
-                self.queue.wake(now, |pod, by| frameworks[&pod.scheduler].may_be_helped(pod, by, &changes));
+            let woken = self.queue.wake(now, changes.news.name(), |pod, by| {
+                frameworks[&pod.scheduler].may_be_helped(pod, by, &changes)
+            });
             self.counts.asked += woken.asked;
             self.counts.woken += woken.moved;
         }
@@ -472,9 +485,9 @@ impl Planner {
             };
             let Some(node) = self.snapshot.node(&name) else { continue };
             let frameworks = &self.frameworks;
-            let woken = self
-                .queue
-                .wake(now, |pod, by| frameworks[&pod.scheduler].may_help(pod, by, node, news, scene));
+            let woken = self.queue.wake(now, news.name(), |pod, by| {
+                frameworks[&pod.scheduler].may_help(pod, by, node, news, scene)
+            });
             self.counts.asked += woken.asked;
             self.counts.woken += woken.moved;
         }

@@ -29,8 +29,29 @@ pub(super) struct Attempt {
     pub(super) pod: Arc<PodInfo>,
     /// How often it was tried, this time included.
     number: u32,
+    /// When it came to wait for a node.
+    since: Duration,
     backs_off_until: Duration,
 }
+
+/// How often a pod was tried until it was given a node, and since when it had waited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tries {
+    /// How often, the last time included.
+    pub number: u32,
+    /// Since when, by the steady clock.
+    pub since: Duration,
+}
+
+/// How many pods came into which line for what, by Kubernetes' names of both.
+pub type Incoming = BTreeMap<(&'static str, &'static str), u64>;
+
+/// For what pods come into lines but for news, which have names of their own.
+const ADDED: &str = "PodAdd";
+const CHANGED: &str = "PodUpdate";
+const FAILED: &str = "ScheduleAttemptFailure";
+const BACKED_OFF: &str = "BackoffComplete";
+const OUT_OF_PATIENCE: &str = "UnschedulableTimeout";
 
 /// The pods that wait; those that are being tried, or assumed, are not in it.
 ///
@@ -45,6 +66,8 @@ pub(super) struct Queue {
     unschedulable: BTreeMap<Position, Uid>,
     /// Makes every position in a line its own.
     ticket: u64,
+    /// Since it was taken last.
+    incoming: Incoming,
 }
 
 #[derive(Debug)]
@@ -92,6 +115,7 @@ impl Queue {
             back_off: BTreeMap::default(),
             unschedulable: BTreeMap::default(),
             ticket: 0,
+            incoming: Incoming::default(),
         }
     }
 
@@ -100,8 +124,8 @@ impl Queue {
         let uid = pod.id.uid.clone();
         match self.pods.get_mut(&uid) {
             None => {
-                let attempt = Attempt { pod: Arc::new(pod), number: 0, backs_off_until: now };
-                self.enter(attempt, Line::Active, now);
+                let attempt = Attempt { pod: Arc::new(pod), number: 0, since: now, backs_off_until: now };
+                self.enter(attempt, Line::Active, now, ADDED);
             }
             Some(waiting) if *waiting.attempt.pod == pod => {}
             Some(waiting) => {
@@ -110,7 +134,7 @@ impl Queue {
                 waiting.attempt.pod = Arc::new(pod);
                 // It may ask for less now, or put up with more.
                 if !keeps_its_turn {
-                    self.retry(&uid, now);
+                    self.retry(&uid, now, CHANGED);
                 }
             }
         }
@@ -132,7 +156,7 @@ impl Queue {
     /// No node could take the pod: it waits for news that may change the mind of one of those filters.
     pub(super) fn refused(&mut self, mut attempt: Attempt, by: Refusers, now: Duration) {
         attempt.backs_off_until = now + self.back_off(&attempt);
-        self.enter(attempt, Line::Unschedulable(by), now);
+        self.enter(attempt, Line::Unschedulable(by), now, FAILED);
     }
 
     /// The attempt came to nothing for a reason of its own: it is made again after a back-off, which is
@@ -140,19 +164,24 @@ impl Queue {
     pub(super) fn failed(&mut self, mut attempt: Attempt, now: Duration) -> Duration {
         let delay = self.back_off(&attempt);
         attempt.backs_off_until = now + delay;
-        self.enter(attempt, Line::BackOff, now);
+        self.enter(attempt, Line::BackOff, now, FAILED);
         delay
     }
 
-    /// Tries those pods again, now or after their back-off, for which news may help.
-    pub(super) fn wake(&mut self, now: Duration, may_help: impl Fn(&PodInfo, Refusers) -> bool) -> Woken {
+    /// Tries those pods again, now or after their back-off, for which news of this name may help.
+    pub(super) fn wake(
+        &mut self,
+        now: Duration,
+        news: &'static str,
+        may_help: impl Fn(&PodInfo, Refusers) -> bool,
+    ) -> Woken {
         let worth_it = |uid: &&Uid| {
             let waiting = &self.pods[*uid];
             matches!(waiting.line, Line::Unschedulable(by) if may_help(&waiting.attempt.pod, by))
         };
         let asked = self.unschedulable.len();
         let woken: Vec<Uid> = self.unschedulable.values().filter(worth_it).cloned().collect();
-        woken.iter().for_each(|uid| self.retry(uid, now));
+        woken.iter().for_each(|uid| self.retry(uid, now, news));
         Woken { asked, moved: woken.len() }
     }
 
@@ -164,10 +193,12 @@ impl Queue {
     /// Lets those pass whose time has come.
     pub(super) fn advance(&mut self, now: Duration) {
         let is_due = |(position, _): &(&Position, &Uid)| position.at <= now;
-        let due =
-            [&self.unschedulable, &self.back_off].into_iter().flat_map(|line| line.iter().take_while(is_due));
-        let due: Vec<Uid> = due.map(|(_, uid)| uid.clone()).collect();
-        due.iter().for_each(|uid| self.retry(uid, now));
+        for (line, why) in [(&self.unschedulable, OUT_OF_PATIENCE), (&self.back_off, BACKED_OFF)]
+            .map(|(line, why)| (line.iter().take_while(is_due).map(|(_, uid)| uid.clone()).collect(), why))
+        {
+            let due: Vec<Uid> = line;
+            due.iter().for_each(|uid| self.retry(uid, now, why));
+        }
     }
 
     /// When [`Queue::advance`] will find something to do.
@@ -179,6 +210,11 @@ impl Queue {
     /// How many pods are to be tried, back off, and wait for news.
     pub(super) fn lengths(&self) -> [usize; 3] {
         [self.active.len(), self.back_off.len(), self.unschedulable.len()]
+    }
+
+    /// Which pods came into which lines since this was asked last.
+    pub(super) fn take_incoming(&mut self) -> Incoming {
+        std::mem::take(&mut self.incoming)
     }
 
     /// Those who wait for news.
@@ -201,15 +237,16 @@ impl Queue {
     }
 
     /// Moves a pod to where it is tried again, as soon as its back-off lets it.
-    fn retry(&mut self, uid: &Uid, now: Duration) {
+    fn retry(&mut self, uid: &Uid, now: Duration, why: &'static str) {
         if let Some(attempt) = self.leave(uid) {
             let line = if attempt.backs_off_until > now { Line::BackOff } else { Line::Active };
-            self.enter(attempt, line, now);
+            self.enter(attempt, line, now, why);
         }
     }
 
-    fn enter(&mut self, attempt: Attempt, line: Line, now: Duration) {
+    fn enter(&mut self, attempt: Attempt, line: Line, now: Duration, why: &'static str) {
         self.ticket += 1;
+        *self.incoming.entry((line.name(), why)).or_default() += 1;
         let (priority, at) = match line {
             Line::Active => (attempt.pod.priority(), now),
             Line::BackOff => (0, attempt.backs_off_until),
@@ -232,6 +269,24 @@ impl Queue {
             Line::Active => &mut self.active,
             Line::BackOff => &mut self.back_off,
             Line::Unschedulable(_) => &mut self.unschedulable,
+        }
+    }
+}
+
+impl Attempt {
+    /// How often it was tried by now, and since when it waits.
+    pub(super) fn tries(&self) -> Tries {
+        Tries { number: self.number, since: self.since }
+    }
+}
+
+impl Line {
+    /// What it is called by Kubernetes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::BackOff => "backoff",
+            Self::Unschedulable(_) => "unschedulable",
         }
     }
 }

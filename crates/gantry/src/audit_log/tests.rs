@@ -6,11 +6,13 @@ use super::*;
 
 fn log(mode: Mode, path: PathBuf, rotation: Rotation) -> (Log, Writer) {
     let (sender, lines) = mpsc::channel(if mode == Mode::Batch { 4 } else { TOGETHER });
-    let (waiting, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(Counter::default()));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let clock: Arc<dyn Clock> = Arc::new(base::SystemClock::new());
+    let losses = Losses::new("log", &clock, &metrics::Registry::default());
     let file = Rotated::open(&path, rotation, clock.now()).expect("open");
-    let log = Log { mode, format: Format::Json, lines: sender, waiting: waiting.clone(), lost: lost.clone() };
-    (log, Writer { output: Output::File(Box::new(file)), clock, lines, waiting, lost, told: None })
+    let log =
+        Log { mode, format: Format::Json, lines: sender, waiting: waiting.clone(), losses: losses.clone() };
+    (log, Writer { output: Output::File(Box::new(file)), clock, lines, waiting, losses })
 }
 
 /// What a line came to: as `process` gives it, for lines that are there already.
@@ -28,7 +30,7 @@ async fn what_is_waited_for_is_written_and_what_cannot_be_is_told() {
     let root = tempfile::tempdir().expect("temporary directory");
     let path = root.path().join("audit.log");
     let (log, writer) = log(Mode::BlockingStrict, path.clone(), Rotation { size: 1, ..Rotation::default() });
-    let (stop, lost) = (CancellationToken::new(), log.lost.clone());
+    let (stop, lost) = (CancellationToken::new(), log.losses.clone());
     let writing = tokio::spawn(writer.run(stop.clone()));
     assert_eq!(put(&log, 10).await, Some(true));
     assert_eq!(std::fs::metadata(&path).expect("there").len(), 10);
@@ -54,7 +56,7 @@ async fn who_does_not_wait_loses_what_is_too_much() {
     for _ in 0..6 {
         put(&log, 10).await;
     }
-    assert_eq!(log.lost.get(), 2);
+    assert_eq!(log.losses.get(), 2);
     let stop = CancellationToken::new();
     stop.cancel();
     writer.run(stop).await;

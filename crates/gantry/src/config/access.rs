@@ -174,7 +174,7 @@ impl Reader<'_> {
     }
 
     /// As Kubernetes' own options have them: `5m`, `1h30m`, `0`.
-    fn duration(&self, name: &'static str) -> Result<Duration, ConfigError> {
+    pub(super) fn duration(&self, name: &'static str) -> Result<Duration, ConfigError> {
         let parsed =
             base::duration::parse(&self.raw(name).0).map_err(|error| self.wrong(name, error.to_string()))?;
         let nanoseconds = u64::try_from(parsed).map_err(|_| self.wrong(name, "must not be negative"))?;

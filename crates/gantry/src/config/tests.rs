@@ -246,3 +246,48 @@ fn what_the_api_serves_at_once_is_said_in_kubernetes_words_and_never_nothing() {
         "`request-timeout` is `-1s` (from flag): must be longer than nothing"
     );
 }
+
+#[test]
+fn who_is_sent_what_is_noted_is_said_in_kubernetes_words_and_with_its_defaults() {
+    use crate::audit::Mode;
+    use crate::audit_webhook::{Batches, Options, Throttle};
+    let config = |flags: &[(&'static str, &str)]| Config::new(&layers(flags, &[], &[]));
+    assert_eq!(config(&[]).expect("valid").audit_webhook, None);
+    let file = ("audit-webhook-config-file", "/etc/gantry/audit.kubeconfig");
+    let usual = Options {
+        kubeconfig: "/etc/gantry/audit.kubeconfig".into(),
+        mode: Mode::Batch,
+        first_back_off: Duration::from_secs(10),
+        batches: Batches {
+            buffer: 10_000,
+            size: 400,
+            wait: Duration::from_secs(30),
+            throttle: Some(Throttle { rate: 10.0, burst: 15 }),
+        },
+    };
+    assert_eq!(config(&[file]).expect("valid").audit_webhook, Some(usual.clone()));
+    let found = config(&[
+        file,
+        ("audit-webhook-mode", "blocking-strict"),
+        ("audit-webhook-initial-backoff", "1.5s"),
+        ("audit-webhook-batch-max-size", "0"),
+        ("audit-webhook-batch-throttle-enable", "false"),
+    ]);
+    let found = found.expect("what a batch may be is for nothing").audit_webhook.expect("one");
+    assert_eq!((found.mode, found.first_back_off.as_millis()), (Mode::BlockingStrict, 1500));
+    assert_eq!(found.batches.throttle, None);
+    let wrong = |flags: &[(&'static str, &str)]| config(flags).expect_err("wrong").to_string();
+    assert_eq!(
+        wrong(&[("audit-webhook-mode", "later")]),
+        "`audit-webhook-mode` is `later` (from flag): invalid audit webhook mode later, allowed modes are \
+         \"batch,blocking,blocking-strict\""
+    );
+    assert_eq!(
+        wrong(&[("audit-webhook-batch-max-size", "0")]),
+        "`audit-webhook-batch-max-size` is `0` (from flag): invalid audit batch webhook max batch size 0, must be a \
+         positive number"
+    );
+    for rate in ["-1", "0", "NaN"] {
+        assert!(wrong(&[("audit-webhook-batch-throttle-qps", rate)]).contains("throttle QPS"), "{rate}");
+    }
+}

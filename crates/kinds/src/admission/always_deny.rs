@@ -15,6 +15,10 @@ impl Admission for AlwaysDeny {
         ))
     }
 
+    fn looks_at_sent(&self) -> bool {
+        true
+    }
+
     fn keeps_form(&self) -> bool {
         true
     }

@@ -74,7 +74,7 @@ fn what_nothing_may_help_waits_five_minutes_and_no_longer() {
     let mut queue = queue();
     queue.set(pod("a", 0), Duration::ZERO);
     refuse(&mut queue, SECOND);
-    assert_eq!(queue.wake(SECOND * 2, |_, _| false), Woken { asked: 1, moved: 0 });
+    assert_eq!(queue.wake(SECOND * 2, "NodeAdd", |_, _| false), Woken { asked: 1, moved: 0 });
     assert_eq!(queue.lengths(), [0, 0, 1]);
     assert_eq!(queue.next_due(), Some(SECOND * 301));
     queue.advance(SECOND * 300);
@@ -94,12 +94,12 @@ fn news_move_whom_they_may_help_but_not_past_the_back_off() {
     refuse(&mut queue, Duration::ZERO);
     let half = Duration::from_millis(500);
     let only_a = |pod: &PodInfo, _| pod.id.key.name == "a";
-    assert_eq!(queue.wake(half, only_a), Woken { asked: 2, moved: 1 });
+    assert_eq!(queue.wake(half, "NodeAdd", only_a), Woken { asked: 2, moved: 1 });
     assert_eq!((queue.lengths(), queue.next_due()), ([0, 1, 1], Some(SECOND)));
     queue.advance(SECOND);
     assert_eq!(drain(&mut queue), ["a"]);
     // The other has backed off by now, and is tried at once.
-    assert_eq!(queue.wake(SECOND, |_, _| true), Woken { asked: 1, moved: 1 });
+    assert_eq!(queue.wake(SECOND, "NodeAdd", |_, _| true), Woken { asked: 1, moved: 1 });
     assert_eq!(drain(&mut queue), ["b"]);
 }
 
@@ -121,4 +121,36 @@ fn a_pod_that_changed_is_tried_again_and_one_that_is_gone_is_nowhere() {
         queue.remove(&name.into());
     }
     assert_eq!((queue.lengths(), queue.pods.len(), queue.next_due()), ([0, 0, 0], 0, None));
+}
+
+#[test]
+fn it_is_told_why_pods_came_into_which_line_and_since_when_they_wait() {
+    let mut queue = queue();
+    for name in ["a", "b"] {
+        queue.set(pod(name, 0), SECOND);
+    }
+    refuse(&mut queue, SECOND * 2);
+    let attempt = queue.pop().expect("the other one is to be tried");
+    queue.failed(attempt, SECOND * 2);
+    queue.set(pod("a", 5), SECOND * 2);
+    queue.advance(SECOND * 3);
+    let told: Vec<_> = queue.take_incoming().into_iter().collect();
+    let expected = [
+        (("active", "BackoffComplete"), 2),
+        (("active", "PodAdd"), 2),
+        (("backoff", "PodUpdate"), 1),
+        (("backoff", "ScheduleAttemptFailure"), 1),
+        (("unschedulable", "ScheduleAttemptFailure"), 1),
+    ];
+    assert_eq!(told, expected);
+    assert!(queue.take_incoming().is_empty());
+    refuse(&mut queue, SECOND * 4);
+    queue.wake(SECOND * 9, "NodeAdd", |_, _| true);
+    refuse(&mut queue, SECOND * 9);
+    queue.advance(SECOND * 9 + PATIENCE);
+    let told = queue.take_incoming();
+    assert_eq!((told[&("active", "NodeAdd")], told[&("active", "UnschedulableTimeout")]), (1, 1), "{told:?}");
+    let attempt = queue.pop().expect("one is to be tried");
+    assert_eq!(attempt.tries().since, SECOND);
+    assert!(attempt.tries().number >= 2);
 }

@@ -93,7 +93,7 @@ pub(super) fn asked(known: &Known, write: &Write<'_>, object: Option<&Object>) -
 /// The name of what is written.
 pub(in super::super) fn name_of<'a>(write: &'a Write<'_>, object: Option<&'a Object>) -> &'a str {
     match (write.form, write.old) {
-        (Form::Sent, _) => write.context.name(),
+        (Form::Sent, _) if !write.context.name().is_empty() => write.context.name(),
         (_, Some(old)) => old.name(),
         (_, None) => object.map_or("", Object::name),
     }

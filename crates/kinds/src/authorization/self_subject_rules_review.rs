@@ -1,22 +1,22 @@
-//! All that the caller may do in a namespace.
+//! SelfSubjectRulesReviews: all that the caller may do in a namespace. None is stored.
 
+use apiserver::{Body, Call, Error, PolicyRule, Resource, Result};
+use http::Response;
+use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
 use model::Object;
 use serde_json::{Map, Value, json};
 
-use crate::authorisation::PolicyRule;
-use crate::error::{Error, Result};
-use crate::identity::Identity;
-use crate::state::State;
+use crate::review::{self, Asked};
 
-/// What may the caller?
-pub(super) fn of_caller(state: &State, identity: &Identity, review: &mut Object) -> Result<Value> {
-    let namespace = review.get_str(&["spec", "namespace"]).unwrap_or_default().to_owned();
-    if namespace.is_empty() {
-        return Err(Error::bad_request("no namespace on request"));
-    }
-    let known = state.authorizer.rules(identity, &namespace);
+pub(crate) fn resource() -> Resource {
+    review::resource::<SelfSubjectRulesReview>(handle)
+}
+
+async fn handle(call: Call) -> Result<Response<Body>> {
+    let mut asked = Asked::read(&call, holds).await?;
+    let known = call.context().rules_in(namespace(&asked.question));
     // Kubernetes does not repeat the question.
-    review.set(&["spec"], json!({}));
+    asked.question.set(&["spec"], json!({}));
     let resources = known.rules.iter().filter(|rule| !rule.resources.is_empty()).map(of_resources);
     let paths = known.rules.iter().filter(|rule| !rule.non_resource_urls.is_empty()).map(of_paths);
     let mut status = json!({
@@ -27,7 +27,18 @@ pub(super) fn of_caller(state: &State, identity: &Identity, review: &mut Object)
     if !known.errors.is_empty() {
         status["evaluationError"] = known.errors.join(", ").into();
     }
-    Ok(status)
+    Ok(asked.answer(&call, status))
+}
+
+fn namespace(question: &Object) -> &str {
+    question.get_str(&["spec", "namespace"]).unwrap_or_default()
+}
+
+fn holds(question: &Object) -> Result<()> {
+    match namespace(question) {
+        "" => Err(Error::bad_request("no namespace on request")),
+        _ => Ok(()),
+    }
 }
 
 fn of_resources(rule: &PolicyRule) -> Value {

@@ -2,59 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use apiserver::{Attributes, Context, Decision, Identity, ResourceAttributes, Result};
 use model::field::{FieldError, Path};
 use model::select::{FieldSelector, LabelSelector};
 use model::validate::{list, text};
 use model::{GroupKind, Object, Status};
 use serde_json::{Value, json};
 
-use crate::authorisation::{Attributes, Decision, ResourceAttributes};
-use crate::error::{Error, Result};
-use crate::identity::Identity;
-use crate::state::State;
-
-/// May the caller?
-pub(super) async fn of_caller(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
-    check(review, Vec::new())?;
-    decide(state, identity, review).await
-}
-
-/// May the user that the question names?
-pub(super) async fn of_somebody(state: &State, review: &Object) -> Result<Value> {
-    check(review, needs_subject(review))?;
-    decide(state, &subject(review), review).await
-}
-
-/// May the user that the question names, in the namespace of the request?
-pub(super) async fn in_namespace(state: &State, review: &mut Object, namespace: &str) -> Result<Value> {
-    if namespace.is_empty() {
-        return Err(Error::bad_request("namespace is required on this type: "));
-    }
-    let named = review.namespace().unwrap_or_default();
-    if !named.is_empty() && named != namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Error::bad_request(why));
-    }
-    review.set_namespace(Some(namespace));
-    let mut errors = needs_subject(review);
-    let asked = review.get(&["spec", "resourceAttributes"]).filter(|asked| !asked.is_null());
-    if let Some(asked) = asked {
-        let of = text(asked, "namespace");
-        if of != namespace {
-            let path = Path::root("spec.resourceAttributes.namespace");
-            errors.push(FieldError::invalid(&path, of, "must match metadata.namespace"));
-        }
-    }
-    let path = review.get(&["spec", "nonResourceAttributes"]).filter(|asked| !asked.is_null());
-    if let Some(asked) = path {
-        let place = Path::root("spec.nonResourceAttributes");
-        errors.push(FieldError::invalid(&place, asked.clone(), "disallowed on this kind of request"));
-    }
-    check(review, errors)?;
-    decide(state, &subject(review), review).await
-}
-
-fn needs_subject(review: &Object) -> Vec<FieldError> {
+/// It names somebody.
+pub(crate) fn needs_subject(review: &Object) -> Vec<FieldError> {
     let user = review.get_str(&["spec", "user"]).unwrap_or_default();
     if !user.is_empty() || !review.get_list(&["spec", "groups"]).is_empty() {
         return Vec::new();
@@ -63,7 +19,8 @@ fn needs_subject(review: &Object) -> Vec<FieldError> {
     vec![FieldError::invalid(&spec.child("user"), user, "at least one of user or group must be specified")]
 }
 
-fn subject(review: &Object) -> Identity {
+/// Of whom it asks.
+pub(crate) fn subject(review: &Object) -> Identity {
     let texts = |values: &[Value]| -> Vec<String> {
         values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
     };
@@ -80,7 +37,7 @@ fn subject(review: &Object) -> Identity {
 }
 
 /// The question must be one; `others` is what is wrong with it besides.
-fn check(review: &Object, others: Vec<FieldError>) -> Result<()> {
+pub(crate) fn check(review: &Object, others: Vec<FieldError>) -> Result<()> {
     let mut errors = Vec::new();
     let spec = Path::root("spec");
     let part = |name: &str| review.get(&["spec", name]).filter(|part| !part.is_null());
@@ -183,7 +140,8 @@ fn labels(asked: &Value) -> LabelSelector {
     LabelSelector::from_json(Some(&expressions)).unwrap_or_default()
 }
 
-async fn decide(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
+/// Whether that one may, as the question's answer.
+pub(crate) async fn decide(context: &Context<'_>, identity: &Identity, review: &Object) -> Value {
     let part = |name: &str| review.get(&["spec", name]).filter(|part| !part.is_null());
     let decision = match (part("resourceAttributes"), part("nonResourceAttributes")) {
         (Some(asked), _) => {
@@ -199,12 +157,12 @@ async fn decide(state: &State, identity: &Identity, review: &Object) -> Result<V
                 fields: fields.conditions(),
                 labels: labels.requirements(),
             };
-            state.authorizer.decide(identity, Attributes::Resource(attributes)).await
+            context.decide_as(identity, Attributes::Resource(attributes)).await
         }
         (None, asked) => {
             let asked = asked.unwrap_or(&Value::Null);
             let attributes = Attributes::Path { verb: text(asked, "verb"), path: text(asked, "path") };
-            state.authorizer.decide(identity, attributes).await
+            context.decide_as(identity, attributes).await
         }
     };
     let mut status = json!({"allowed": decision.is_allowed()});
@@ -214,5 +172,5 @@ async fn decide(state: &State, identity: &Identity, review: &Object) -> Result<V
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
     }
-    Ok(status)
+    status
 }
