@@ -8,7 +8,7 @@ use metrics::{Counter, Family, Gauge, Histogram, Text};
 const ATTEMPT_SECONDS: &[f64] = &[
     0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
 ];
-const QUEUES: [&str; 3] = ["active", "backoff", "unschedulable"];
+const QUEUES: [&str; 4] = ["active", "backoff", "unschedulable", "gated"];
 
 struct All {
     attempts: Family<Counter, 2>,
@@ -41,8 +41,8 @@ pub(super) fn attempted(profile: &str, result: Attempted, took: Duration) {
     ALL.took.with([profile, result]).observe(took);
 }
 
-/// So many pods are to be tried, back off, and wait for news.
-pub(super) fn pending(lengths: [usize; 3]) {
+/// So many pods are to be tried, back off, wait for news, and are held until their groups are there.
+pub(super) fn pending(lengths: [usize; 4]) {
     for (queue, length) in QUEUES.into_iter().zip(lengths) {
         ALL.pending.with([queue]).set(i64::try_from(length).unwrap_or(i64::MAX));
     }
