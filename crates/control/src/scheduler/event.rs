@@ -52,8 +52,8 @@ pub(super) enum Kind {
     },
     /// Nothing where it is gone.
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
-    /// Nothing where it is gone.
-    Group(ObjectKey, Option<Policy>),
+    /// How its pods are placed, and whether it is said that they were; nothing where it is gone.
+    Group(ObjectKey, Option<(Policy, bool)>),
 }
 
 /// What happened to an object that says something of storage: gone if only its name is left.
@@ -241,6 +241,7 @@ impl Event {
 
     /// What a change of a group of pods means.
     pub fn of_pod_group(change: &Change<PodGroup>) -> Self {
-        Self(Kind::Group(key(change), now(change).map(|group| Policy::of(group))))
+        let of_group = |group: &Arc<PodGroup>| (Policy::of(group), super::group_status::is_placed(group));
+        Self(Kind::Group(key(change), now(change).map(of_group)))
     }
 }

@@ -5,31 +5,57 @@ use client::{Api, Error, Resource as _};
 use k8s_openapi::api::scheduling::v1alpha2::PodGroup;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
-use tracing::debug;
+use tracing::warn;
 
 use crate::conditions;
 
 const SCHEDULED: &str = "PodGroupScheduled";
 
+/// So often it is looked again what is said of a group, where somebody was faster.
+const TRIES: usize = 5;
+
+/// Whether it is said of a group that its pods were placed.
+pub(super) fn is_placed(group: &PodGroup) -> bool {
+    let mut conditions = group.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == SCHEDULED && condition.status == "True")
+}
+
 /// Writes whether the pods of a group were placed, or why not, unless that is known.
 pub(super) async fn tell(api: &Api<PodGroup>, group: &PodGroup, refused: Option<&str>, now: base::Timestamp) {
-    let Some(patch) = patch(group, refused, now) else { return };
-    match api.patch_status(group.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
-        // It has gone, or another of its name is there, or somebody was faster: the next decision tells it.
-        Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => {}
-        Err(error) => {
-            let error = base::error::chain(&error);
-            debug!(group = %group.key(), %error, "cannot tell how a group of pods was placed");
+    if let Err(error) = try_tell(api, group, refused, now).await {
+        let error = base::error::chain(&error);
+        warn!(group = %group.key(), %error, "cannot tell how a group of pods was placed");
+    }
+}
+
+async fn try_tell(
+    api: &Api<PodGroup>,
+    shown: &PodGroup,
+    refused: Option<&str>,
+    now: base::Timestamp,
+) -> Result<(), Error> {
+    // What is shown may be older than what was written of the decision before.
+    let mut group = shown.clone();
+    for _ in 0..TRIES {
+        let Some(patch) = patch(&group, refused, now) else { return Ok(()) };
+        match api.patch_status(group.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+            Ok(_) | Err(Error::NotFound(_)) => return Ok(()),
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+        match api.find(shown.name()).await?.filter(|found| found.uid() == shown.uid()) {
+            Some(found) => group = found,
+            None => return Ok(()),
         }
     }
+    Ok(())
 }
 
 /// What is to be written; nothing if that changes nothing. A group that was placed stays so, whoever comes to it later.
 fn patch(group: &PodGroup, refused: Option<&str>, now: base::Timestamp) -> Option<Value> {
     let known = group.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut all = known.cloned().unwrap_or_default();
-    let of_group = all.iter().find(|condition| condition.type_ == SCHEDULED);
-    if refused.is_some() && of_group.is_some_and(|condition| condition.status == "True") {
+    if refused.is_some() && is_placed(group) {
         return None;
     }
     let condition = Condition {

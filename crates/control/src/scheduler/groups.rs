@@ -3,7 +3,7 @@
 //! A group is a PodGroup that its pods name in `spec.schedulingGroup`, where the API has such; or no object at all:
 //! the pods of a namespace that name it by an annotation, with how many of them have to come together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use client::ObjectKey;
@@ -75,6 +75,8 @@ pub(super) struct Groups {
     /// Whether PodGroups are heeded.
     heeds_declared: bool,
     policies: HashMap<ObjectKey, Policy>,
+    /// The PodGroups of which it is not said that they were placed.
+    untold: HashSet<ObjectKey>,
     groups: HashMap<GroupId, Group>,
     of: HashMap<Uid, (GroupId, Option<u32>)>,
 }
@@ -123,13 +125,30 @@ impl Groups {
         self.heeds_declared = heeds;
     }
 
-    /// Takes in how the pods of a PodGroup are placed; nothing where it is gone. Gives the group if that is news.
-    pub(super) fn set_policy(&mut self, key: ObjectKey, policy: Option<Policy>) -> Option<GroupId> {
+    /// Takes in how the pods of a PodGroup are placed, and whether it is said that they were; nothing where it is
+    /// gone. Gives whether it is placed otherwise than before.
+    pub(super) fn set_policy(&mut self, key: &ObjectKey, policy: Option<(Policy, bool)>) -> bool {
+        match policy {
+            Some((_, false)) => self.untold.insert(key.clone()),
+            Some((_, true)) | None => self.untold.remove(key),
+        };
+        let policy = policy.map(|(policy, _)| policy);
         let old = match policy {
             Some(policy) => self.policies.insert(key.clone(), policy),
-            None => self.policies.remove(&key),
+            None => self.policies.remove(key),
         };
-        (old != policy).then_some(GroupId { key, is_declared: true })
+        old != policy
+    }
+
+    /// Notes that it is told now of a PodGroup that its pods were placed.
+    pub(super) fn tell(&mut self, id: &GroupId) {
+        self.untold.remove(&id.key);
+    }
+
+    /// Whether it is to be said of a PodGroup that its pods were placed.
+    pub(super) fn is_to_be_told(&self, id: &GroupId) -> bool {
+        let Standing { minimum, placed, .. } = self.standing(id);
+        id.is_declared && self.untold.contains(&id.key) && minimum.is_ok_and(|minimum| placed >= minimum)
     }
 
     /// Notes that a pod waits for a node.

@@ -214,9 +214,12 @@ impl Planner {
             Kind::Budget(key, Some(budget)) => self.budgets.set(key, &budget),
             Kind::Budget(key, None) => self.budgets.remove(&key),
             Kind::Group(key, policy) => {
-                if let Some(group) = self.groups.set_policy(key, policy) {
+                let is_other = self.groups.set_policy(&key, policy);
+                let group = GroupId { key, is_declared: true };
+                if is_other {
                     self.look_at_group(&group, now);
                 }
+                self.tell_if_placed(&group);
             }
         }
     }
@@ -280,6 +283,7 @@ impl Planner {
     fn look_at(&mut self, group: Option<GroupId>, now: Duration) {
         if let Some(group) = group {
             self.look_at_group(&group, now);
+            self.tell_if_placed(&group);
         }
     }
 

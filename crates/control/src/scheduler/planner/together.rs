@@ -343,8 +343,19 @@ impl Planner {
         Outcome::Failed { pod: attempt.pod.id.clone(), panic, delay: self.queue.failed(attempt, now) }
     }
 
+    /// Tells of a PodGroup that its pods were placed where that is not said, though they have their nodes: whoever
+    /// placed them may have ended before.
+    pub(super) fn tell_if_placed(&mut self, group: &GroupId) {
+        if self.groups.is_to_be_told(group) {
+            self.tell_group(group, None);
+        }
+    }
+
     fn tell_group(&mut self, group: &GroupId, refused: Option<&str>) {
         if group.is_declared {
+            if refused.is_none() {
+                self.groups.tell(group);
+            }
             let refused = refused.map(str::to_owned);
             self.decided.push_back(Outcome::Grouped { group: group.key.clone(), refused });
         }

@@ -246,7 +246,7 @@ fn pods_that_come_and_go_are_counted_as_they_are() {
     world.pod(one("g", "s"));
     assert_eq!(world.together(), ["s: waiting for pods's pod group \"g\" to appear in scheduling queue"]);
     world.planner.apply(Event::of_pod_group(&change("g", json!({"basic": {}}))), world.now);
-    assert_eq!(world.together(), ["g is placed", "s -> a"]);
+    assert_eq!(world.together(), ["g is placed", "g is placed", "s -> a"]);
     for name in ["q", "r", "s"] {
         world.pod_gone(name);
     }
@@ -357,8 +357,32 @@ fn a_gang_that_fits_beside_some_of_its_own_asks_nobody_to_go() {
     world.node(node("a", "1"));
     world.gang("g", 1);
     world.pod(on("a", one("g", "p")));
+    assert_eq!(world.together(), ["g is placed"]);
     world.pod(important(one("g", "q"), 5));
     assert_eq!(world.together(), ["g: pod group is unschedulable".to_owned(), format!("q: {FULL}")]);
+}
+
+#[test]
+fn that_a_gang_was_placed_is_told_after_a_restart_and_no_more_once_it_is_said() {
+    let mut world = heeding();
+    world.node(node("a", "3"));
+    world.gang("g", 2);
+    world.pod(on("a", one("g", "p")));
+    assert_eq!(world.decide(), None);
+    world.pod(on("a", one("g", "q")));
+    assert_eq!(world.together(), ["g is placed"]);
+    world.pod(on("a", one("g", "r")));
+    assert_eq!(world.decide(), None, "it was told");
+    // It was not written.
+    world.gang("g", 2);
+    assert_eq!(world.together(), ["g is placed"]);
+    let Change::Added(group) = change("g", json!({"gang": {"minCount": 2}})) else { unreachable!() };
+    let mut said = (*group).clone();
+    let condition = json!({"type": "PodGroupScheduled", "status": "True", "reason": "Scheduled", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    said.status = serde_json::from_value(json!({"conditions": [condition]})).expect("a status");
+    world.planner.apply(Event::of_pod_group(&Change::Updated { old: group, new: Arc::new(said) }), world.now);
+    assert_eq!(world.decide(), None);
 }
 
 #[test]
