@@ -74,6 +74,7 @@ async fn measure(place: &Path) -> anyhow::Result<()> {
         signer: None,
         scheduler: Arc::default(),
         migrates: false,
+        pod_groups: control::PodGroups::default(),
     };
     let began = Instant::now();
     let controllers =

@@ -159,6 +159,7 @@ fn many_nodes() -> anyhow::Result<()> {
                     }
                     Outcome::Refused { pod, .. } => seen.push((pod, None)),
                     Outcome::Failed { panic, .. } => anyhow::bail!("{panic}"),
+                    Outcome::Grouped { .. } => {}
                 }
             }
             samples.push(decided as f64 / (worked() - started).as_secs_f64());
@@ -237,6 +238,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
                 signer: None,
                 scheduler: Arc::default(),
                 migrates: false,
+                pod_groups: control::PodGroups::default(),
             },
         );
         let ended = ends.clone();

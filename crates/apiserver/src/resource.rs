@@ -115,6 +115,8 @@ pub struct Resource {
     pub columns: Columns,
     /// Fields that objects can be selected by, besides name and namespace.
     pub selectable: Vec<Selectable>,
+    /// What is dropped of what is sent.
+    pub drops: Option<Drops>,
     /// What needs the request or other objects.
     pub strategy: Arc<dyn Strategy>,
     /// Objects that must always be there.
@@ -132,6 +134,9 @@ pub struct Resource {
 /// What is odd about an object that is allowed all the same, in words; the second one is the object before,
 /// where it is changed.
 pub type Warnings = fn(&Object, Option<&Object>) -> Vec<String>;
+
+/// Drops what is not there (yet) of an object that is made or changed; the second one is the object before.
+pub type Drops = Arc<dyn Fn(&mut Object, Option<&Object>) + Send + Sync>;
 
 /// What a resource does of which no objects are stored.
 #[derive(Clone)]
@@ -182,6 +187,7 @@ impl Resource {
             made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
+            drops: None,
             strategy: Arc::new(Plain),
             permanent: None,
             hook: None,
@@ -226,6 +232,13 @@ impl Resource {
     #[must_use]
     pub fn strategy(mut self, strategy: impl Strategy) -> Self {
         self.strategy = Arc::new(strategy);
+        self
+    }
+
+    /// With this to drop of what is sent.
+    #[must_use]
+    pub fn drops(mut self, drops: impl Fn(&mut Object, Option<&Object>) + Send + Sync + 'static) -> Self {
+        self.drops = Some(Arc::new(drops));
         self
     }
 

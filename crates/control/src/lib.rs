@@ -75,6 +75,20 @@ pub struct Config {
     pub scheduler: Arc<scheduler::Configuration>,
     /// Whether the API has StorageVersionMigrations, and what they ask for is done.
     pub migrates: bool,
+    /// What becomes of PodGroups.
+    pub pod_groups: PodGroups,
+}
+
+/// What becomes of groups of pods that are objects of the API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodGroups {
+    /// There are none.
+    #[default]
+    Absent,
+    /// They stay as long as their pods need them.
+    Kept,
+    /// And the scheduler places their pods as they say.
+    Heeded,
 }
 
 /// As whom the controllers, and the scheduler, manage fields: by the names that Kubernetes' own have, which
@@ -136,11 +150,12 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
         context: Context { clients, client, informers, objects, clock, stop },
         running: JoinSet::new(),
     };
-    let Config { authority, signer, scheduler: profiles, migrates, .. } = config;
+    let Config { authority, signer, scheduler: profiles, migrates, pod_groups, .. } = config;
     crew.spawn(|context| async move { context.informers.run(context.stop).await });
     crew.keeps("objects", |context| async move { context.objects.run(context.stop).await });
     crew.keeps("scheduler", move |context| {
-        scheduler::run(Context { client: scheduler.clone(), ..context }, profiles.clone())
+        let heeds_groups = pod_groups == PodGroups::Heeded;
+        scheduler::run(Context { client: scheduler.clone(), ..context }, profiles.clone(), heeds_groups)
     });
 
     crew.tells("deployment-controller", "deployment-controller", deployment::run);
@@ -178,6 +193,9 @@ async fn work(config: Config, clients: Clients, clock: Arc<dyn Clock>, stop: Can
     crew.acts("clusterrole-aggregation-controller", aggregation::run);
     crew.acts("validatingadmissionpolicy-status-controller", policy_status::run);
     crew.acts("token-cleaner", token_secrets::bootstrap);
+    if pod_groups != PodGroups::Absent {
+        crew.acts("podgroup-protection-controller", protection::pod_groups);
+    }
     if migrates {
         crew.acts("storage-version-migrator-controller", storage_migration::run);
     }

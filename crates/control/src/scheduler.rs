@@ -23,6 +23,8 @@ mod devices;
 mod event;
 mod explain;
 mod framework;
+mod group_status;
+mod groups;
 mod hands;
 mod meters;
 mod neighbour;
@@ -53,8 +55,8 @@ pub(crate) use meters::write as write_metrics;
 /// So many decisions are being written at once at most.
 const WRITING: usize = 64;
 
-/// Runs the scheduler.
-pub(crate) async fn run(context: Context, configuration: Arc<Configuration>) {
+/// Runs the scheduler, which heeds PodGroups where there are such.
+pub(crate) async fn run(context: Context, configuration: Arc<Configuration>, heeds_groups: bool) {
     let stop = context.stop.clone();
     // Events come from the scheduler that a pod has asked for.
     let (mut recorders, mut writers) = (HashMap::new(), Vec::new());
@@ -64,11 +66,16 @@ pub(crate) async fn run(context: Context, configuration: Arc<Configuration>) {
         recorders.insert(profile.name.clone(), recorder);
         writers.push(writer.run(stop.clone()));
     }
-    let scheduling = stop.run_until_cancelled(schedule(context, &configuration, recorders));
+    let scheduling = stop.run_until_cancelled(schedule(context, &configuration, heeds_groups, recorders));
     tokio::join!(scheduling, futures::future::join_all(writers));
 }
 
-async fn schedule(context: Context, configuration: &Configuration, recorders: HashMap<String, Recorder>) {
+async fn schedule(
+    context: Context,
+    configuration: &Configuration,
+    heeds_groups: bool,
+    recorders: HashMap<String, Recorder>,
+) {
     let (sender, mut events) = mpsc::unbounded_channel();
     // Whoever joins late is told first all that is there: the first decision is made on the whole. What pods
     // are decided by comes before them.
@@ -88,13 +95,16 @@ async fn schedule(context: Context, configuration: &Configuration, recorders: Ha
     watch.one(Event::of_stateful_set).await;
     watch.one(Event::of_replication_controller).await;
     watch.one(Event::of_budget).await;
+    if heeds_groups {
+        watch.one(Event::of_pod_group).await;
+    }
     watch.one(Event::of_node).await;
     watch.each(Event::of_pod).await;
     drop(watch);
     let now = || context.clock.elapsed();
-    let mut planner = Planner::with(configuration);
+    let mut planner = Planner::with(configuration).heeding_pod_groups(heeds_groups);
     let mut writes = Writes::default();
-    let mut hands = Hands::new(context.clone(), configuration, recorders);
+    let mut hands = Hands::new(context.clone(), configuration, heeds_groups, recorders);
     loop {
         meters::pending(planner.waiting());
         meters::incoming(planner.take_incoming());
@@ -106,7 +116,7 @@ async fn schedule(context: Context, configuration: &Configuration, recorders: Ha
         }
         let may_write = writes.busy() < WRITING;
         let began = now();
-        if may_write && let Some(outcome) = planner.decide(began) {
+        if may_write && let Some(outcome) = decide(&mut planner, began) {
             hands.act(&mut planner, &mut writes, outcome, began);
             // The loop has neighbours in its task.
             tokio::task::yield_now().await;
@@ -119,6 +129,15 @@ async fn schedule(context: Context, configuration: &Configuration, recorders: Ha
             () = tokio::time::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {}
             else => return,
         }
+    }
+}
+
+/// The next decision. One about the pods of a large group looks at each of them: what else this worker has to do is
+/// done by another meanwhile.
+fn decide(planner: &mut Planner, now: Duration) -> Option<Outcome> {
+    match planner.may_take_long() {
+        true => offload::in_place(|| planner.decide(now)),
+        false => planner.decide(now),
     }
 }
 

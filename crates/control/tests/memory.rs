@@ -245,6 +245,7 @@ async fn measure(pods: usize, maps: usize, few: &Costs) -> Costs {
             signer: None,
             scheduler: Arc::default(),
             migrates: false,
+            pod_groups: control::PodGroups::default(),
         };
         control::run(config, at_work, clock, stopped).await;
     });

@@ -8,6 +8,7 @@ use client::api::{Patch, PatchOptions};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
@@ -25,9 +26,13 @@ async fn add_node(cluster: &Cluster, name: &str, cpu: &str) {
 }
 
 async fn add_pod(cluster: &Cluster, name: &str, spec: Value) {
+    add_annotated_pod(cluster, name, json!({}), spec).await;
+}
+
+async fn add_annotated_pod(cluster: &Cluster, name: &str, annotations: Value, spec: Value) {
     let mut spec = spec;
     spec["containers"] = json!([{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]);
-    let pod: Pod = object(json!({"metadata": {"name": name}, "spec": spec}));
+    let pod: Pod = object(json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec}));
     Api::<Pod>::namespaced(&cluster.steady, "default").create(&pod).await.expect("create a pod");
 }
 
@@ -253,4 +258,107 @@ async fn volumes_are_bound_before_the_pod_that_waits_for_them() {
         if fates.iter().all(|(_, fate)| fate == "on a") { Ok(()) } else { Err(fates) }
     })
     .await;
+}
+
+const HELD: &str = "waiting for minCount pods from a gang to appear in scheduling queue";
+
+async fn add_group(cluster: &Cluster, name: &str, count: i32) {
+    let group =
+        json!({"metadata": {"name": name}, "spec": {"schedulingPolicy": {"gang": {"minCount": count}}}});
+    Api::<PodGroup>::namespaced(&cluster.steady, "default")
+        .create(&object(group))
+        .await
+        .expect("create a group");
+}
+
+async fn add_member(cluster: &Cluster, name: &str, group: &str) {
+    add_pod(cluster, name, json!({"schedulingGroup": {"podGroupName": group}})).await;
+}
+
+/// Waits until it is said so of a group that it was placed.
+async fn until_group(cluster: &Cluster, name: &str, expected: [&str; 3]) {
+    let groups = Api::<PodGroup>::namespaced(&cluster.steady, "default");
+    wait_until_async("a group to be told how it is", || async {
+        let group = groups.get(name).await.expect("get");
+        let conditions = group.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut scheduled = conditions.filter(|condition| condition.type_ == "PodGroupScheduled");
+        let told =
+            scheduled.next().map(|condition| [&*condition.status, &*condition.reason, &*condition.message]);
+        if told == Some(expected) { Ok(()) } else { Err(group.status.clone()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gang_is_placed_as_a_whole_and_its_group_stays_as_long_as_its_pods() {
+    let cluster = Cluster::start().await;
+    add_node(&cluster, "a", "1").await;
+    add_member(&cluster, "p", "g").await;
+    until(&cluster, &[("waiting for pods's pod group \"g\" to appear in scheduling queue", 1)]).await;
+    add_group(&cluster, "g", 2).await;
+    add_member(&cluster, "q", "g").await;
+    let incomplete = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled";
+    until(&cluster, &[(incomplete, 1), (REFUSED, 1)]).await;
+    until_group(&cluster, "g", ["False", "Unschedulable", "pod group is unschedulable"]).await;
+    add_node(&cluster, "b", "1").await;
+    until(&cluster, &[("on a", 1), ("on b", 1)]).await;
+    until_group(&cluster, "g", ["True", "Scheduled", ""]).await;
+    // It goes when the last of its pods has.
+    let groups = Api::<PodGroup>::namespaced(&cluster.steady, "default");
+    groups.delete("g", &client::DeleteOptions::default()).await.expect("delete");
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let now = client::DeleteOptions { grace_period_seconds: Some(0), ..client::DeleteOptions::default() };
+    pods.delete("p", &now).await.expect("delete");
+    let group = groups.get("g").await.expect("q holds it");
+    assert!(group.metadata.deletion_timestamp.is_some(), "{group:?}");
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    pods.patch_status("q", &Patch::Merge(ended), &PatchOptions::default()).await.expect("it ends");
+    wait_until_async("the group to go", || async {
+        match groups.find("g").await.expect("ask") {
+            None => Ok(()),
+            Some(group) => Err(group),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_comes_anew_counts_those_of_a_gang_that_were_placed() {
+    let mut cluster = Cluster::start().await;
+    add_group(&cluster, "g", 3).await;
+    add_node(&cluster, "a", "3").await;
+    for name in ["p", "q"] {
+        add_member(&cluster, name, "g").await;
+    }
+    until(&cluster, &[(HELD, 2)]).await;
+    cluster.stop_controllers().await;
+    // It ended when two of three were written.
+    for name in ["p", "q"] {
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "a"}});
+        let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+        let options = client::api::WriteOptions::default();
+        pods.create_subresource::<Value>(name, "binding", &binding, &options).await.expect("bind");
+    }
+    add_member(&cluster, "r", "g").await;
+    cluster.start_controllers();
+    until(&cluster, &[("on a", 3)]).await;
+    until_group(&cluster, "g", ["True", "Scheduled", ""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn annotations_make_a_gang_where_there_is_no_object() {
+    let cluster = Cluster::start().await;
+    add_node(&cluster, "a", "3").await;
+    let gang = json!({"gantry.dev/pod-group": "g", "gantry.dev/pod-group-min-count": "2"});
+    add_annotated_pod(&cluster, "p", gang.clone(), json!({})).await;
+    until(&cluster, &[(HELD, 1)]).await;
+    let events = Api::<Event>::namespaced(&cluster.steady, "default");
+    wait_until_async("the event", || async {
+        let events = events.list_all(&client::ListOptions::default()).await.expect("list").items;
+        let told = |event: &&Event| event.message.as_deref() == Some(HELD);
+        if events.iter().filter(told).count() == 1 { Ok(()) } else { Err(events) }
+    })
+    .await;
+    add_annotated_pod(&cluster, "q", gang, json!({})).await;
+    until(&cluster, &[("on a", 2)]).await;
 }

@@ -70,8 +70,10 @@ impl Cluster {
         config.aggregation = kinds::aggregation();
         config.definitions = kinds::definitions();
         let features = kinds::Features {
-            gates: kinds::Gates::default().with(kinds::Feature::StorageVersionMigrator),
-            versions: "storagemigration.k8s.io/v1beta1".parse().expect("a version"),
+            gates: "StorageVersionMigrator=true,GenericWorkload=true,GangScheduling=true"
+                .parse()
+                .expect("gates"),
+            versions: "storagemigration.k8s.io/v1beta1,scheduling.k8s.io/v1alpha2".parse().expect("versions"),
         };
         let server =
             Server::start(config, Arc::new(store), kinds::served(&features)).await.expect("start the server");
@@ -138,6 +140,7 @@ impl Cluster {
             signer: Some(signer),
             scheduler: Arc::default(),
             migrates: true,
+            pod_groups: control::PodGroups::Heeded,
         };
         let clock = Arc::clone(&self.clock);
         let stopping = stop.clone();

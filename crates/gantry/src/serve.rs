@@ -88,8 +88,13 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
         ..api_config(config, &access, &nodes, &clock, &random)?
     };
     let migrates = config.features.migrates();
-    if let Some(missing) = config.features.lacks() {
-        tracing::warn!("{missing}: migrations of what is stored are not carried out");
+    let pod_groups = match (config.features.groups_pods(), config.features.schedules_groups()) {
+        (_, true) => control::PodGroups::Heeded,
+        (true, false) => control::PodGroups::Kept,
+        (false, false) => control::PodGroups::Absent,
+    };
+    for missing in config.features.lacks() {
+        tracing::warn!("{missing}");
     }
     let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::served(&config.features));
     let server =
@@ -136,6 +141,7 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
             candidate,
             scheduler,
             migrates,
+            pod_groups,
         };
         let client = client.clone();
         let clients: control::Clients = Arc::new(move |actor| {

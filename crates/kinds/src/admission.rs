@@ -19,6 +19,7 @@ pub(crate) mod node_restriction;
 mod owner_references;
 mod plugins;
 mod pod_anti_affinity;
+mod pod_group;
 mod pod_node_selector;
 mod pod_security;
 mod pod_toleration_restriction;

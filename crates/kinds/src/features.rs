@@ -9,6 +9,10 @@ use apiserver::Resource;
 /// What can be switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
+    /// The scheduler places the pods of a group together, if the group wants that.
+    GangScheduling,
+    /// There are groups of pods.
+    GenericWorkload,
     /// Autoscalers may scale to nothing by what is measured elsewhere.
     HpaScaleToZero,
     /// What is stored in old versions is stored anew where somebody asks for it.
@@ -30,12 +34,16 @@ enum Stage {
 }
 
 /// Each by its name in Kubernetes.
-const FEATURES: [(&str, Stage, Feature); 2] = [
+const FEATURES: [(&str, Stage, Feature); 4] = [
+    ("GangScheduling", Stage::Alpha, Feature::GangScheduling),
+    ("GenericWorkload", Stage::Alpha, Feature::GenericWorkload),
     ("HPAScaleToZero", Stage::Alpha, Feature::HpaScaleToZero),
     ("StorageVersionMigrator", Stage::Beta, Feature::StorageVersionMigrator),
 ];
 /// The versions of the API that are served where they are asked for.
-const VERSIONS: [(&str, Stage); 1] = [(STORAGE_MIGRATION, Stage::Beta)];
+const VERSIONS: [(&str, Stage); 2] = [(SCHEDULING, Stage::Alpha), (STORAGE_MIGRATION, Stage::Beta)];
+/// What has groups of pods.
+pub(crate) const SCHEDULING: &str = "scheduling.k8s.io/v1alpha2";
 /// What asks for the migration of what is stored.
 pub(crate) const STORAGE_MIGRATION: &str = "storagemigration.k8s.io/v1beta1";
 
@@ -198,13 +206,38 @@ impl Features {
         })
     }
 
-    /// What has to be switched on besides, for that which is on to do anything.
-    pub fn lacks(&self) -> Option<&'static str> {
+    /// Whether there are groups of pods.
+    pub fn groups_pods(&self) -> bool {
+        self.has(Feature::GenericWorkload) && self.versions.has(SCHEDULING)
+    }
+
+    /// Whether pods are placed as their groups say.
+    pub fn schedules_groups(&self) -> bool {
+        self.groups_pods() && self.has(Feature::GangScheduling)
+    }
+
+    /// What has to be switched on besides, for that which is on to do anything, and what is not done without it.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        let mut lacks = Vec::new();
         match (self.has(Feature::StorageVersionMigrator), self.versions.has(STORAGE_MIGRATION)) {
-            (true, false) => Some("--runtime-config lacks storagemigration.k8s.io/v1beta1=true"),
-            (false, true) => Some("--feature-gates lacks StorageVersionMigrator=true"),
-            _ => None,
+            (true, false) => lacks.push(
+                "--runtime-config lacks storagemigration.k8s.io/v1beta1=true: migrations of what is stored are not \
+                 carried out",
+            ),
+            (false, true) => lacks.push(
+                "--feature-gates lacks StorageVersionMigrator=true: migrations of what is stored are not carried out",
+            ),
+            _ => {}
         }
+        let (groups, gangs) = (self.has(Feature::GenericWorkload), self.has(Feature::GangScheduling));
+        let is_served = self.versions.has(SCHEDULING);
+        if (groups || gangs) && !is_served {
+            lacks.push("--runtime-config lacks scheduling.k8s.io/v1alpha2=true: there are no groups of pods");
+        }
+        if (gangs || is_served) && !groups {
+            lacks.push("--feature-gates lacks GenericWorkload=true: there are no groups of pods");
+        }
+        lacks
     }
 }
 

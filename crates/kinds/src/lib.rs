@@ -30,6 +30,7 @@ mod job;
 mod measures;
 mod node_selector;
 mod pod_amounts;
+mod pod_groups;
 mod pod_spec;
 mod proxied;
 mod resource_names;

@@ -4,6 +4,7 @@ pub(crate) mod affinity;
 pub(crate) mod container;
 pub(crate) mod defaults;
 mod environment;
+pub(crate) mod gates;
 mod mounts;
 pub(crate) mod probe;
 mod reference;

@@ -19,8 +19,6 @@ pub(crate) struct SpecAndStatus {
     counts_generations: bool,
     has_status: bool,
     kept_by_status: Option<&'static [&'static [&'static str]]>,
-    /// What is dropped, since Kubernetes drops it: fields behind gates that are off.
-    drop: Option<fn(&mut Object, Option<&Object>)>,
 }
 
 impl SpecAndStatus {
@@ -41,33 +39,12 @@ impl SpecAndStatus {
         self.kept_by_status = Some(kept);
         self
     }
-
-    /// With this to drop of what is made or changed; the second object is the one before.
-    pub(crate) fn drops(mut self, drop: fn(&mut Object, Option<&Object>)) -> Self {
-        self.drop = Some(drop);
-        self
-    }
 }
 
 impl Strategy for SpecAndStatus {
     fn admit_create<'a>(&'a self, _: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         if self.has_status {
             object.set(&["status"], json!({}));
-        }
-        if let Some(drop) = self.drop {
-            drop(object, None);
-        }
-        at_once(Ok(()))
-    }
-
-    fn admit_update<'a>(
-        &'a self,
-        _: &'a Context<'_>,
-        object: &'a mut Object,
-        old: &'a Object,
-    ) -> Admitting<'a> {
-        if let Some(drop) = self.drop {
-            drop(object, Some(old));
         }
         at_once(Ok(()))
     }

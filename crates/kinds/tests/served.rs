@@ -9,5 +9,7 @@ mod cluster;
 mod disruption;
 #[path = "served/kinds.rs"]
 mod kinds_served;
+#[path = "served/pod_groups.rs"]
+mod pod_groups;
 #[path = "served/resize.rs"]
 mod resize;

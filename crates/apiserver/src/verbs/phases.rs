@@ -90,6 +90,11 @@ pub(super) async fn mutate(
         *object = prune(call, restore(object.take()))?;
         default(call, object)?;
     }
+    if let (Some(drops), None, _) | (Some(drops), Some(_), Part::Whole | Part::Scale) =
+        (&call.resource.drops, write.old, part)
+    {
+        drops(object, write.old);
+    }
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
         (None, _) => strategy.admit_create(&write.context, object).await?,

@@ -6,7 +6,8 @@ use k8s_openapi::api::{
     admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v2 as autoscaling,
     batch::v1 as batch, certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
     discovery::v1 as discovery, networking::v1 as networking, node::v1 as node, policy::v1 as policy,
-    rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
+    rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling,
+    scheduling::v1alpha2 as scheduling_alpha, storage::v1 as storage,
     storagemigration::v1beta1 as storagemigration,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
@@ -137,6 +138,7 @@ typed! {
     resource::ResourceClaimTemplate,
     resource::ResourceSlice,
     scheduling::PriorityClass,
+    scheduling_alpha::PodGroup,
     storage::CSIDriver,
     storage::CSINode,
     storage::CSIStorageCapacity,

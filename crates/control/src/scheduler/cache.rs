@@ -80,6 +80,13 @@ pub(super) struct Resident {
     pub(super) standing: Standing,
 }
 
+/// A pod that was taken away in thought.
+#[derive(Debug)]
+pub(super) struct Aside {
+    uid: Uid,
+    held: Held,
+}
+
 /// That a pod is counted before the API has shown it on its node.
 #[derive(Debug)]
 struct Assumed {
@@ -187,6 +194,19 @@ impl Cache {
             assumed.expires = Some(expires);
             self.expiring.insert((expires, uid.clone()));
         }
+    }
+
+    /// Takes a pod away in thought, to be put back by [`Cache::put_back`] before anything else happens to it.
+    pub(super) fn set_aside(&mut self, uid: &Uid) -> Option<Aside> {
+        let held = self.pods.remove(uid)?;
+        self.take_away(uid, &held, News::default());
+        Some(Aside { uid: uid.clone(), held })
+    }
+
+    /// Puts back what was taken away in thought.
+    pub(super) fn put_back(&mut self, Aside { uid, held }: Aside) {
+        self.add(&uid, &held.node, &held.share);
+        self.pods.insert(uid, held);
     }
 
     /// Takes an assumption back, if it is one still; gives what is to be tried again.

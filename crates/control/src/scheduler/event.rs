@@ -10,10 +10,12 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use model::select::LabelSelector;
 
 use super::devices::Devices;
+use super::groups::Policy;
 use super::node::NodeFacts;
 use super::pod::{NodeName, Owner, Sighting, Uid};
 use super::volumes::Volumes;
@@ -50,6 +52,8 @@ pub(super) enum Kind {
     },
     /// Nothing where it is gone.
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
+    /// How its pods are placed, and whether it is said that they were; nothing where it is gone.
+    Group(ObjectKey, Option<(Policy, bool)>),
 }
 
 /// What happened to an object that says something of storage: gone if only its name is left.
@@ -233,5 +237,11 @@ impl Event {
     /// What a change of a budget of disruptions means.
     pub fn of_budget(change: &Change<PodDisruptionBudget>) -> Self {
         Self(Kind::Budget(key(change), now(change).cloned()))
+    }
+
+    /// What a change of a group of pods means.
+    pub fn of_pod_group(change: &Change<PodGroup>) -> Self {
+        let of_group = |group: &Arc<PodGroup>| (Policy::of(group), super::group_status::is_placed(group));
+        Self(Kind::Group(key(change), now(change).map(of_group)))
     }
 }

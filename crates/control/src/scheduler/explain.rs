@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
 use super::framework::Prepared;
+use super::groups::{Lack, Standing};
 use super::node::NodeInfo;
 use super::planner::Planner;
 use super::pod::{NodeName, PodInfo};
@@ -16,6 +17,9 @@ use crate::pods;
 pub struct Explanation {
     /// How the pod is, in a sentence.
     pub summary: String,
+    /// How the group is that it is placed with, in a sentence; nothing where it is of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Every node, by name; none where that makes no difference.
     pub nodes: Vec<Verdict>,
 }
@@ -46,14 +50,15 @@ pub struct Obstacle {
 impl Planner {
     /// Looks at a pod as if it were to get a node now. Decides nothing.
     pub fn explain(&mut self, pod: &Pod) -> Explanation {
+        let alone = |summary: String| Explanation { summary, group: None, nodes: Vec::new() };
         if let Some(summary) = settled(pod) {
-            return Explanation { summary, nodes: Vec::new() };
+            return alone(summary);
         }
         let info = PodInfo::of(pod);
+        let group = self.explain_group(&info);
         self.look();
         let Some(framework) = self.framework(&info.scheduler) else {
-            let summary = format!("it waits for another scheduler: {}", info.scheduler);
-            return Explanation { summary, nodes: Vec::new() };
+            return alone(format!("it waits for another scheduler: {}", info.scheduler));
         };
         let (scene, budgets) = (self.scene(), self.budgets());
         let prepared: Vec<_> =
@@ -95,7 +100,28 @@ impl Planner {
             }
             (all, fitting) => format!("it fits on {fitting} of {all} nodes"),
         };
-        Explanation { summary, nodes }
+        Explanation { summary, group, nodes }
+    }
+
+    /// How the group of a pod is, and how many of it would find a node now.
+    fn explain_group(&mut self, pod: &PodInfo) -> Option<String> {
+        let group = self.group_of(&pod.id.uid)?;
+        let Standing { minimum, placed, waiting } = self.standing(&group);
+        let key = &group.key;
+        Some(match minimum {
+            Err(Lack::PodGroup(_)) => format!("there is no PodGroup {key}, which it names"),
+            Err(lack) => format!("its group {key}: {lack}"),
+            Ok(minimum) => {
+                let needs = format!("its group {key} needs {minimum} at once: {placed} have a node");
+                match placed + waiting < minimum {
+                    true => format!("{needs}, {waiting} wait for one, and the others are not there"),
+                    false => {
+                        let found = self.would_find_nodes(&group);
+                        format!("{needs}, and of {waiting} that wait {found} would find one now")
+                    }
+                }
+            }
+        })
     }
 }
 
@@ -152,7 +178,6 @@ mod tests {
     use crate::scheduler::Event;
 
     fn explain(nodes: &[Value], there: &[Value], pod: &Value) -> (String, Vec<String>) {
-        let typed = |value: &Value| -> Pod { serde_json::from_value(value.clone()).expect("a pod") };
         let mut planner = Planner::new();
         for node in nodes {
             let node = Arc::new(serde_json::from_value(node.clone()).expect("a node"));
@@ -170,6 +195,10 @@ mod tests {
             })
         });
         (explanation.summary, lines.collect())
+    }
+
+    fn typed(pod: &Value) -> Pod {
+        serde_json::from_value(pod.clone()).expect("a pod")
     }
 
     fn node(name: &str, spec: Value) -> Value {
@@ -234,5 +263,41 @@ mod tests {
             summary,
             "it fits on none of 1 nodes as they are; less important pods would go for it on a: n/q"
         );
+    }
+
+    #[test]
+    fn who_is_of_a_group_is_told_how_that_is() {
+        let member = |name: &str, count: &str| {
+            let mut pod = pod(name, json!({}));
+            pod["metadata"]["annotations"] =
+                json!({"gantry.dev/pod-group": "g", "gantry.dev/pod-group-min-count": count});
+            typed(&pod)
+        };
+        let group = |nodes: &[&str], there: &[Pod], pod: &Pod| {
+            let mut planner = Planner::new();
+            for name in nodes {
+                let node = Arc::new(serde_json::from_value(node(name, json!({}))).expect("a node"));
+                planner.apply(Event::of_node(&Change::Added(node)), Duration::ZERO);
+            }
+            for pod in there.iter().chain([pod]) {
+                let events = Event::of_pod(&Change::Added(Arc::new(pod.clone())));
+                events.for_each(|event| planner.apply(event, Duration::ZERO));
+            }
+            let first = planner.explain(pod).group;
+            assert_eq!(planner.explain(pod).group, first, "nothing was decided");
+            first.unwrap_or_default()
+        };
+        let p = member("p", "3");
+        let needs = "its group n/g needs 3 at once: 0 have a node";
+        assert_eq!(group(&["a"], &[], &p), format!("{needs}, 1 wait for one, and the others are not there"));
+        let others = [member("q", "3"), member("r", "3")];
+        let told = |found: usize| format!("{needs}, and of 3 that wait {found} would find one now");
+        assert_eq!(group(&["a", "b"], &others, &p), told(2));
+        assert_eq!(group(&["a", "b", "c"], &others, &p), told(3));
+        assert!(
+            group(&["a"], &[], &member("p", "0"))
+                .starts_with("its group n/g: waiting for a pod of the group to say")
+        );
+        assert_eq!(group(&["a"], &[], &typed(&pod("p", json!({})))), "");
     }
 }

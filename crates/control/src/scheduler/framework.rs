@@ -521,6 +521,12 @@ impl Refusers {
     }
 }
 
+impl FromIterator<Refusers> for Refusers {
+    fn from_iter<I: IntoIterator<Item = Refusers>>(all: I) -> Self {
+        Self(all.into_iter().fold(0, |bits, refusers| bits | refusers.0))
+    }
+}
+
 /// A node by its name.
 pub(super) fn find<'a>(nodes: &'a [NodeInfo], name: &str) -> Option<&'a NodeInfo> {
     place(nodes, name).map(|place| &nodes[place])

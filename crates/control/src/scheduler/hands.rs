@@ -9,12 +9,14 @@ use client::recorder::{EventType, Recorder};
 use client::{Api, Client, Error, ObjectKey, Resource as _, Store};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference};
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup;
 use serde_json::{Value, json};
 use tracing::{debug, error, info, warn};
 
 use super::binding::{Binder, BindingError};
 use super::configuration::Configuration;
 use super::devices::Allotment;
+use super::group_status;
 use super::meters::{self, Attempted};
 use super::planner::{Nomination, Outcome, Planner, Tries, Written};
 use super::pod::PodId;
@@ -29,6 +31,8 @@ pub(super) struct Hands {
     recorders: HashMap<String, Recorder>,
     pods: Store<Pod>,
     claims: Store<ResourceClaim>,
+    /// Where they are heeded.
+    groups: Option<Store<PodGroup>>,
     binder: Binder,
     /// How long volumes are waited for, by the scheduler's name.
     patience: HashMap<String, Duration>,
@@ -69,6 +73,7 @@ impl Hands {
     pub(super) fn new(
         context: Context,
         configuration: &Configuration,
+        heeds_groups: bool,
         recorders: HashMap<String, Recorder>,
     ) -> Self {
         let patience =
@@ -76,6 +81,7 @@ impl Hands {
         Self {
             pods: context.informers.of::<Pod>().store(),
             claims: context.informers.of::<ResourceClaim>().store(),
+            groups: heeds_groups.then(|| context.informers.of::<PodGroup>().store()),
             binder: Binder::new(&context),
             patience: patience.collect(),
             writing: HashMap::default(),
@@ -134,7 +140,24 @@ impl Hands {
                 let scheduler = shown.as_deref().map_or(super::pod::NAME, scheduler_of);
                 meters::attempted(scheduler, Attempted::Error, took);
             }
+            Outcome::Grouped { group, refused } => self.tell_group(writes, &group, refused),
         }
+    }
+
+    /// Begins to write down how the pods of a group were placed.
+    fn tell_group(&self, writes: &mut Writes, group: &ObjectKey, refused: Option<String>) {
+        let Some(shown) = self.groups.as_ref().and_then(|groups| groups.get(group)) else { return };
+        let api = Api::<PodGroup>::namespaced(&self.context.client, &group.namespace);
+        let now = self.context.clock.now();
+        // What is written of one group is written one after the other, as of a pod.
+        let id = PodId { key: group.clone(), uid: shown.uid().into() };
+        writes.spawn(id, false, async move {
+            let telling = group_status::tell(&api, &shown, refused.as_deref(), now);
+            if let Err(panic) = base::panics::catch_async(telling).await {
+                error!(group = %shown.key(), %panic, "telling how a group of pods was placed panicked");
+            }
+            None
+        });
     }
 
     /// Takes in how a writing ended.
@@ -369,7 +392,7 @@ fn scheduler_of(pod: &Pod) -> &str {
     name.filter(|name| !name.is_empty()).unwrap_or(super::pod::NAME)
 }
 
-fn whole_second(time: base::Timestamp) -> base::Timestamp {
+pub(super) fn whole_second(time: base::Timestamp) -> base::Timestamp {
     base::Timestamp::from_second(time.as_second()).expect("cutting a time stays in range")
 }
 

@@ -18,7 +18,7 @@ const UNTIL_PLACED_SECONDS: &[f64] = &[
     655.36, 1310.72, 2621.44, 5242.88,
 ];
 const VICTIMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-const QUEUES: [&str; 3] = ["active", "backoff", "unschedulable"];
+const QUEUES: [&str; 4] = ["active", "backoff", "unschedulable", "gated"];
 
 struct All {
     attempts: Family<Counter, 2>,
@@ -61,8 +61,8 @@ pub(super) fn attempted(profile: &str, result: Attempted, took: Duration) {
     ALL.took.with([profile, result]).observe(took);
 }
 
-/// So many pods are to be tried, back off, and wait for news.
-pub(super) fn pending(lengths: [usize; 3]) {
+/// So many pods are to be tried, back off, wait for news, and are held until their groups are there.
+pub(super) fn pending(lengths: [usize; 4]) {
     for (queue, length) in QUEUES.into_iter().zip(lengths) {
         ALL.pending.with([queue]).set(i64::try_from(length).unwrap_or(i64::MAX));
     }

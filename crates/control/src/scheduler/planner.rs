@@ -1,15 +1,18 @@
 //! The thinking half of the scheduler: what happened goes in, decisions come out. No task, no request, no
 //! clock of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::{Cache, Snapshot};
+use client::ObjectKey;
+
+use super::cache::{Cache, Resident, Snapshot};
 use super::configuration::Configuration;
 use super::devices::Devices;
 use super::event::Kind;
-use super::framework::{Framework, Guest, Guests, Scene, Unfit};
+use super::framework::{Choice, Framework, Guest, Guests, Scene, Unfit};
+use super::groups::{GroupId, Groups, Standing};
 use super::neighbour::NamespaceLabels;
 use super::news::{Changes, News};
 use super::pod::{NodeName, PodId, PodInfo, Sighting, Uid};
@@ -20,6 +23,8 @@ use super::workloads::Workloads;
 
 pub use super::event::Event;
 pub use super::queue::{Incoming, Tries};
+
+mod together;
 
 /// Knows nodes, what is taken of them and which pods wait, and decides about one pod after the other.
 ///
@@ -36,6 +41,9 @@ pub struct Planner {
     workloads: Workloads,
     budgets: Budgets,
     guests: Guests,
+    groups: Groups,
+    /// What was decided about pods of one group, and is to be told.
+    decided: VecDeque<Outcome>,
     changes: Changes,
     /// Where the next decision begins to look.
     start: usize,
@@ -78,6 +86,13 @@ pub enum Outcome {
         panic: base::panics::Panic,
         /// When.
         delay: Duration,
+    },
+    /// The pods of a PodGroup were decided about together; what of each of them is told besides.
+    Grouped {
+        /// The PodGroup.
+        group: ObjectKey,
+        /// Why they were not placed, in Kubernetes' words; nothing if they were.
+        refused: Option<String>,
     },
 }
 
@@ -145,17 +160,26 @@ impl Planner {
             workloads: Workloads::default(),
             budgets: Budgets::default(),
             guests: Guests::default(),
+            groups: Groups::default(),
+            decided: VecDeque::default(),
             changes: Changes::default(),
             start: 0,
             counts: Counts::default(),
         }
     }
 
+    /// Places the pods of a PodGroup together, where there are such; else pods that name one are pods of no group.
+    #[must_use]
+    pub fn heeding_pod_groups(mut self, heeds: bool) -> Self {
+        self.groups.heed_declared(heeds);
+        self
+    }
+
     /// Takes in what happened.
     pub fn apply(&mut self, Event(kind): Event, now: Duration) {
         match kind {
             Kind::Pod(sighting) => self.see(sighting, now),
-            Kind::PodGone(uid) => self.gone(&uid),
+            Kind::PodGone(uid) => self.gone(&uid, now),
             Kind::Node(facts) => self.cache.set_node(facts),
             Kind::NodeGone(name) => self.cache.remove_node(&name),
             Kind::Namespace(name, labels) => {
@@ -194,6 +218,14 @@ impl Planner {
             }
             Kind::Budget(key, Some(budget)) => self.budgets.set(key, &budget),
             Kind::Budget(key, None) => self.budgets.remove(&key),
+            Kind::Group(key, policy) => {
+                let is_other = self.groups.set_policy(&key, policy);
+                let group = GroupId { key, is_declared: true };
+                if is_other {
+                    self.look_at_group(&group, now);
+                }
+                self.tell_if_placed(&group);
+            }
         }
     }
 
@@ -205,7 +237,7 @@ impl Planner {
             Sighting::Waiting(mut pod) => {
                 let uid = pod.id.uid.clone();
                 if !self.frameworks.contains_key(&pod.scheduler) {
-                    return self.gone(&uid);
+                    return self.gone(&uid, now);
                 }
                 self.cache.share_neighbour(&mut pod);
                 self.cache.remove(&uid);
@@ -219,61 +251,108 @@ impl Planner {
                     (None, Some((_, true))) => self.disinvite(&uid),
                     (None, None) => {}
                 }
+                self.groups.wait(&pod);
                 self.queue.set(*pod, now);
             }
-            Sighting::Placed { uid, node, share, standing } => {
+            Sighting::Placed { uid, node, share, standing, member } => {
                 self.queue.remove(&uid);
                 self.disinvite(&uid);
+                // One that goes does not count among those of its group.
+                let changed = match share.leaving {
+                    true => self.groups.leave(&uid),
+                    false => self.groups.place(&uid, share.namespace(), member.as_deref()),
+                };
                 self.cache.place(&uid, &node, share, standing);
+                self.look_at(changed, now);
             }
-            Sighting::Idle { uid } if self.cache.is_assumed(&uid) => self.cache.renounce(&uid),
-            Sighting::Idle { uid } | Sighting::Ended { uid } => self.gone(&uid),
+            Sighting::Idle { uid } if self.cache.is_assumed(&uid) => {
+                self.cache.renounce(&uid);
+                let group = self.groups.leave(&uid);
+                self.look_at(group, now);
+            }
+            Sighting::Idle { uid } | Sighting::Ended { uid } => self.gone(&uid, now),
         }
     }
 
-    fn gone(&mut self, uid: &Uid) {
+    fn gone(&mut self, uid: &Uid, now: Duration) {
         self.queue.remove(uid);
         self.disinvite(uid);
         self.volumes.release(uid);
         self.devices.release(uid);
         self.cache.remove(uid);
+        let group = self.groups.leave(uid);
+        self.look_at(group, now);
     }
 
-    /// Decides about the next pod, if one is to be tried now.
+    /// Tries the pods again that wait for a group which has changed.
+    fn look_at(&mut self, group: Option<GroupId>, now: Duration) {
+        if let Some(group) = group {
+            self.look_at_group(&group, now);
+            self.tell_if_placed(&group);
+        }
+    }
+
+    /// Decides about the next pod, if one is to be tried now; of a group, about all that wait. What is decided about
+    /// several comes one after the other.
     pub fn decide(&mut self, now: Duration) -> Option<Outcome> {
+        if let Some(outcome) = self.decided.pop_front() {
+            return Some(outcome);
+        }
         for attempt in self.cache.expire(now) {
             self.volumes.release(&attempt.pod.id.uid);
             self.devices.release(&attempt.pod.id.uid);
+            self.groups.wait(&attempt.pod);
             self.queue.failed(attempt, now);
         }
         self.spread_news(now);
         self.queue.advance(now);
         let attempt = self.queue.pop()?;
-        self.counts.decisions += 1;
-        self.counts.copied += self.snapshot.refresh(&self.cache);
+        if let Some(group) = self.groups.of(&attempt.pod.id.uid).cloned() {
+            self.decide_together(attempt, &group, now);
+            return self.decided.pop_front();
+        }
         let pod = attempt.pod.id.clone();
-        let mut start = self.start;
-        let decided = base::panics::catch(|| {
-            let framework = &self.frameworks[&attempt.pod.scheduler];
-            let scene = self.scene();
-            framework.choose(&attempt.pod, scene, &mut start).map_err(|unfit| {
-                let found = self.make_room(framework, &attempt.pod, scene, &unfit);
-                (unfit, found)
-            })
-        });
-        self.start = start;
-        Some(match decided {
+        Some(match self.choose(&attempt.pod, true) {
             Ok(Ok(choice)) => {
                 self.disinvite(&pod.uid);
-                self.volumes.assume(&pod.uid, &choice.node, choice.plan.clone());
-                self.devices.assume(&pod.uid, &choice.plan.devices);
                 let tries = attempt.tries();
-                self.cache.assume(attempt, &choice.node);
+                self.assume(attempt, &choice);
                 Outcome::Chosen { pod, node: choice.node, plan: choice.plan, tries }
             }
             Ok(Err((unfit, found))) => self.refuse(attempt, &unfit, found, now),
             Err(panic) => Outcome::Failed { pod, panic, delay: self.queue.failed(attempt, now) },
         })
+    }
+
+    /// Whether a decision may take so long that whoever asks for it should let others go on meanwhile.
+    pub fn may_take_long(&self) -> bool {
+        self.decided.is_empty() && !self.groups.is_empty()
+    }
+
+    /// The best node for a pod as everything is now, or why there is none and, where it `may_make_room`, what came of
+    /// that.
+    fn choose(&mut self, pod: &PodInfo, may_make_room: bool) -> Result<Chosen, base::panics::Panic> {
+        self.counts.decisions += 1;
+        self.counts.copied += self.snapshot.refresh(&self.cache);
+        let mut start = self.start;
+        let chosen = base::panics::catch(|| {
+            let framework = &self.frameworks[&pod.scheduler];
+            let scene = self.scene();
+            framework.choose(pod, scene, &mut start).map_err(|unfit| {
+                let found = may_make_room.then(|| self.make_room(framework, pod, scene, &unfit));
+                (unfit, found.flatten())
+            })
+        });
+        self.start = start;
+        chosen
+    }
+
+    /// Counts a pod where it was decided to go.
+    fn assume(&mut self, attempt: Attempt, choice: &Choice) {
+        let uid = &attempt.pod.id.uid;
+        self.volumes.assume(uid, &choice.node, choice.plan.clone());
+        self.devices.assume(uid, &choice.plan.devices);
+        self.cache.assume(attempt, &choice.node);
     }
 
     fn make_room(
@@ -283,7 +362,14 @@ impl Planner {
         scene: Scene<'_>,
         unfit: &Unfit,
     ) -> Option<Found> {
-        let residents = |node: &NodeName| self.cache.residents(node);
+        // Nobody goes for another of the same group.
+        let group = self.groups.of(&pod.id.uid);
+        let is_other = |resident: &Resident| group.is_none() || self.groups.of(&resident.uid) != group;
+        let residents = |node: &NodeName| {
+            let mut residents = self.cache.residents(node);
+            residents.retain(is_other);
+            residents
+        };
         match scene.nodes.is_empty() {
             true => None,
             false => preemption::find(framework, pod, scene, unfit, &self.budgets, &residents, self.start),
@@ -298,40 +384,40 @@ impl Planner {
         now: Duration,
     ) -> Outcome {
         let pod = attempt.pod.id.clone();
-        if attempt.pod.heeds_who_comes() {
-            self.cache.tell_who_comes(true);
-        }
+        self.heed_who_comes(&attempt.pod);
         let by = self.frameworks[&attempt.pod.scheduler].names(unfit.by);
-        // What comes after the filters says what it did, unless room was made.
-        let devices = match attempt.pod.devices.is_empty() {
-            true => "no new claims to deallocate",
-            false => "still not schedulable",
-        };
-        let (afterwards, nomination) = match found {
-            None if unfit.nodes == 0 => (String::new(), Nomination::Same),
-            None => (devices.to_owned(), Nomination::Same),
-            Some(Found::NotNow(reason)) => (format!("{devices}, preemption: {reason}"), Nomination::Same),
-            Some(Found::Nowhere(reason)) => {
+        let message = told(&attempt.pod, unfit, found.as_ref());
+        let nomination = match found {
+            None | Some(Found::NotNow(_)) => Nomination::Same,
+            Some(Found::Nowhere(_)) => {
                 self.disinvite(&pod.uid);
                 Arc::make_mut(&mut attempt.pod).nominated = None;
-                (format!("{devices}, preemption: {reason}"), Nomination::None)
+                Nomination::None
             }
-            Some(Found::Room(candidate)) => {
-                let node = candidate.node.clone();
-                let displaced = self.displaced(&attempt.pod, &node);
-                Arc::make_mut(&mut attempt.pod).nominated = Some(node.clone());
-                self.invite(&Arc::clone(&attempt.pod), &node, false);
-                let victim = |resident: super::cache::Resident| PodId {
-                    key: client::ObjectKey::new(resident.share.namespace(), &*resident.share.name),
-                    uid: resident.uid,
-                };
-                let victims = candidate.victims.into_iter().map(victim).collect();
-                (String::new(), Nomination::At { node, victims, displaced })
-            }
+            Some(Found::Room(candidate)) => self.nominate(&mut attempt, &candidate.node, candidate.victims),
         };
         self.queue.refused(attempt, unfit.by, now);
-        let message = unfit.message(&afterwards);
         Outcome::Refused { pod, message, by, nomination, sought_room: unfit.nodes > 0 }
+    }
+
+    /// Has the pods that come told, if that may help one that was refused.
+    fn heed_who_comes(&mut self, pod: &PodInfo) {
+        if pod.heeds_who_comes() {
+            self.cache.tell_who_comes(true);
+        }
+    }
+
+    /// Keeps the node for a pod where others go for it.
+    fn nominate(&mut self, attempt: &mut Attempt, node: &NodeName, victims: Vec<Resident>) -> Nomination {
+        let displaced = self.displaced(&attempt.pod, node);
+        Arc::make_mut(&mut attempt.pod).nominated = Some(node.clone());
+        self.invite(&Arc::clone(&attempt.pod), node, false);
+        let victim = |resident: Resident| PodId {
+            key: ObjectKey::new(resident.share.namespace(), &*resident.share.name),
+            uid: resident.uid,
+        };
+        let victims = victims.into_iter().map(victim).collect();
+        Nomination::At { node: node.clone(), victims, displaced }
     }
 
     /// Takes in how the writing of a decision ended; gives after how long it is decided anew, if it is.
@@ -344,11 +430,16 @@ impl Planner {
                 None
             }
             Written::Gone => {
-                self.cache.forget(&pod.uid);
+                if self.cache.is_assumed(&pod.uid) {
+                    self.cache.forget(&pod.uid);
+                    let group = self.groups.leave(&pod.uid);
+                    self.look_at(group, now);
+                }
                 None
             }
             Written::Failed => {
                 let attempt = self.cache.forget(&pod.uid)?;
+                self.groups.wait(&attempt.pod);
                 Some(self.queue.failed(attempt, now))
             }
         }
@@ -364,8 +455,8 @@ impl Planner {
         self.counts
     }
 
-    /// How many pods are to be tried, back off, and wait for news.
-    pub fn waiting(&self) -> [usize; 3] {
+    /// How many pods are to be tried, back off, wait for news, and are held until their groups are there.
+    pub fn waiting(&self) -> [usize; 4] {
         self.queue.lengths()
     }
 
@@ -377,6 +468,15 @@ impl Planner {
     /// Makes what is looked at what it is now.
     pub(super) fn look(&mut self) {
         self.counts.copied += self.snapshot.refresh(&self.cache);
+    }
+
+    /// The group of a pod that was shown.
+    pub(super) fn group_of(&self, uid: &Uid) -> Option<GroupId> {
+        self.groups.of(uid).cloned()
+    }
+
+    pub(super) fn standing(&self, group: &GroupId) -> Standing {
+        self.groups.standing(group)
     }
 
     /// The profile of a name.
@@ -492,6 +592,25 @@ impl Planner {
             self.counts.woken += woken.moved;
         }
     }
+}
+
+/// The best node for a pod, or why there is none and what came of making room.
+type Chosen = Result<Choice, (Box<Unfit>, Option<Found>)>;
+
+/// Why no node can take a pod, with what came of making room unless it was made.
+fn told(pod: &PodInfo, unfit: &Unfit, found: Option<&Found>) -> String {
+    // What comes after the filters says what it did.
+    let devices = match pod.devices.is_empty() {
+        true => "no new claims to deallocate",
+        false => "still not schedulable",
+    };
+    unfit.message(&match found {
+        None if unfit.nodes == 0 => String::new(),
+        None => devices.to_owned(),
+        Some(Found::NotNow(reason)) => format!("{devices}, preemption: {reason}"),
+        Some(Found::Nowhere(reason)) => format!("{devices}, preemption: {reason}"),
+        Some(Found::Room(_)) => String::new(),
+    })
 }
 
 impl Default for Planner {

@@ -8,6 +8,7 @@ use client::{ObjectKey, Resource as _};
 use k8s_openapi::api::core::v1::{Container, NodeAffinity, Pod, Toleration};
 
 use super::amounts::{Amounts, requests, scored};
+use super::groups::Membership;
 use super::neighbour::Neighbour;
 use super::spread::Constraint;
 use crate::pods;
@@ -48,6 +49,8 @@ pub(super) struct PodInfo {
     pub(super) claims: Vec<Claimed>,
     /// Whether it wants devices.
     pub(super) devices: Vec<Devices>,
+    /// The groups that it is of.
+    pub(super) member: Option<Box<Membership>>,
     pub(super) share: Arc<Share>,
 }
 
@@ -127,7 +130,7 @@ pub(super) enum Sighting {
     /// It waits for a node of a scheduler's choice.
     Waiting(Box<PodInfo>),
     /// It has a node and takes its share of it.
-    Placed { uid: Uid, node: NodeName, share: Share, standing: Standing },
+    Placed { uid: Uid, node: NodeName, share: Share, standing: Standing, member: Option<Box<Membership>> },
     /// It has no node, and no scheduler is to give it one: held by a gate, or being deleted.
     Idle { uid: Uid },
     /// It has ended, and takes nothing any more.
@@ -141,9 +144,13 @@ impl Sighting {
             return Self::Ended { uid };
         }
         match node_name(pod) {
-            Some(node) => {
-                Self::Placed { uid, node: node.into(), share: Share::of(pod), standing: Standing::of(pod) }
-            }
+            Some(node) => Self::Placed {
+                uid,
+                node: node.into(),
+                share: Share::of(pod),
+                standing: Standing::of(pod),
+                member: Membership::of(pod),
+            },
             None if may_be_placed(pod) => Self::Waiting(Box::new(PodInfo::of(pod))),
             None => Self::Idle { uid },
         }
@@ -171,6 +178,7 @@ impl PodInfo {
             images: images(pod),
             claims: claims(pod),
             devices: devices(pod),
+            member: Membership::of(pod),
             share: Arc::new(Share::of(pod)),
         }
     }

@@ -5,8 +5,10 @@
 //!            ▼                                             │
 //!   new ─▶ active ── tried ──▶ assumed ── not written ──▶ back-off
 //!            ▲         │                                   ▲
-//!            │         └─ refused ─▶ unschedulable ────────┘ news that may help, while it backs off still
-//!            └───────────────────────────┘ news that may help, a change of the pod, or five minutes
+//!            │         ├─ refused ─▶ unschedulable ────────┘ news that may help, while it backs off still
+//!            ├─────────│─────────────────┘ news that may help, a change of the pod, or five minutes
+//!            │         └─ its group is not there yet ─▶ held
+//!            └───────────────────────────────────────────┘ it is
 //! ```
 //!
 //! The order is that of priority, then of time. Back-off is one second after the first attempt and
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) pod: Arc<PodInfo>,
+    /// The larger, the later it came.
+    pub(super) came: u64,
     /// How often it was tried, this time included.
     number: u32,
     /// When it came to wait for a node.
@@ -51,6 +55,8 @@ const ADDED: &str = "PodAdd";
 const CHANGED: &str = "PodUpdate";
 const FAILED: &str = "ScheduleAttemptFailure";
 const BACKED_OFF: &str = "BackoffComplete";
+/// The group is there, or is no more.
+pub(super) const OF_GROUP: &str = "PodGroupUpdate";
 const OUT_OF_PATIENCE: &str = "UnschedulableTimeout";
 
 /// The pods that wait; those that are being tried, or assumed, are not in it.
@@ -64,6 +70,7 @@ pub(super) struct Queue {
     active: BTreeMap<Position, Uid>,
     back_off: BTreeMap<Position, Uid>,
     unschedulable: BTreeMap<Position, Uid>,
+    held: BTreeMap<Position, Uid>,
     /// Makes every position in a line its own.
     ticket: u64,
     /// Since it was taken last.
@@ -83,6 +90,8 @@ enum Line {
     BackOff,
     /// With the filters whose minds would have to change.
     Unschedulable(Refusers),
+    /// It is not to be tried before it is let go.
+    Held,
 }
 
 /// Where a pod stands in its line.
@@ -114,6 +123,7 @@ impl Queue {
             active: BTreeMap::default(),
             back_off: BTreeMap::default(),
             unschedulable: BTreeMap::default(),
+            held: BTreeMap::default(),
             ticket: 0,
             incoming: Incoming::default(),
         }
@@ -124,7 +134,9 @@ impl Queue {
         let uid = pod.id.uid.clone();
         match self.pods.get_mut(&uid) {
             None => {
-                let attempt = Attempt { pod: Arc::new(pod), number: 0, since: now, backs_off_until: now };
+                let came = self.ticket;
+                let attempt =
+                    Attempt { pod: Arc::new(pod), came, number: 0, since: now, backs_off_until: now };
                 self.enter(attempt, Line::Active, now, ADDED);
             }
             Some(waiting) if *waiting.attempt.pod == pod => {}
@@ -151,6 +163,36 @@ impl Queue {
         let mut attempt = self.pods.remove(&uid).expect("who stands in a line waits").attempt;
         attempt.number += 1;
         Some(attempt)
+    }
+
+    /// Takes a pod out to try it now, wherever it stands.
+    pub(super) fn take(&mut self, uid: &Uid) -> Option<Attempt> {
+        let mut attempt = self.leave(uid)?;
+        attempt.number += 1;
+        Some(attempt)
+    }
+
+    /// The pod was not tried, and is not to be before it is let go.
+    pub(super) fn hold(&mut self, mut attempt: Attempt, now: Duration) {
+        attempt.number -= 1;
+        self.enter(attempt, Line::Held, now, FAILED);
+    }
+
+    /// Lets a pod go that is held.
+    pub(super) fn let_go(&mut self, uid: &Uid, now: Duration) {
+        if self.pods.get(uid).is_some_and(|waiting| matches!(waiting.line, Line::Held)) {
+            self.retry(uid, now, OF_GROUP);
+        }
+    }
+
+    /// Whether some pod is held.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// One who waits.
+    pub(super) fn pod(&self, uid: &Uid) -> Option<&PodInfo> {
+        self.pods.get(uid).map(|waiting| &*waiting.attempt.pod)
     }
 
     /// No node could take the pod: it waits for news that may change the mind of one of those filters.
@@ -207,9 +249,9 @@ impl Queue {
         lines.filter_map(|line| line.first_key_value()).map(|(position, _)| position.at).min()
     }
 
-    /// How many pods are to be tried, back off, and wait for news.
-    pub(super) fn lengths(&self) -> [usize; 3] {
-        [self.active.len(), self.back_off.len(), self.unschedulable.len()]
+    /// How many pods are to be tried, back off, wait for news, and are held.
+    pub(super) fn lengths(&self) -> [usize; 4] {
+        [self.active.len(), self.back_off.len(), self.unschedulable.len(), self.held.len()]
     }
 
     /// Which pods came into which lines since this was asked last.
@@ -237,7 +279,7 @@ impl Queue {
     }
 
     /// Moves a pod to where it is tried again, as soon as its back-off lets it.
-    fn retry(&mut self, uid: &Uid, now: Duration, why: &'static str) {
+    pub(super) fn retry(&mut self, uid: &Uid, now: Duration, why: &'static str) {
         if let Some(attempt) = self.leave(uid) {
             let line = if attempt.backs_off_until > now { Line::BackOff } else { Line::Active };
             self.enter(attempt, line, now, why);
@@ -251,6 +293,7 @@ impl Queue {
             Line::Active => (attempt.pod.priority(), now),
             Line::BackOff => (0, attempt.backs_off_until),
             Line::Unschedulable(_) => (0, now + PATIENCE),
+            Line::Held => (0, now),
         };
         let position = Position { priority: Reverse(priority), at, ticket: self.ticket };
         let uid = attempt.pod.id.uid.clone();
@@ -269,6 +312,7 @@ impl Queue {
             Line::Active => &mut self.active,
             Line::BackOff => &mut self.back_off,
             Line::Unschedulable(_) => &mut self.unschedulable,
+            Line::Held => &mut self.held,
         }
     }
 }
@@ -287,6 +331,7 @@ impl Line {
             Self::Active => "active",
             Self::BackOff => "backoff",
             Self::Unschedulable(_) => "unschedulable",
+            Self::Held => "gated",
         }
     }
 }

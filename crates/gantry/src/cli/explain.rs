@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use client::remote::{self, RemoteTransport};
-use client::{Api, Change, Client, ListOptions, Typed};
+use client::{Api, Change, Client, Error, ListOptions, Typed};
 use control::scheduler::{Event, Explanation, Planner};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup;
 use serde::Serialize;
 
 use super::output;
@@ -59,6 +60,9 @@ pub(super) fn run(
         explain(config, &Client::new(transport), &arguments.namespace, &arguments.name).await
     })?;
     eprintln!("pod {}/{}: {}", arguments.namespace, arguments.name, explanation.summary);
+    if let Some(group) = &explanation.group {
+        eprintln!("{group}");
+    }
     let header = ["NODE", "FITS", "PLUGIN", "REASON", "WHAT WOULD HELP"];
     output::print(&arguments.output, &header, &rows(explanation), |row| {
         let said = |text: Option<&str>| text.unwrap_or_default().to_owned();
@@ -101,7 +105,18 @@ async fn explain(
 ) -> anyhow::Result<Explanation> {
     let pod = Api::<Pod>::namespaced(client, namespace).find(name).await.context("ask for the pod")?;
     let pod = pod.with_context(|| format!("there is no pod {namespace}/{name}"))?;
-    let mut planner = Planner::with(&*crate::scheduler::open(config)?);
+    let groups = Api::<PodGroup>::all(client).list_all(&ListOptions::default()).await;
+    let groups = match groups {
+        Ok(groups) => Some(groups.items),
+        // Where they are switched off, and where whoever asks may not see them.
+        Err(Error::NotFound(_) | Error::Forbidden(_)) => None,
+        Err(error) => return Err(error).context("ask for all podgroups"),
+    };
+    let planner = Planner::with(&*crate::scheduler::open(config)?);
+    let mut planner = planner.heeding_pod_groups(groups.is_some());
+    for group in groups.into_iter().flatten() {
+        planner.apply(Event::of_pod_group(&Change::Added(Arc::new(group))), Duration::ZERO);
+    }
     let mut look = Look { client, planner: &mut planner };
     look.at(Event::of_namespace).await?;
     look.at(Event::of_class).await?;

@@ -203,13 +203,13 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "feature-gates",
         value_name: "NAME=BOOL[,…]",
-        help: "What of Kubernetes' features that are off by default is on: HPAScaleToZero, StorageVersionMigrator",
+        help: "What of Kubernetes' features that are off by default is on: GangScheduling, GenericWorkload, HPAScaleToZero, StorageVersionMigrator",
         default: Default::Text(""),
     },
     Key {
         name: "runtime-config",
         value_name: "VERSION=BOOL[,…]",
-        help: "Which versions of the Kubernetes API are served that are off by default: storagemigration.k8s.io/v1beta1",
+        help: "Which versions of the Kubernetes API are served that are off by default: scheduling.k8s.io/v1alpha2, storagemigration.k8s.io/v1beta1",
         default: Default::Text(""),
     },
     Key {

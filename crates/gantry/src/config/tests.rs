@@ -131,7 +131,7 @@ fn what_is_off_by_default_is_switched_on_by_name() {
     assert_eq!(
         config("Turbo=true", "").expect_err("no gate").to_string(),
         "`feature-gates` is `Turbo=true` (from flag): unrecognized feature gate: Turbo; those that can be switched are \
-         HPAScaleToZero, StorageVersionMigrator"
+         GangScheduling, GenericWorkload, HPAScaleToZero, StorageVersionMigrator"
     );
     assert_eq!(
         config("", "apps/v1=false").expect_err("needed").to_string(),

@@ -23,7 +23,7 @@ const EVENTS: &str = "create,patch,update core,events.k8s.io events";
 
 /// All of one kind that come with these features, without kind and version.
 pub(crate) fn wanted(kind: &str, features: &Features) -> Vec<Value> {
-    let all = parsed().into_iter();
+    let all = parsed(features).into_iter();
     let comes = |known: &Known| known.kind == kind && known.of.is_none_or(|feature| features.has(feature));
     all.filter(comes).map(|known| known.object).collect()
 }
@@ -49,8 +49,8 @@ pub(super) fn rules_of_nodes() -> Vec<PolicyRule> {
     rules_of(role.expect("it is in the list"))
 }
 
-/// All of them.
-fn parsed() -> Vec<Known> {
+/// All of them, with the rules that come with these features.
+fn parsed(features: &Features) -> Vec<Known> {
     let mut all: Vec<Known> = Vec::new();
     // Bindings of controllers, which come with their roles.
     let mut bindings = Vec::new();
@@ -59,7 +59,13 @@ fn parsed() -> Vec<Known> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if line.starts_with(' ') {
             let known = all.last_mut().expect("a rule is below a role");
-            known.object["rules"].as_array_mut().expect("a role has rules").push(rule(&words));
+            let (words, of) = match words.as_slice() {
+                [words @ .., "if", gate] => (words, Some(*gate)),
+                words => (words, None),
+            };
+            if of.is_none_or(|gate| features.has(Feature::named(gate).expect("it is a feature"))) {
+                known.object["rules"].as_array_mut().expect("a role has rules").push(rule(words));
+            }
             continue;
         }
         match words.as_slice() {
@@ -241,9 +247,16 @@ mod tests {
                 .map(|kind| wanted(kind, features).len())
         };
         assert_eq!(counts(&Features::default()), [73, 53, 7, 7]);
-        let gates = Gates::default().with(Feature::StorageVersionMigrator);
+        let gates = Gates::default().with(Feature::StorageVersionMigrator).with(Feature::GenericWorkload);
         let features = Features { gates, ..Features::default() };
-        assert_eq!(counts(&features), [74, 54, 7, 7]);
+        assert_eq!(counts(&features), [75, 55, 7, 7]);
+        // A rule of a role that is always there comes with a feature, too.
+        let rules = |features: &Features| {
+            let mut roles = wanted("ClusterRole", features).into_iter();
+            let role = roles.find(|role| role["metadata"]["name"] == "system:kube-scheduler");
+            role.expect("it is there")["rules"].as_array().expect("it has rules").len()
+        };
+        assert_eq!(rules(&features), rules(&Features::default()) + 2);
         assert_eq!(
             named("ClusterRole", "system:controller:ttl-controller")["rules"],
             json!([

@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::{
     always_deny, always_pull_images, certificate_signers, certificate_subject_restriction, claim_resize,
     default_classes, default_tolerations, document, extended_resource_toleration, external_ips, limit_ranger,
-    node_declared_features, node_restriction, owner_references, pod_anti_affinity, pod_node_selector,
-    pod_security, pod_toleration_restriction, pod_topology_labels, policies, priority, resource_quota,
-    runtime_class, service_account, storage_protection, taint_nodes, webhooks,
+    node_declared_features, node_restriction, owner_references, pod_anti_affinity, pod_group,
+    pod_node_selector, pod_security, pod_toleration_restriction, pod_topology_labels, policies, priority,
+    resource_quota, runtime_class, service_account, storage_protection, taint_nodes, webhooks,
 };
 
 /// Which of it is asked besides what always is, which is not, and how it is configured.
@@ -149,7 +149,7 @@ macro_rules! configured {
 }
 
 /// All of it, in the order in which it is asked.
-const PLUGINS: [Plugin; 37] = [
+const PLUGINS: [Plugin; 39] = [
     off("AlwaysAdmit", Make::Idle),
     off("NamespaceAutoProvision", Make::Missing(NOT_SERVED)),
     on("NamespaceLifecycle", Make::Always(BY_SERVER)),
@@ -171,6 +171,7 @@ const PLUGINS: [Plugin; 37] = [
     off("ExtendedResourceToleration", plain!(extended_resource_toleration::ExtendedResourceToleration)),
     on("DefaultStorageClass", plain!(default_classes::DefaultStorageClass)),
     on("StorageObjectInUseProtection", plain!(storage_protection::StorageObjectInUseProtection)),
+    on("PodGroupProtection", plain!(pod_group::PodGroupProtection)),
     off(
         "OwnerReferencesPermissionEnforcement",
         plain!(owner_references::OwnerReferencesPermissionEnforcement),
@@ -188,6 +189,7 @@ const PLUGINS: [Plugin; 37] = [
     on("DefaultIngressClass", plain!(default_classes::DefaultIngressClass)),
     off("DenyServiceExternalIPs", plain!(external_ips::DenyServiceExternalIPs)),
     on("PodTopologyLabels", plain!(pod_topology_labels::PodTopologyLabels)),
+    on("PodGroupWorkloadExists", plain!(pod_group::PodGroupWorkloadExists)),
     on("NodeDeclaredFeatureValidator", plain!(node_declared_features::NodeDeclaredFeatureValidator)),
     on("MutatingAdmissionPolicy", plain!(policies::MutatingAdmissionPolicy::default())),
     on("MutatingAdmissionWebhook", plain!(webhooks::MutatingAdmissionWebhook::default())),

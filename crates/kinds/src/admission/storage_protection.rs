@@ -13,16 +13,21 @@ impl Admission for StorageObjectInUseProtection {
             ("persistentvolumes", "kubernetes.io/pv-protection"),
         ];
         for (_, finalizer) in kinds.into_iter().filter(|(plural, _)| write.makes("", plural)) {
-            let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
-            if !finalizers.iter().any(|known| known == finalizer) {
-                finalizers.push(finalizer.to_owned());
-                object.set_finalizers(finalizers);
-            }
+            protect(object, finalizer);
         }
         at_once(Ok(()))
     }
 
     fn keeps_form(&self) -> bool {
         true
+    }
+}
+
+/// Gives an object a finalizer, unless it has it.
+pub(super) fn protect(object: &mut Object, finalizer: &str) {
+    let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+    if !finalizers.iter().any(|known| known == finalizer) {
+        finalizers.push(finalizer.to_owned());
+        object.set_finalizers(finalizers);
     }
 }

@@ -10,12 +10,14 @@ use model::select::Selectable;
 use model::validate::{Errors, Functions, not_negative};
 use serde_json::Value;
 
+use crate::features::Features;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_workload;
 use crate::workload::columns::{REPLICAS, replicas, template};
 use crate::workload::{Workload, rules};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<ReplicaSet>()
         .short(&["rs"])
         .category("all")
@@ -30,6 +32,7 @@ pub(crate) fn resource() -> Resource {
         .warnings(of_workload)
         .columns(REPLICAS, cells)
         .selectable([Selectable::number("status.replicas")])
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

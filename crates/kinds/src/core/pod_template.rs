@@ -9,17 +9,20 @@ use model::field::Path;
 use model::validate::{Errors, Functions};
 use serde_json::Value;
 
+use crate::features::Features;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::rules;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::columns::names_and_images;
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<PodTemplate>()
         .defaults(template_of)
         .rules(Functions::of(object))
         .warnings(|object, old| of_template(object, old, &["template"]))
         .columns(COLUMNS, cells)
+        .drops(gates::drops(features, &["template", "spec"]))
         .strategy(PodTemplates)
 }
 

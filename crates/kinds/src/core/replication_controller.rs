@@ -12,13 +12,15 @@ use model::select::Selectable;
 use model::validate::{Errors, Functions, flag, list, not_negative, number, text};
 use serde_json::Value;
 
+use crate::features::Features;
 use crate::pod_spec;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::columns::{REPLICAS, replicas, template};
 use crate::workload::{Workload, rules};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<ReplicationController>()
         .short(&["rc"])
         .category("all")
@@ -30,6 +32,7 @@ pub(crate) fn resource() -> Resource {
         .columns(REPLICAS, cells)
         .selectable([Selectable::number("status.replicas")])
         .orphans("")
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

@@ -23,8 +23,6 @@ pub(crate) fn spec(fields: &mut Fields) {
     for one in each(fields, "volumes") {
         volume(one);
     }
-    // Behind a gate that is closed in this version.
-    fields.shift_remove("schedulingGroup");
     round_up(fields, "overhead");
     resources(fields, "resources");
     unset(fields, "restartPolicy", "Always");

@@ -109,6 +109,7 @@ pub(crate) fn spec(whole: Whole<'_>, path: &Path<'_>, errors: &mut Errors) {
     affinity::affinity(spec, path, errors);
     dns_config(spec, path, errors);
     gates(spec, path, errors);
+    scheduling_group(spec, path, errors);
     affinity::spread(spec, path, errors);
     windows::host_processes(spec, path, errors);
     host_users(whole, path, errors);
@@ -191,6 +192,16 @@ fn gates(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         if !known.insert(name) {
             errors.push(FieldError::duplicate(&path, name));
         }
+    }
+}
+
+/// The group that the pod is placed with, named in one of the ways that there are.
+fn scheduling_group(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(group) = set(spec, "schedulingGroup") else { return };
+    let path = path.child("schedulingGroup");
+    match set(group, "podGroupName").and_then(Value::as_str) {
+        None => errors.push(FieldError::invalid(&path, "", "must specify one of: `podGroupName`")),
+        Some(name) => invalid(errors, &path.child("podGroupName"), name, names::dns1123_subdomain(name)),
     }
 }
 

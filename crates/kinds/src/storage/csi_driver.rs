@@ -20,7 +20,8 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(object).change(change))
         .without_effect("no volume is made or mounted by a driver")
         .columns(COLUMNS, cells)
-        .strategy(SpecAndStatus::default().drops(drop))
+        .drops(drop)
+        .strategy(SpecAndStatus::default())
 }
 
 const COLUMNS: &[Column] = &[

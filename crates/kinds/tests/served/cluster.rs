@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 pub(crate) struct Cluster {
     handle: Handle,
     _server: Server,
-    _root: tempfile::TempDir,
+    store: Arc<store::Embedded>,
+    root: Arc<tempfile::TempDir>,
 }
 
 /// An answer.
@@ -33,18 +34,50 @@ impl Answer {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&kinds::Features::default()).await
+    }
+
+    /// As [`Cluster::start`], where these features are on.
+    pub(crate) async fn start_with(features: &kinds::Features) -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
-        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
-        config.address = "127.0.0.1:0".parse().expect("an address");
-        config.admission = kinds::admission();
         let store = Arc::new(store.expect("open the store"));
-        let server = Server::start(config, store, kinds::all()).await.expect("start the server");
-        let cluster = Self { handle: server.handle(), _server: server, _root: root };
+        let cluster = Self::start_on(Arc::new(root), store, features).await;
         let account = json!({"metadata": {"name": "default"}});
         cluster.made("/api/v1/namespaces/default/serviceaccounts", account).await;
         cluster
+    }
+
+    /// Another server of the same objects, where these features are on.
+    pub(crate) async fn beside(&self, features: &kinds::Features) -> Self {
+        Self::start_on(Arc::clone(&self.root), Arc::clone(&self.store), features).await
+    }
+
+    async fn start_on(
+        root: Arc<tempfile::TempDir>,
+        store: Arc<store::Embedded>,
+        features: &kinds::Features,
+    ) -> Self {
+        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
+        config.address = "127.0.0.1:0".parse().expect("an address");
+        config.admission = kinds::admission();
+        let kinds = kinds::served(features);
+        let server = Server::start(config, Arc::clone(&store) as _, kinds).await.expect("start the server");
+        Self { handle: server.handle(), _server: server, store, root }
+    }
+
+    /// Sends and asks for protobuf; it must succeed.
+    pub(crate) async fn bytes(&self, method: &str, path: &str, body: Bytes) -> Bytes {
+        const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+        let request = Request::builder().method(method).uri(path).header(header::ACCEPT, PROTOBUF);
+        let request = request.header(header::CONTENT_TYPE, PROTOBUF).body(body);
+        let request = request.expect("a well-formed request");
+        let response = self.handle.call(request, Identity::administrator()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
+        assert_eq!(code, 200, "{path}: {}", String::from_utf8_lossy(&bytes));
+        bytes
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {

@@ -12,6 +12,7 @@ use crate::scheduler::framework::{Filter, Prepared};
 use crate::scheduler::news::News;
 use crate::scheduler::pod::PodInfo;
 
+mod groups;
 mod property;
 mod simulation;
 
@@ -54,6 +55,8 @@ impl World {
                 format!("{}: {message}", pod.key.name)
             }
             Outcome::Failed { pod, panic, delay } => format!("{}: {} {delay:?}", pod.key.name, panic.message),
+            Outcome::Grouped { group, refused: None } => format!("{} is placed", group.name),
+            Outcome::Grouped { group, refused: Some(message) } => format!("{}: {message}", group.name),
         })
     }
 
@@ -150,7 +153,7 @@ fn what_was_not_written_is_decided_anew_and_what_is_gone_is_not() {
     deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     world.pod(deleted);
     assert_eq!(world.written("q", Written::Failed), None);
-    assert_eq!(world.planner.queue.lengths(), [0, 0, 0]);
+    assert_eq!(world.planner.queue.lengths(), [0, 0, 0, 0]);
 }
 
 #[test]
@@ -657,7 +660,7 @@ fn each_profile_has_its_pods_and_its_plugins() {
         world.pod(pod);
     }
     assert_eq!(world.decide_all(), ["spreads -> b", "packs -> a"]);
-    assert_eq!(world.planner.waiting(), [0, 0, 0]);
+    assert_eq!(world.planner.waiting(), [0, 0, 0, 0]);
 }
 
 #[test]

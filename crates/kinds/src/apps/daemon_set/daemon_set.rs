@@ -11,14 +11,16 @@ use model::default::{Fields, inside, missing, text as text_of, unset};
 use model::validate::Functions;
 use serde_json::{Value, json};
 
+use crate::features::Features;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
 
 /// How often the template has changed, which has no field.
 pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<DaemonSet>()
         .short(&["ds"])
         .category("all")
@@ -27,6 +29,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .warnings(|object, old| of_template(object, old, &["spec", "template"]))
         .columns(COLUMNS, cells)
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(DaemonSets)
 }
 

@@ -11,12 +11,14 @@ use model::default::{Fields, inside, missing, text as text_of, unset};
 use model::validate::Functions;
 use serde_json::Value;
 
+use crate::features::Features;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_workload;
 use crate::workload::Workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<Deployment>()
         .short(&["deploy"])
         .category("all")
@@ -26,6 +28,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).change(rules::change).status(rules::status))
         .warnings(of_workload)
         .columns(COLUMNS, cells)
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(Workload { kept_by_status: &[&["spec"], &["metadata", "labels"]] })
 }
 

@@ -13,12 +13,14 @@ use model::validate::Functions;
 use serde_json::Value;
 
 use crate::core::persistent_volume_claim::spec as claim;
+use crate::features::Features;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::Workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, names_and_images};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<StatefulSet>()
         .short(&["sts"])
         .category("all")
@@ -28,6 +30,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).name(dns1123_label).change(rules::change).status(rules::status))
         .warnings(|object, old| of_template(object, old, &["spec", "template"]))
         .columns(COLUMNS, cells)
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

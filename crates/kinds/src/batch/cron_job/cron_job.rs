@@ -11,13 +11,15 @@ use model::default::{Fields, inside, missing, unset};
 use model::validate::Functions;
 use serde_json::{Value, json};
 
+use crate::features::Features;
 use crate::job::policy_defaults;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::Workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, template};
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<CronJob>()
         .short(&["cj"])
         .category("all")
@@ -26,6 +28,7 @@ pub(crate) fn resource() -> Resource {
         .rules(Functions::of(rules::object).name(rules::name))
         .warnings(|object, old| of_template(object, old, &["spec", "jobTemplate", "spec", "template"]))
         .columns(COLUMNS, cells)
+        .drops(gates::drops(features, &["spec", "jobTemplate", "spec", "template", "spec"]))
         .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 

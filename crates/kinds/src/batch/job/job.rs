@@ -13,8 +13,10 @@ use model::select::Selectable;
 use model::validate::Functions;
 use serde_json::{Value, json};
 
+use crate::features::Features;
 use crate::job::policy_defaults;
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_template;
 use crate::workload::columns::{CONTAINERS, IMAGES, template};
 
@@ -26,7 +28,7 @@ const ORPHANED: &str = "child pods are preserved by default when jobs are delete
                         propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress \
                         this warning";
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     Resource::of::<Job>()
         .category("all")
         .status()
@@ -38,6 +40,7 @@ pub(crate) fn resource() -> Resource {
             object.get_i64(&["status", "succeeded"]).unwrap_or_default().to_string().into()
         })])
         .orphans(ORPHANED)
+        .drops(gates::drops(features, &["spec", "template", "spec"]))
         .strategy(Jobs)
 }
 

@@ -33,13 +33,15 @@ pub(crate) use binding::carry_out as bind;
 pub(crate) use quality::class;
 
 use crate::admission::service_account;
+use crate::features::Features;
+use crate::pod_spec::gates;
 use crate::pod_spec::warnings::of_pod;
 use crate::proxied::VERBS;
 
 /// How long a pod may take to end where its spec does not say.
 const GRACE_SECONDS: i64 = 30;
 
-pub(crate) fn resource() -> Resource {
+pub(crate) fn resource(features: &Features) -> Resource {
     let options = |kind: &str| GroupVersionKind::new("", "v1", kind);
     let both = [Verb::Create, Verb::Get];
     let mut resource = Resource::of::<Pod>()
@@ -67,6 +69,7 @@ pub(crate) fn resource() -> Resource {
         .rules(rules::Pods)
         .warnings(of_pod)
         .selectable(selectable())
+        .drops(gates::drops(features, &["spec"]))
         .strategy(Pods);
     resource.columns = Columns::new(columns::COLUMNS, columns::cells).conditions(columns::conditions);
     resource

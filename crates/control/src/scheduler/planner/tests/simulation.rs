@@ -261,6 +261,7 @@ impl Run {
                 }
             }
             Outcome::Failed { panic, .. } => panic!("{panic}"),
+            Outcome::Grouped { .. } => {}
         }
     }
 
@@ -329,4 +330,143 @@ fn of_very_many_nodes_some_are_enough() {
         run.step(number, 1);
     }
     assert!(run.decided[0] > 30, "{:?}", run.decided);
+}
+
+/// A gang of equal pods: how many it takes, what each wants, which of them have a node, and which are there at all.
+struct PlainGang {
+    name: String,
+    count: u64,
+    cpu: u64,
+    placed: BTreeMap<String, String>,
+    waiting: BTreeSet<String>,
+}
+
+/// Nodes, gangs, and single pods, of which nothing but processors is asked.
+struct Gangs {
+    world: World,
+    dice: Dice,
+    nodes: BTreeMap<String, u64>,
+    gangs: Vec<PlainGang>,
+    pods: usize,
+    /// How often all of a gang came, one more came to those that are there, and none came.
+    decided: [usize; 3],
+}
+
+impl Gangs {
+    fn new(seed: u64) -> Self {
+        let (mut world, mut dice) = (World::new(), Dice(seed));
+        let nodes = (0..6).map(|number| (format!("node-{number}"), 1 + dice.roll(6)));
+        let nodes: BTreeMap<String, u64> = nodes.collect();
+        nodes.iter().for_each(|(name, cpu)| world.node(node(name, &cpu.to_string())));
+        Self { world, dice, nodes, gangs: Vec::new(), pods: 0, decided: [0; 3] }
+    }
+
+    fn show(&self, gang: &PlainGang, name: &str) -> Value {
+        let requests = json!({"requests": {"cpu": gang.cpu.to_string()}});
+        let mut shown = pod(name, json!({"containers": [{"name": "c", "resources": requests}]}));
+        shown["metadata"]["annotations"] = json!({
+            "gantry.dev/pod-group": gang.name, "gantry.dev/pod-group-min-count": gang.count.to_string(),
+        });
+        shown
+    }
+
+    /// How many pods of a size find room, wherever.
+    fn room(&self, cpu: u64) -> u64 {
+        let mut free = self.nodes.clone();
+        for gang in &self.gangs {
+            gang.placed.values().for_each(|node| *free.get_mut(node).expect("it is there") -= gang.cpu);
+        }
+        free.values().map(|free| free / cpu).sum()
+    }
+
+    fn step(&mut self, number: usize) {
+        self.world.now += SECOND * 11;
+        if self.dice.one_in(3) {
+            let (count, cpu) = (1 + self.dice.roll(6), 1 + self.dice.roll(3));
+            let (placed, waiting) = (BTreeMap::new(), BTreeSet::new());
+            self.gangs.push(PlainGang { name: format!("gang-{number}"), count, cpu, placed, waiting });
+        }
+        if self.gangs.is_empty() {
+            return;
+        }
+        let at = self.dice.roll(self.gangs.len() as u64) as usize;
+        if self.dice.one_in(3) {
+            // One of them goes, or all do.
+            let all = self.dice.one_in(2);
+            let gang = &mut self.gangs[at];
+            let names: Vec<String> = gang.placed.keys().chain(&gang.waiting).cloned().collect();
+            for name in names.iter().take(if all { names.len() } else { 1 }) {
+                gang.placed.remove(name);
+                gang.waiting.remove(name);
+                self.world.pod_gone(name);
+            }
+        } else {
+            for _ in 0..=self.dice.roll(3) {
+                self.pods += 1;
+                let name = format!("pod-{}", self.pods);
+                let shown = self.show(&self.gangs[at], &name);
+                self.world.pod(shown);
+                self.gangs[at].waiting.insert(name);
+            }
+        }
+        self.decide();
+    }
+
+    fn decide(&mut self) {
+        let before: Vec<u64> = self.gangs.iter().map(|gang| gang.placed.len() as u64).collect();
+        while let Some(outcome) = self.world.planner.decide(self.world.now) {
+            let Outcome::Chosen { pod, node, .. } = outcome else { continue };
+            let at = self.gangs.iter().position(|gang| gang.waiting.contains(&pod.key.name));
+            let at = at.expect("it waits");
+            let shown = on(&node, self.show(&self.gangs[at], &pod.key.name));
+            self.world.pod(shown);
+            self.gangs[at].waiting.remove(&pod.key.name);
+            self.gangs[at].placed.insert(pod.key.name, node.to_string());
+        }
+        for (gang, before) in self.gangs.iter().zip(before) {
+            let placed = gang.placed.len() as u64;
+            // Those that are there stay, and who comes makes it whole.
+            assert!(
+                placed == before || placed >= gang.count,
+                "{}: {before} of {}, {placed} now",
+                gang.name,
+                gang.count
+            );
+            match (placed == before, before >= gang.count) {
+                (false, false) => self.decided[0] += 1,
+                (false, true) => self.decided[1] += 1,
+                (true, _) => {}
+            }
+        }
+        // Whoever waits now could not be helped: there are too few of them, or too little room for as many as lack.
+        self.world.now += SECOND * 400;
+        while let Some(outcome) = self.world.planner.decide(self.world.now) {
+            assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+        }
+        for gang in self.gangs.iter().filter(|gang| !gang.waiting.is_empty()) {
+            let (placed, waiting) = (gang.placed.len() as u64, gang.waiting.len() as u64);
+            let lacks = gang.count.saturating_sub(placed).max(1);
+            let room = self.room(gang.cpu);
+            assert!(
+                waiting < lacks || room < lacks,
+                "{}: {waiting} wait, {lacks} lack, room for {room}",
+                gang.name
+            );
+            self.decided[2] += usize::from(waiting >= lacks);
+        }
+    }
+}
+
+#[test]
+fn gangs_are_whole_or_not_there_and_wait_only_for_room() {
+    let mut decided = [0; 3];
+    for seed in 200..230 {
+        let mut gangs = Gangs::new(seed);
+        for number in 0..60 {
+            gangs.step(number);
+        }
+        decided.iter_mut().zip(gangs.decided).for_each(|(sum, more)| *sum += more);
+    }
+    // All that is claimed was seen often.
+    assert!(decided.iter().all(|times| *times > 100), "{decided:?}");
 }
