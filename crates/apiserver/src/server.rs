@@ -214,7 +214,13 @@ impl Server {
             follower,
             closing,
         };
-        write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
+        match write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig()) {
+            // On a full disk this server is needed most: deletions free it. One that was written before is good still.
+            Err(error) if error.is_for_want_of_space() => {
+                tracing::error!(error = %base::error::chain(&error), "the kubeconfig is as it was");
+            }
+            written => written?,
+        }
         server.first_advertised = server.advertised();
         server.install(server.first_advertised, Occasion::Begins).await;
         Ok(server)
@@ -449,6 +455,13 @@ async fn amend(handle: Handle, amendment: Amendment) {
 /// What kind of wrong, whatever the times are.
 fn discriminant(why: OutOfTime) -> std::mem::Discriminant<OutOfTime> {
     std::mem::discriminant(&why)
+}
+
+impl StartError {
+    fn is_for_want_of_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Kubeconfig { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 fn write_kubeconfig(path: Option<&PathBuf>, text: &str) -> Result<(), StartError> {

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::Timestamp;
+use base::clock::Ages;
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
 use client::{
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::meters::{self, JobAction};
+use crate::pods::is_active;
 use crate::{Context, making, ownership, selecting};
 
 mod backoff;
@@ -33,7 +36,7 @@ mod policy;
 mod template;
 mod track;
 
-use backoff::Failures;
+use backoff::{Failures, Passed};
 pub(crate) use plan::finished;
 use plan::{Act, Creation, View, plan};
 use pods::{OF_JOB, TRACKED, TRACKING};
@@ -102,6 +105,8 @@ struct Known {
     /// When its status was written last.
     written: Option<Instant>,
     failures: Failures,
+    /// The moments that it waits from.
+    ages: Ages<Timestamp>,
     /// The pods, by uid, whose finalizers are taken away.
     untracked: HashSet<String>,
 }
@@ -280,15 +285,20 @@ impl Reconciler {
         pods: &[Arc<Pod>],
         action: &mut JobAction,
     ) -> Result<Action, Error> {
-        let known = self.with_known(key, |known| {
+        let (known, passed) = self.with_known(key, |known| {
             // What the cache shows by now need not be known any longer.
             let shown: HashSet<&str> =
                 pods.iter().filter(|pod| pods::has_finalizer(pod)).map(|pod| pod.uid()).collect();
             known.untracked.retain(|uid| shown.contains(uid.as_str()));
-            known.clone()
+            let ended = pods.iter().filter(|pod| !is_active(pod)).map(|pod| pods::finished_at(pod));
+            let began = job.status.as_ref().and_then(|status| Some(status.start_time.as_ref()?.0));
+            let moments = ended.chain(known.failures.last).chain(began);
+            let passed = Passed::look(&mut known.ages, self.context.clock.as_ref(), moments);
+            (known.clone(), passed)
         });
         let now = self.context.clock.now();
-        let view = View { job, pods, untracked: &known.untracked, failures: known.failures, now };
+        let (untracked, failures) = (&known.untracked, known.failures);
+        let view = View { job, pods, untracked, failures, now, passed: &passed };
         let plan = plan(&view);
         if matches!(plan.act, Act::Create(_)) && !known.is_sure && !self.is_newest(key, job).await? {
             return Ok(Action::After(AGAIN));

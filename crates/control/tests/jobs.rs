@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,16 +95,18 @@ fn has_finalizer(pod: &Pod) -> bool {
     pod.metadata.finalizers.iter().flatten().any(|one| one == TRACKING)
 }
 
-/// The machine's clock, some seconds ahead.
+/// The machine's clock, some seconds ahead or behind.
 #[derive(Default)]
 struct Ahead {
     clock: SystemClock,
-    by: AtomicU64,
+    by: AtomicI64,
 }
 
 impl Clock for Ahead {
     fn now(&self) -> base::Timestamp {
-        self.clock.now() + Duration::from_secs(self.by.load(Ordering::SeqCst))
+        let (now, by) = (self.clock.now(), self.by.load(Ordering::SeqCst));
+        let far = Duration::from_secs(by.unsigned_abs());
+        if by < 0 { now - far } else { now + far }
     }
 
     fn elapsed(&self) -> Duration {
@@ -246,10 +248,12 @@ impl Seen {
 }
 
 /// The pods of a job end as soon as they are there, every fifth of them badly; the controllers end at any of their
-/// writes and begin anew, some of the time without being told what becomes of the jobs, or of the pods.
+/// writes and begin anew, some of the time without being told what becomes of the jobs, or of the pods. The clock
+/// jumps by a day, an hour, and back.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_pod_is_counted_twice_or_lost_wherever_the_controllers_end() {
-    let mut cluster = Cluster::start().await;
+    let clock = Arc::new(Ahead::default());
+    let mut cluster = Cluster::start_at(clock.clone()).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (pods, jobs) = (
         Informer::new(api::<Pod>(&cluster), ListOptions::default()),
@@ -303,12 +307,13 @@ async fn no_pod_is_counted_twice_or_lost_wherever_the_controllers_end() {
             jobs.iter().all(|job| conditions(job).contains("Complete"))
         }
     };
-    let mut ends = 0;
+    let mut ends = 0_usize;
     for writes in [1, 2, 3, 5, 8, 7, 4, 9, 13, 6, 11, 17, 10, 23, 19, 14, 27, 31] {
         if is_over(&cluster).await {
             break;
         }
         cluster.end_writes_after(writes);
+        clock.by.store([0, 86_400, -86_400, 3600][ends % 4], Ordering::SeqCst);
         if ends % 2 == 1 {
             cluster.stall_watches(if ends % 4 == 1 { "jobs" } else { "pods" });
         }

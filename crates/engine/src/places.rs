@@ -93,11 +93,14 @@ impl Places {
         self.image_mounts(id).join(index.to_string())
     }
 
-    /// Where a container's shim writes down how it ended: told that the machine goes down it uses both, and
-    /// the first of them is gone after a reboot.
-    pub(crate) fn ends(&self, id: &ContainerId, sandbox: &SandboxId) -> [PathBuf; 2] {
-        [self.shim_state(sandbox).join(id.as_str()), self.container(id)]
-            .map(|directory| directory.join(runtime::shim::EXIT_FILE))
+    /// Where a container's shim writes down how it ended. It is removed before each start.
+    pub(crate) fn end(&self, id: &ContainerId, sandbox: &SandboxId) -> PathBuf {
+        self.shim_state(sandbox).join(id.as_str()).join(runtime::shim::EXIT_FILE)
+    }
+
+    /// Where it writes that down as well when it is told that the machine goes down, so that it outlives that.
+    pub(crate) fn lasting_end(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join(runtime::shim::EXIT_FILE)
     }
 
     /// A container's group.

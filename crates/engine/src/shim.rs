@@ -8,6 +8,7 @@ mod attach;
 mod connection;
 mod find;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -127,16 +128,25 @@ impl Shim {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Kills the shim's process, if it is still the one that was started, waits a while for its end, and
+    /// Kills the shim's process, if it still is there and the one that was started, waits a while for its end, and
     /// removes its socket; the kernel kills what it holds.
     pub(crate) async fn end_process(&self) {
-        let Some(process) = self.pidfd() else { return };
-        if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
-            tracing::debug!(pid = self.handle.pid, %error, "kill a shim");
+        if let Some(process) = self.pidfd() {
+            if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
+                tracing::debug!(pid = self.handle.pid, %error, "kill a shim");
+            }
+            if tokio::time::timeout(END, self.ended()).await.is_err() {
+                return;
+            }
         }
-        if tokio::time::timeout(END, self.ended()).await.is_ok() {
-            // Who looks for shims need not find out that nobody listens there.
-            let _ = in_place(|| std::fs::remove_file(&self.handle.socket));
+        Self::clear(&self.handle.socket).await;
+    }
+
+    /// Removes a socket at which nobody listens: who looks for shims need not find that out. A process may be there
+    /// and not to be seen, for want of descriptors for example; a socket says.
+    pub(crate) async fn clear(socket: &Path) {
+        if in_place(|| socket.exists()) && matches!(Self::find(socket).await, Ok(Found::Nothing)) {
+            let _ = in_place(|| std::fs::remove_file(socket));
         }
     }
 

@@ -3,15 +3,18 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use base::{SystemClock, SystemRandom};
+use base::{Clock, SystemClock, SystemRandom, Timestamp};
 use engine::container::{
     ContainerFilter, Mount, MountSource, Propagation, RemoveOptions, RestartPolicy, Status,
 };
 use engine::exec::ExecSpec;
+use engine::sandbox::SandboxSpec;
 use engine::{ContainerSpec, Engine, Kind};
+use runtime::cgroup::Cgroup;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Host, create, logs, on_host, remove_all, shell, start, status, until, wait};
+use support::{Host, create, logs, on_host, on_small_host, remove_all, shell, start, status, until, wait};
 
 /// Kills every shim, as a reboot does.
 async fn kill_shims(host: &Host) {
@@ -102,6 +105,165 @@ fn an_end_while_the_engine_is_away_is_learnt() {
         wait(&engine, &again).await;
         let container = engine.container_inspect(&again).expect("inspect");
         assert_eq!((container.state.exit_code, container.restart_count), (8, 1));
+        remove_all(&engine).await;
+    });
+}
+
+/// A clock that is an hour ahead.
+struct Ahead(SystemClock);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now() + Duration::from_secs(3600)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[test]
+fn how_it_ended_is_known_though_the_clock_was_set_back_after_the_start() {
+    on_host(|host, engine| async move {
+        // Its end before the last says nothing of the last.
+        let id = start(&engine, shell("[ -e /again ] && exit 6; touch /again; exit 5")).await;
+        assert_eq!(wait(&engine, &id).await.code, 5);
+        engine.close().await;
+        drop(engine);
+        let engine = host.open_by(Arc::new(Ahead(SystemClock::new()))).await;
+        engine.container_start(&id).await.expect("start it again");
+        let ended = host.path(&format!("run/sandboxes/{id}/state/{id}/exit.json"));
+        let ends = async || {
+            testkit::wait_until("its end to be written down", || {
+                if ended.exists() { Ok(()) } else { Err(ended.display().to_string()) }
+            });
+            kill_shims(&host).await;
+        };
+        let engine = host.reopen(engine, ends).await;
+        until(&engine, &id, Status::Exited).await;
+        assert_eq!(status(&engine, &id).1, 6);
+        remove_all(&engine).await;
+    });
+}
+
+/// Stands still until it is dropped: nobody writes to the file system meanwhile.
+struct Frozen(std::path::PathBuf);
+
+impl Frozen {
+    fn freeze(place: std::path::PathBuf) -> Self {
+        run("fsfreeze", &["-f".as_ref(), place.as_os_str()]);
+        Self(place)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run("fsfreeze", &["-u".as_ref(), self.0.as_os_str()]);
+    }
+}
+
+fn run(program: &str, arguments: &[&std::ffi::OsStr]) {
+    let status = std::process::Command::new(program).args(arguments).status().expect("run it");
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
+#[test]
+fn a_container_that_lost_its_shim_has_not_ended_before_its_processes_have() {
+    on_small_host("512m", |host, engine| async move {
+        let disk = testkit::PowerCut::new();
+        let mounts = vec![Mount {
+            target: "/disk".to_owned(),
+            read_only: false,
+            source: MountSource::Bind {
+                path: disk.path(),
+                subpath: None,
+                must_be: None,
+                propagation: Propagation::default(),
+                create: false,
+                non_recursive: false,
+                writable_below: false,
+            },
+        }];
+        let spec = ContainerSpec { mounts, ..shell("while :; do echo x > /disk/file; sleep 0.01; done") };
+        let id = start(&engine, spec).await;
+        testkit::wait_until("it to write", || disk.path().join("file").metadata().map(drop));
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
+        let waits = || std::fs::read_to_string(format!("/proc/{pid}/stat")).map(|stat| stat.contains(") D "));
+        let frozen = Frozen::freeze(disk.path());
+        testkit::wait_until("it to wait for its disk", || match waits() {
+            Ok(true) => Ok(()),
+            other => Err(other),
+        });
+        kill_shims(&host).await;
+        // For as long as it takes to tell of an end, and after the engine began anew: nobody is told of one.
+        let lives = async |engine: &Engine| {
+            for _ in 0..30 {
+                assert!(waits().expect("it is there"));
+                assert_eq!(status(engine, &id).0, Status::Running);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        lives(&engine).await;
+        let engine = host.reopen(engine, async || {}).await;
+        lives(&engine).await;
+        drop(frozen);
+        until(&engine, &id, Status::Exited).await;
+        // Whoever is the parent by now may not have buried it yet.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        assert!(stat.as_ref().map_or(true, |stat| stat.contains(") Z ")), "{stat:?}");
+        assert_eq!(status(&engine, &id).1, 137);
+        assert_eq!(std::fs::read_dir(host.path("run/shims")).expect("the sockets").count(), 0);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_shim_that_is_killed_leaves_no_socket() {
+    on_host(|host, engine| async move {
+        let alone = start(&engine, shell("sleep 1000")).await;
+        let sandbox = engine.sandbox_create(SandboxSpec::default()).await.expect("make a sandbox");
+        let member = ContainerSpec { sandbox: Some(sandbox), ..shell("sleep 1000") };
+        let member = start(&engine, member).await;
+        kill_shims(&host).await;
+        until(&engine, &alone, Status::Exited).await;
+        until(&engine, &member, Status::Exited).await;
+        testkit::wait_until_async("the sockets to go", || async {
+            let left = std::fs::read_dir(host.path("run/shims")).expect("the sockets").count();
+            if left == 0 { Ok(()) } else { Err(left) }
+        })
+        .await;
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn groups_that_are_nobodys_go_and_those_of_others_stay() {
+    on_host(|host, engine| async move {
+        let group = |name: &str| {
+            Cgroup::at(&std::path::Path::new("/").join(host.instance()).join(name))
+                .expect("a name for a group")
+        };
+        // A sandbox whose limits cannot be had is not made.
+        let mut spec =
+            SandboxSpec { cgroup_parent: Some("pods/burstable".to_owned()), ..SandboxSpec::default() };
+        spec.resources.cpuset_cpus = Some("4095".to_owned());
+        engine.sandbox_create(spec).await.expect_err("there is no such processor");
+        assert_eq!(group("pods/burstable").children().len(), 0);
+
+        let id = start(&engine, shell("sleep 1000")).await;
+        let (left, inner) = ("ab".repeat(32), "cd".repeat(32));
+        let used = "ef".repeat(32);
+        for name in [left.clone(), format!("pods/{left}/{inner}"), "pods/of-others".to_owned(), used.clone()]
+        {
+            group(&name).create().expect("make a group");
+        }
+        let mut sleeps = std::process::Command::new("sleep").arg("1000").spawn().expect("a process");
+        group(&used).add(sleeps.id()).expect("put it into the group");
+        let engine = host.reopen(engine, async || {}).await;
+        assert!(!group(&left).exists() && !group(&format!("pods/{left}")).exists());
+        assert!(group("pods/of-others").exists() && group(&used).exists() && group(id.as_str()).exists());
+        assert_eq!(status(&engine, &id).0, Status::Running);
+        sleeps.kill().and_then(|()| sleeps.wait()).expect("end it");
         remove_all(&engine).await;
     });
 }

@@ -278,6 +278,13 @@ impl Cgroup {
         self.directories().iter().try_fold(true, |gone, directory| Ok(remove(directory)? && gone))
     }
 
+    /// The names of the groups in it, in whichever hierarchy they are.
+    pub fn children(&self) -> BTreeSet<String> {
+        let entries = self.directories().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        groups.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// How often the kernel killed a process of it for want of memory.
     pub fn oom_kills(&self) -> u64 {
         oom::kills(self)

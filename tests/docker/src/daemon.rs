@@ -14,13 +14,22 @@ pub const IMAGE: &str = "busybox:test";
 /// Where `scripts/clients` puts the newest clients.
 const NEWEST: &str = "/opt/clients-for-tests";
 
+/// A disk of so many bytes, which only the daemon and what it starts have mounted.
+#[derive(Clone, Copy, Debug)]
+enum Disk {
+    /// In memory.
+    Memory(u64),
+    /// A file with a file system (ext4) on it, which can be written to as slowly as one likes and flushed.
+    File(u64),
+}
+
 /// A running daemon. Its containers and files go with it.
 pub struct Daemon {
     directory: tempfile::TempDir,
     instance: String,
     process: Option<Child>,
-    /// Bytes of a disk of its own that its root is on.
-    disk: Option<u64>,
+    /// A disk of its own that its root is on.
+    disk: Option<Disk>,
     /// How many files it may have open when it begins, unless it raises that.
     files: Option<u64>,
 }
@@ -51,13 +60,21 @@ impl Daemon {
     /// Starts a daemon that has [`IMAGE`], on a disk of `bytes`.
     #[track_caller]
     pub fn start_on_small_disk(bytes: u64) -> Self {
-        let daemon = Self::start_with(Some(bytes), None);
+        let daemon = Self::start_with(Some(Disk::Memory(bytes)), None);
+        daemon.import_image();
+        daemon
+    }
+
+    /// As [`Daemon::start_on_small_disk`], on a disk with a file system (ext4) of its own.
+    #[track_caller]
+    pub fn start_on_file_system(bytes: u64) -> Self {
+        let daemon = Self::start_with(Some(Disk::File(bytes)), None);
         daemon.import_image();
         daemon
     }
 
     #[track_caller]
-    fn start_with(disk: Option<u64>, files: Option<u64>) -> Self {
+    fn start_with(disk: Option<Disk>, files: Option<u64>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         testkit::require_root();
         let directory =
@@ -77,12 +94,24 @@ impl Daemon {
     /// As [`Daemon::launch`], with further flags.
     #[track_caller]
     pub fn launch_with(&mut self, flags: &[&str]) {
+        self.begin(flags);
+        self.wait_answering();
+    }
+
+    /// Starts the daemon's process, which must not run, and does not wait for it.
+    #[track_caller]
+    pub fn begin(&mut self, flags: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
         let log = self.directory.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("open the daemon's log");
         let mut command = self.gantry("", &[&["up"], flags].concat());
         command.stdout(log.try_clone().expect("share the log")).stderr(log);
         self.process = Some(command.spawn().expect("start the daemon"));
+    }
+
+    /// Waits until the daemon that was started answers.
+    #[track_caller]
+    pub fn wait_answering(&mut self) {
         testkit::wait_until("the daemon to answer", || {
             let ended =
                 self.process.as_mut().and_then(|process| process.try_wait().expect("look after the daemon"));
@@ -153,10 +182,14 @@ impl Daemon {
             .args(["--bip", bip, "--pod-cidr", pods, "--service-cidr", services])
             .args(["--api-address", "127.0.0.1:6443"])
             .stdin(Stdio::null());
-        command.env(
-            "DISK",
-            self.disk.map_or_else(String::new, |bytes| format!("{}:{bytes}", path("root").display())),
-        );
+        let disk = self.disk.map_or_else(String::new, |disk| {
+            let (kind, bytes) = match disk {
+                Disk::Memory(bytes) => ("memory", bytes),
+                Disk::File(bytes) => ("file", bytes),
+            };
+            format!("{kind} {bytes}")
+        });
+        command.env("DISK", disk).env("DISK_AT", path("root"));
         command.env("FILES", self.files.map_or_else(String::new, |files| files.to_string()));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
             command.env_remove(name);
@@ -193,7 +226,44 @@ impl Daemon {
 
     /// The file in which the administrator's access to the cluster is written.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("root/kubeconfig")
+        self.seen(&self.root().join("kubeconfig"))
+    }
+
+    /// Where this process finds what the daemon has at `path`, be it on a disk of its own.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        match (self.disk, self.holder()) {
+            (Some(_), Some(holder)) => {
+                let below = path.strip_prefix("/").unwrap_or(path);
+                Path::new("/proc").join(holder.to_string()).join("root").join(below)
+            }
+            _ => path.to_owned(),
+        }
+    }
+
+    /// What the daemon's kernel objects are named after.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The daemon's run directory.
+    pub fn run_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    /// The shims of the daemon: processes that call themselves after its sockets.
+    pub fn shims(&self) -> Vec<rustix::process::Pid> {
+        let sockets = std::fs::read_dir(self.run_directory().join("shims")).into_iter().flatten().flatten();
+        let titles: Vec<String> = sockets
+            .filter_map(|socket| Some(format!("gantry-shim {}", socket.file_name().to_str()?.get(..12)?)))
+            .collect();
+        let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let ours = pids.filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            titles.iter().any(|title| line.trim_end_matches('\0') == title)
+        });
+        ours.filter_map(rustix::process::Pid::from_raw).collect()
     }
 
     /// Runs `docker` to its end.
@@ -351,9 +421,12 @@ impl Daemon {
 const START: &str = r#"
 if [ ! -e "$1" ]; then
     busybox ip link set lo up || exit 1
-    if [ -n "$DISK" ]; then
-        mkdir -p "${DISK%:*}" && busybox mount -t tmpfs -o "size=${DISK##*:}" disk "${DISK%:*}" || exit 1
-    fi
+    case $DISK in
+    memory*) mkdir -p "$DISK_AT" && busybox mount -t tmpfs -o "size=${DISK#* }" disk "$DISK_AT" || exit 1 ;;
+    file*)
+        mkdir -p "$DISK_AT" && truncate -s "${DISK#* }" "$DISK_AT.disk" && mkfs.ext4 -q -F -m 0 "$DISK_AT.disk" \
+            && mount -t ext4 -o loop "$DISK_AT.disk" "$DISK_AT" || exit 1 ;;
+    esac
     setsid busybox sleep 86400 </dev/null >/dev/null 2>&1 &
     echo $! > "$1"
 fi

@@ -128,3 +128,18 @@ fn at_the_brim_nothing_begins_and_everything_goes_on() {
     daemon.ok(&["tag", IMAGE, "other:1"]);
     daemon.ok(&["rm", "--force", "box1"]);
 }
+
+#[test]
+fn a_daemon_that_begins_on_a_full_disk_serves() {
+    let mut daemon = Daemon::start_on_file_system(96 * MIB);
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
+    let ballast = daemon.fill_disk(0);
+    daemon.kill();
+    daemon.launch();
+    let access = daemon.kubeconfig();
+    assert!(std::fs::read_to_string(access).expect("it is there").contains("clusters:"), "as it was");
+    assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "box1");
+    daemon.ok(&["rm", "--force", "box1"]);
+    free(&daemon, &ballast);
+    assert_eq!(daemon.ok(&["run", "--rm", IMAGE, "echo", "works"]), "works");
+}

@@ -9,15 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-use client::Transport;
-use client::remote::{Config, RemoteTransport};
 use docker_tests::Daemon;
-use http::Request;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::load::{Dice, enter};
+use crate::load::Dice;
+use crate::wire::{Gone, Wire};
 
 pub use check::Checked;
 
@@ -61,13 +57,9 @@ pub struct Writers {
     acknowledged: Arc<AtomicUsize>,
 }
 
-/// The daemon is gone.
-struct Gone;
-
 /// A way to the API that keeps a history of what it was told.
 struct Api {
-    runtime: tokio::runtime::Runtime,
-    server: RemoteTransport,
+    wire: Wire,
     history: History,
     acknowledged: Arc<AtomicUsize>,
 }
@@ -150,32 +142,15 @@ impl History {
 
 /// Gives what connects, to be called in the writer's thread, which enters the daemon's network.
 fn connect(daemon: &Daemon, acknowledged: &Arc<AtomicUsize>) -> impl FnOnce() -> Api + Send + 'static {
-    let network = daemon.network();
-    let config = Config::from_kubeconfig(&daemon.kubeconfig()).expect("the daemon wrote its kubeconfig");
+    let connect = Wire::to(daemon);
     let acknowledged = acknowledged.clone();
-    move || {
-        enter(&network);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("start tokio");
-        let server = RemoteTransport::new(&config).expect("the kubeconfig can be used");
-        Api { runtime, server, history: History::default(), acknowledged }
-    }
+    move || Api { wire: connect(), history: History::default(), acknowledged }
 }
 
 impl Api {
     /// Sends a request; gives status code and answer.
     fn send(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), Gone> {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let request =
-            Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, kind).body(body);
-        let request = request.expect("a well-formed request");
-        self.runtime.block_on(async {
-            let answer = self.server.send(request).await.map_err(|_| Gone)?;
-            let code = answer.status().as_u16();
-            let body = answer.into_body().collect().await.map_err(|_| Gone)?.to_bytes();
-            Ok((code, serde_json::from_slice(&body).unwrap_or(Value::Null)))
-        })
+        self.wire.send(method, path, body)
     }
 
     /// Asks for something to be made of the object at `path`, and notes what comes of it; gives the answer, none where

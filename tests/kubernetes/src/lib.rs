@@ -5,10 +5,12 @@
 //! of its own. The tests need root, `kubectl` and `docker` clients, and the binary.
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 mod cluster;
 pub mod history;
 pub mod load;
 mod namespace;
+mod wire;
 
 pub use cluster::Cluster;
 pub use docker_tests::{IMAGE, Ran, Running};

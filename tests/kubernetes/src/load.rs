@@ -5,19 +5,14 @@
 //! was under way may have happened or not.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-use client::Transport;
-use client::remote::{Config, RemoteTransport};
 use docker_tests::Daemon;
-use http::Request;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
+
+use crate::wire::Wire;
 
 const KUBERNETES_WRITERS: usize = 6;
 const KEYS: u64 = 12;
@@ -178,24 +173,16 @@ fn begin<T: Target>(
 
 /// Writes ConfigMaps through the API.
 struct ConfigMaps {
-    runtime: tokio::runtime::Runtime,
-    server: RemoteTransport,
+    wire: Wire,
     path: String,
 }
 
 impl ConfigMaps {
     /// Gives what connects, to be called in the writer's thread, which enters the daemon's network.
     fn connect(daemon: &Daemon, namespace: &str) -> impl FnOnce() -> Self + Send + 'static {
-        let network = daemon.network();
-        let config = Config::from_kubeconfig(&daemon.kubeconfig()).expect("the daemon wrote its kubeconfig");
+        let connect = Wire::to(daemon);
         let path = format!("/api/v1/namespaces/{namespace}/configmaps");
-        move || {
-            enter(&network);
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("start tokio");
-            let server = RemoteTransport::new(&config).expect("the kubeconfig can be used");
-            Self { runtime, server, path }
-        }
+        move || Self { wire: connect(), path }
     }
 }
 
@@ -204,26 +191,15 @@ impl Target for ConfigMaps {
 
     fn write(&mut self, name: &str, was: &Content, now: &Content) -> Result<(), String> {
         let one = format!("{}/{name}", self.path);
-        let object = json!({"metadata": {"name": name}, "data": {"content": now}}).to_string();
+        let object = json!({"metadata": {"name": name}, "data": {"content": now}});
         let (method, path, body) = match (was, now) {
-            (_, None) => ("DELETE", &one, String::new()),
-            (None, Some(_)) => ("POST", &self.path, object),
-            (Some(_), Some(_)) => ("PATCH", &one, object),
+            (_, None) => ("DELETE", &one, &Value::Null),
+            (None, Some(_)) => ("POST", &self.path, &object),
+            (Some(_), Some(_)) => ("PATCH", &one, &object),
         };
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(http::header::CONTENT_TYPE, kind)
-            .body(Bytes::from(body))
-            .expect("a well-formed request");
-        self.runtime.block_on(async {
-            let answer = self.server.send(request).await.map_err(|error| error.to_string())?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-            assert!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&body));
-            Ok(())
-        })
+        let (code, answer) = self.wire.send(method, path, body).map_err(|gone| format!("{gone:?}"))?;
+        assert!(matches!(code, 200..300), "{method} {path}: {code} {answer}");
+        Ok(())
     }
 }
 
@@ -298,12 +274,4 @@ fn entries(list: &Value) -> impl Iterator<Item = &Value> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-/// Moves this thread into the network namespace at `path`.
-pub(crate) fn enter(path: &Path) {
-    let namespace = File::open(path).expect("open the daemon's network namespace");
-    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)
-        .expect("enter the daemon's network namespace");
 }

@@ -1,6 +1,5 @@
 //! Crashes, reboots, and daemons in each other's way.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use docker_tests::run;
@@ -97,14 +96,14 @@ fn a_reboot_brings_pods_and_containers_back() {
     deploy(&Namespace::of(&cluster, "reboot"));
     in_memory(&Namespace::of(&cluster, "reboot"));
     let before = containers(&Namespace::of(&cluster, "reboot"));
-    let run_directory = daemon.socket().parent().expect("the socket is in a directory").to_owned();
+    let run_directory = daemon.run_directory();
     cluster.daemon.kill();
-    assert_eq!(shims(&run_directory).len(), 5, "a shim for each container and each pod");
-    for pid in shims(&run_directory) {
+    assert_eq!(cluster.daemon.shims().len(), 5, "a shim for each container and each pod");
+    for pid in cluster.daemon.shims() {
         // One may have ended with another.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    testkit::wait_until("the shims to be gone", || match shims(&run_directory) {
+    testkit::wait_until("the shims to be gone", || match cluster.daemon.shims() {
         none if none.is_empty() => Ok(()),
         left => Err(left),
     });
@@ -224,20 +223,4 @@ fn containers(space: &Namespace<'_>) -> Vec<String> {
         .collect();
     all.sort();
     all
-}
-
-/// The shims of an instance: processes that call themselves after its sockets.
-fn shims(run_directory: &Path) -> Vec<rustix::process::Pid> {
-    let sockets = std::fs::read_dir(run_directory.join("shims")).into_iter().flatten().flatten();
-    let titles: Vec<String> = sockets
-        .filter_map(|socket| Some(format!("gantry-shim {}", socket.file_name().to_str()?.get(..12)?)))
-        .collect();
-    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let ours = pids.filter(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        titles.iter().any(|title| line.trim_end_matches('\0') == title)
-    });
-    ours.filter_map(rustix::process::Pid::from_raw).collect()
 }

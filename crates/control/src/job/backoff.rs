@@ -1,8 +1,10 @@
 //! How long a Job waits before it replaces pods that failed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use base::Timestamp;
+use base::clock::Ages;
+use base::{Clock, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::pods::finished_at;
@@ -29,19 +31,39 @@ impl Failures {
         Self { count: before.count.saturating_add(count), last: after.into_iter().max().or(before.last) }
     }
 
-    /// How long is to be waited from now on.
-    pub(super) fn remaining(self, now: Timestamp) -> Duration {
+    /// How long is to be waited from now on; `passed` says how long ago a moment was.
+    pub(super) fn remaining(self, passed: impl FnOnce(Timestamp) -> Duration) -> Duration {
         let Some(last) = self.last.filter(|_| self.count > 0) else { return Duration::ZERO };
         let doubled = 2_u32.checked_pow(self.count - 1).and_then(|times| FIRST.checked_mul(times));
         let wait = doubled.unwrap_or(MOST).min(MOST);
-        // Where the clock was set back, no longer than if the pod had failed now.
-        let passed = Duration::try_from(now.duration_since(last)).unwrap_or_default();
-        wait.saturating_sub(passed)
+        wait.saturating_sub(passed(last))
+    }
+}
+
+/// How long ago moments were that a Job waits from. Where the clock was set back one may lie ahead: it counts from
+/// when it was seen first, or whoever waits would wait until the clock is there again.
+#[derive(Debug, Default)]
+pub(super) struct Passed(HashMap<Timestamp, Duration>);
+
+impl Passed {
+    /// What has passed of these moments; `ages` remembers those of the last look.
+    pub(super) fn look(
+        ages: &mut Ages<Timestamp>,
+        clock: &dyn Clock,
+        moments: impl IntoIterator<Item = Timestamp>,
+    ) -> Self {
+        Self(ages.look(clock, moments.into_iter().map(|moment| (moment, moment))))
+    }
+
+    pub(super) fn since(&self, moment: Timestamp, now: Timestamp) -> Duration {
+        let told = || Duration::try_from(now.duration_since(moment)).unwrap_or_default();
+        self.0.get(&moment).copied().unwrap_or_else(told)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base::clock::ManualClock;
     use serde_json::json;
 
     use super::*;
@@ -83,11 +105,27 @@ mod tests {
     fn the_wait_doubles_and_ends() {
         let wait = |count, passed| {
             let failures = Failures { count, last: Some(at(0)) };
-            failures.remaining(at(passed)).as_secs()
+            failures.remaining(|last| Passed::default().since(last, at(passed))).as_secs()
         };
         assert_eq!((wait(0, 0), wait(1, 0), wait(2, 0), wait(3, 0)), (0, 10, 20, 40));
         assert_eq!((wait(7, 0), wait(8, 0), wait(1000, 0)), (600, 600, 600));
         assert_eq!((wait(1, 4), wait(1, 10), wait(1, 1000)), (6, 0, 0));
-        assert_eq!(wait(1, -3600), 10, "the clock was set back");
+    }
+
+    #[test]
+    fn who_waits_does_not_wait_for_a_clock_that_was_set_back() {
+        let clock = ManualClock::new(at(-3600));
+        let (mut ages, failures) = (Ages::default(), Failures { count: 1, last: Some(at(0)) });
+        let mut wait = || {
+            let passed = Passed::look(&mut ages, &clock, failures.last);
+            failures.remaining(|last| passed.since(last, clock.now())).as_secs()
+        };
+        assert_eq!(wait(), 10);
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(wait(), 6);
+        clock.set(at(-86_400));
+        assert_eq!(wait(), 6);
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(wait(), 0);
     }
 }

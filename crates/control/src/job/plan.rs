@@ -18,7 +18,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::backoff::Failures;
+use super::backoff::{Failures, Passed};
 use super::indexes::Indexes;
 use super::pods::{self, failures_before, finished_at, has_finalizer, is_ready, is_terminating};
 use super::policy::{self, Verdict};
@@ -37,6 +37,7 @@ pub(super) struct View<'a> {
     /// The pods that have failed since one succeeded.
     pub(super) failures: Failures,
     pub(super) now: Timestamp,
+    pub(super) passed: &'a Passed,
 }
 
 /// What is to be done.
@@ -137,6 +138,11 @@ pub(super) fn condition(kind: &str, reason: &str, message: &str, now: Timestamp)
 }
 
 impl View<'_> {
+    /// How long ago a moment was.
+    fn passed(&self, moment: Timestamp) -> Duration {
+        self.passed.since(moment, self.now)
+    }
+
     /// Whether a pod has its finalizer still.
     pub(super) fn is_tracked(&self, pod: &Pod) -> bool {
         has_finalizer(pod) && !self.untracked.contains(pod.uid())
@@ -264,7 +270,7 @@ fn verdict(
     let deadline = spec.active_deadline_seconds.filter(|_| !is_suspended(job))?;
     let deadline = Duration::from_secs(deadline.max(0).unsigned_abs());
     let began = seen.start_time.as_ref().map_or(now, |time| time.0);
-    let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+    let passed = view.passed(began);
     if passed >= deadline {
         let message = "Job was active longer than specified deadline";
         return Some(condition("FailureTarget", "DeadlineExceeded", message, now));
@@ -385,7 +391,7 @@ fn keep(
         return Act::Nothing;
     }
     let by_index = spec.backoff_limit_per_index.is_some();
-    let rest = if by_index { Duration::ZERO } else { failures.remaining(view.now) };
+    let rest = if by_index { Duration::ZERO } else { failures.remaining(|last| view.passed(last)) };
     if !rest.is_zero() {
         sooner(wake, rest);
         return Act::Nothing;
@@ -403,7 +409,7 @@ fn keep(
     let mut rests = Vec::new();
     for index in taken.first_absent(missing, completions(job).unwrap_or_default()) {
         let before = seen.awaited.get(&index);
-        let rest = before.map(|pod| rest_of_index(pod, view.now)).unwrap_or_default();
+        let rest = before.map(|pod| rest_of_index(view, pod)).unwrap_or_default();
         if rest.is_zero() {
             let failures = by_index.then(|| before.map_or((0, 0), |pod| failures_with(view, pod)));
             creations.push(Creation { index: Some(index), failures });
@@ -418,11 +424,11 @@ fn keep(
 }
 
 /// How long an index waits for the next pod after one has failed.
-fn rest_of_index(pod: &Pod, now: Timestamp) -> Duration {
+fn rest_of_index(view: &View<'_>, pod: &Pod) -> Duration {
     let (counted, ignored) = failures_before(pod);
     let count = i64::from(counted) + i64::from(ignored) + 1;
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Failures { count, last: Some(finished_at(pod)) }.remaining(now)
+    Failures { count, last: Some(finished_at(pod)) }.remaining(|last| view.passed(last))
 }
 
 /// The counts of the pod that comes after one that failed.

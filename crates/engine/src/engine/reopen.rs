@@ -72,6 +72,7 @@ impl Engine {
             // Where everybody is is known by now, as it was when the files were written.
             self.learn_files();
             self.clear_run();
+            self.clear_groups();
             self.volumes_clear();
         });
         self.clear_namespaces().await;
@@ -235,11 +236,7 @@ impl Engine {
                         self.watch_health(cell);
                     }
                 },
-                None => {
-                    let (exit, is_guess) = self.lost_exit(cell);
-                    let error = "the container was lost while the engine was away".to_owned();
-                    self.on_exit(cell, &exit, is_guess.then_some(error)).await;
-                }
+                None => self.on_lost(cell, "the container was lost while the engine was away").await,
             }
             return;
         }

@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::shim::protocol::ExitStatus;
-
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::registry::AnySandbox;
@@ -103,14 +101,11 @@ impl Engine {
             }
             let state = shim.state().await?;
             let held = state.containers.iter().find(|held| held.id == cell.id.as_str());
-            let ended: Option<(ExitStatus, bool)> = match held {
-                Some(held) => held.exit.clone().map(|exit| (exit, false)),
-                None => Some(self.lost_exit(&cell)),
-            };
             drop(operation);
-            if let Some((exit, is_guess)) = ended {
-                let error = "the container was lost while its shim did not answer".to_owned();
-                self.on_exit(&cell, &exit, is_guess.then_some(error)).await;
+            match held.map(|held| held.exit.clone()) {
+                Some(Some(exit)) => self.on_exit(&cell, &exit, None).await,
+                Some(None) => {}
+                None => self.on_lost(&cell, "the container was lost while its shim did not answer").await,
             }
         }
         Ok(connection)

@@ -1,13 +1,18 @@
 //! What a shim tells, or what its end says, of its containers.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::shim::protocol::{Event, ExitStatus};
 
 use crate::engine::Engine;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::shim::Shim;
-use crate::work::in_place;
+use crate::work::{blocking, in_place};
+
+/// How often those are looked at who have been killed and do not end.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Engine {
     pub(super) fn on_shim_event(&self, event: Event) {
@@ -42,26 +47,68 @@ impl Engine {
             if !cell.status().is_active() {
                 continue;
             }
-            let status = self.lost_exit(&cell);
             tracing::warn!(container = %cell.id, "the shim of a container is gone");
             let engine = self.clone();
-            let error = "the process that held the container was killed".to_owned();
-            self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
+            let error = "the process that held the container was killed";
+            self.spawn(async move { engine.on_lost(&cell, error).await });
         }
         if let AnySandbox::Shared(shared) = sandbox {
             self.sandbox_lost(shared).await;
         }
     }
 
+    /// Nobody holds a container any more: it has ended once none of its processes is left, and not before.
+    /// Another may be started in its place then, and the two must not meet. One that waits for a disk or a
+    /// server dies when that answers; nobody is held up by it meanwhile.
+    pub(crate) async fn on_lost(&self, cell: &Arc<ContainerCell>, error: &'static str) {
+        if self.ends_what_is_left(cell).await {
+            return self.on_lost_end(cell, error).await;
+        }
+        tracing::warn!(container = %cell.id, "processes of a container that nobody holds are killed and still there");
+        let (engine, cell) = (self.clone(), Arc::clone(cell));
+        self.spawn_lasting(move || {
+            let (engine, cell) = (engine.clone(), Arc::clone(&cell));
+            async move {
+                while !engine.ends_what_is_left(&cell).await {
+                    tokio::select! {
+                        () = tokio::time::sleep(LOOK) => {}
+                        () = engine.inner.closing.cancelled() => return,
+                    }
+                }
+                engine.on_lost_end(&cell, error).await;
+            }
+        });
+    }
+
+    async fn on_lost_end(&self, cell: &Arc<ContainerCell>, error: &str) {
+        let (status, is_guess) = self.lost_exit(cell);
+        self.on_exit(cell, &status, is_guess.then(|| error.to_owned())).await;
+    }
+
+    /// Kills what is left of a container's processes; whether none is there any more.
+    async fn ends_what_is_left(&self, cell: &ContainerCell) -> bool {
+        let path = self.inner.places.container_group(&cell.record(), &cell.sandbox);
+        let ended = blocking(move || crate::cgroup::end(&path)).await;
+        ended.unwrap_or_else(|error| {
+            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "end what is left of a container");
+            // Nobody can say.
+            true
+        })
+    }
+
     /// How a container ended that nobody saw ending: what its shim wrote down, or a violent death.
     /// The flag says that it is a guess.
     pub(crate) fn lost_exit(&self, cell: &ContainerCell) -> (ExitStatus, bool) {
-        let ends = self.inner.places.ends(&cell.id, &cell.sandbox.id);
-        let started = cell.record().life.started_at;
-        let written = ends.iter().find_map(|path| {
+        let read = |path: &Path| -> Option<ExitStatus> {
             let bytes = in_place(|| std::fs::read(path)).ok()?;
-            let status: ExitStatus = serde_json::from_slice(&bytes).ok()?;
-            started.is_none_or(|started| status.at >= started).then_some(status)
+            serde_json::from_slice(&bytes).ok()
+        };
+        // What is of this start is not told by its time: the clock may have been set back since.
+        let written = read(&self.inner.places.end(&cell.id, &cell.sandbox.id)).or_else(|| {
+            // This one may be of a start before the last.
+            let started = cell.record().life.started_at;
+            let lasting = read(&self.inner.places.lasting_end(&cell.id));
+            lasting.filter(|status| started.is_none_or(|started| status.at >= started))
         });
         match written {
             Some(status) => (status, false),

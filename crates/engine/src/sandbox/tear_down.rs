@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Kind;
 use crate::registry::{ContainerCell, SandboxCell};
+use crate::shim::Shim;
 use crate::work::blocking;
 
 impl Engine {
@@ -56,6 +57,10 @@ impl Engine {
             {
                 tracing::debug!(sandbox = %sandbox.id, error = %base::error::chain(&error), "end a shim");
                 shim.end_process().await;
+            }
+            // One that was killed while it began has told nobody of its socket.
+            if live.shim.is_none() {
+                Shim::clear(&self.inner.places.socket(sandbox.id.as_str())).await;
             }
         };
         let network = async {

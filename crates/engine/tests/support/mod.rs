@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use base::{SystemClock, SystemRandom};
+use base::{Clock, SystemClock, SystemRandom};
 use engine::container::{ContainerFilter, LogOptions, LogQuery, RemoveOptions, Status, WaitCondition};
 use engine::image::ImportSpec;
 use engine::sandbox::SandboxFilter;
@@ -149,10 +149,14 @@ impl Host {
 
     /// Opens the engine, perhaps once more.
     pub(crate) async fn open(&self) -> Engine {
+        self.open_by(Arc::new(SystemClock::new())).await
+    }
+
+    /// As [`Host::open`], by another clock.
+    pub(crate) async fn open_by(&self, clock: Arc<dyn Clock>) -> Engine {
         let mut tries = 0;
         loop {
-            let opened =
-                Engine::open(self.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+            let opened = Engine::open(self.config(), Arc::clone(&clock), Arc::new(SystemRandom)).await;
             match opened {
                 // What another test starts has a copy of each lock of this process until it is a program of its own.
                 Err(error) if tries < 100 && error.full_message().contains("in use by another process") => {

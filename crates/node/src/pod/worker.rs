@@ -458,9 +458,10 @@ impl Worker {
                 name: name.clone(),
                 role,
                 latest: observation.instance(name),
-                next_attempt: observation
-                    .latest(name)
-                    .map_or_else(|| self.known_restarts(name), |latest| latest.attempt.saturating_add(1)),
+                next_attempt: facts::instances(
+                    observation.latest(name).map(|latest| latest.attempt),
+                    self.known_restarts(name),
+                ),
                 not_before: waits.max(backs_off),
                 condemned: self.why_kill(container, role, observation).is_some(),
                 replaced: self.replaced.contains(name),
@@ -547,7 +548,7 @@ impl Worker {
             .min()
     }
 
-    /// Restarts that the API knows of, for a container of which the runtime has nothing left.
+    /// How many instances of a container the API was told of.
     fn known_restarts(&self, name: &str) -> u32 {
         let statuses = self.published.container_statuses.iter().flatten();
         let statuses = statuses.chain(self.published.init_container_statuses.iter().flatten());

@@ -109,7 +109,14 @@ fn look_with(spec: Value, status: Value, pods: &str, second: i64, failures: Fail
     let job = job(&spec, &status);
     let pods: Vec<Arc<Pod>> = pods.split_whitespace().map(pod).collect();
     let untracked = HashSet::new();
-    let view = View { job: &job, pods: &pods, untracked: &untracked, failures, now: at(second) };
+    let view = View {
+        job: &job,
+        pods: &pods,
+        untracked: &untracked,
+        failures,
+        now: at(second),
+        passed: &Passed::default(),
+    };
     let plan = plan(&view);
     let mut done = Done::default();
     let mut text = match &plan.act {
@@ -239,8 +246,14 @@ fn the_cache_may_show_a_finalizer_that_is_gone() {
         job(&json!({"completions": 9}), &json!({"succeeded": 1, "active": 1, "ready": 0, "terminating": 0}));
     let pods = [pod("a:done"), pod("b:run")];
     let untracked = HashSet::from(["a".to_owned()]);
-    let view =
-        View { job: &job, pods: &pods, untracked: &untracked, failures: Failures::default(), now: at(0) };
+    let view = View {
+        job: &job,
+        pods: &pods,
+        untracked: &untracked,
+        failures: Failures::default(),
+        now: at(0),
+        passed: &Passed::default(),
+    };
     let tracking = track(&view, &plan(&view), Done::default());
     assert_eq!((told(&tracking.status), tracking.untrack.len()), ("active=1 succeeded=1".to_owned(), 0));
 }
@@ -300,8 +313,14 @@ fn suspending_deletes_without_counting_and_going_on_begins_the_time_anew() {
     );
     let job = job(&json!({}), &suspended());
     let untracked = HashSet::new();
-    let view =
-        View { job: &job, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(30) };
+    let view = View {
+        job: &job,
+        pods: &[],
+        untracked: &untracked,
+        failures: Failures::default(),
+        now: at(30),
+        passed: &Passed::default(),
+    };
     let tracking = track(&view, &plan(&view), Done::default());
     assert_eq!(tracking.status.start_time, Some(Time(at(30))));
     // Nothing to do is done, and has a time.
@@ -309,8 +328,14 @@ fn suspending_deletes_without_counting_and_going_on_begins_the_time_anew() {
     let text = look(nothing.clone(), json!({"startTime": null}), "", 0);
     assert!(text.ends_with("Complete(CompletionsReached) !Completed"), "{text}");
     let never = self::job(&nothing, &json!({"startTime": null}));
-    let view =
-        View { job: &never, pods: &[], untracked: &untracked, failures: Failures::default(), now: at(5) };
+    let view = View {
+        job: &never,
+        pods: &[],
+        untracked: &untracked,
+        failures: Failures::default(),
+        now: at(5),
+        passed: &Passed::default(),
+    };
     let tracking = track(&view, &plan(&view), Done::default());
     let ended = conclude(&view, &tracking, &HashSet::new()).expect("it ends").0;
     assert_eq!(ended.start_time, Some(Time(at(5))));
@@ -486,8 +511,14 @@ fn restarts_within_pods_count_too() {
             "name": "m", "image": "", "imageID": "", "ready": false, "restartCount": restarts}]))
         .expect("statuses");
         let (pods, untracked) = ([Arc::new(pod)], HashSet::new());
-        let view =
-            View { job: &job, pods: &pods, untracked: &untracked, failures: Failures::default(), now: at(0) };
+        let view = View {
+            job: &job,
+            pods: &pods,
+            untracked: &untracked,
+            failures: Failures::default(),
+            now: at(0),
+            passed: &Passed::default(),
+        };
         plan(&view).seen.verdict.is_some()
     };
     assert!(!looked(3, 2) && looked(3, 3) && !looked(0, 0) && looked(0, 1));
@@ -498,8 +529,14 @@ fn a_job_that_goes_lets_its_pods_go() {
     let mut job = job(&json!({}), &json!({"active": 1, "ready": 0, "terminating": 0}));
     job.metadata.deletion_timestamp = Some(Time(at(0)));
     let (pods, untracked) = ([pod("a:run")], HashSet::new());
-    let view =
-        View { job: &job, pods: &pods, untracked: &untracked, failures: Failures::default(), now: at(0) };
+    let view = View {
+        job: &job,
+        pods: &pods,
+        untracked: &untracked,
+        failures: Failures::default(),
+        now: at(0),
+        passed: &Passed::default(),
+    };
     let plan = plan(&view);
     assert!(matches!(plan.act, Act::Nothing));
     let tracking = track(&view, &plan, Done::default());

@@ -1,5 +1,6 @@
 //! Making a container in its shim, and starting its program.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +10,11 @@ use runtime::shim::protocol::{LogSpec, Request, Stdio, StopSpec};
 
 use crate::container::{ContainerRecord, stop};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::registry::ContainerCell;
 use crate::shim::{LAUNCH, MARGIN, Shim};
 use crate::state;
+use crate::work::in_place;
 
 impl Engine {
     /// Makes and starts the container in `shim`; returns its first process.
@@ -35,6 +37,7 @@ impl Engine {
         if let Some(directory) = log.as_ref().and_then(|log| log.path.parent()) {
             state::make_directory(directory, 0o755)?;
         }
+        self.forget_end(cell)?;
         let limit = u64::try_from(LAUNCH.as_millis()).ok();
         let create = Request::CreateContainer {
             container: container.clone(),
@@ -77,6 +80,17 @@ impl Engine {
             }
         };
         started.map_err(explain)
+    }
+
+    /// Removes what its shim wrote down of an earlier end, so that what is there is of this start.
+    fn forget_end(&self, cell: &ContainerCell) -> Result<()> {
+        let end = self.inner.places.end(&cell.id, &cell.sandbox.id);
+        match in_place(|| std::fs::remove_file(&end)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("remove `{}`", end.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How a container stops where only its shim is left to say so.

@@ -143,6 +143,12 @@ impl Engine {
         }
     }
 
+    /// Removes control groups of what was being made or removed when the engine was killed.
+    pub(super) fn clear_groups(&self) {
+        let is_left_over = |name: &str| self.is_left_over(Path::new(name));
+        crate::cgroup::clear(self.inner.places.own_group(), &is_left_over);
+    }
+
     fn is_left_over(&self, path: &Path) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let has_shim = self.inner.places.socket(name).exists();

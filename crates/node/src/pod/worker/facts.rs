@@ -21,6 +21,11 @@ const LINES_FROM_LOG: usize = 80;
 /// So much of a log holds both.
 const LOG_END: usize = 4 * MESSAGE_FROM_LOG;
 
+/// How many instances of a container there were, by the number of the latest that there is: no fewer than was told, though the runtime may have lost the last.
+pub(super) fn instances(latest: Option<u32>, told: u32) -> u32 {
+    latest.map_or(0, |latest| latest.saturating_add(1)).max(told)
+}
+
 impl Worker {
     /// Facts about every container of the pod.
     pub(super) fn facts(&self, observation: &Observation) -> BTreeMap<String, Facts> {
@@ -45,8 +50,8 @@ impl Worker {
         let current = current.filter(|current| !(replaced && current.state == ContainerState::Exited));
         let previous = if current.is_some() { observation.previous(name) } else { latest };
         Facts {
-            restarts: latest
-                .map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| latest.attempt),
+            restarts: instances(latest.map(|latest| latest.attempt), self.known_restarts(name))
+                .saturating_sub(1),
             current: current.map(|instance| self.run_of(container, instance)),
             previous: previous.map(|instance| self.run_of(container, instance)),
             waiting: self.waiting_reason(container, role, current),
@@ -232,5 +237,18 @@ mod tests {
     fn so_much_of_them_as_the_kubelet_keeps_and_no_half_characters() {
         let long = last_words(&log((0..3).map(|_| format!("F {}", "é".repeat(500)))));
         assert_eq!((long.len(), long.chars().filter(|c| *c == '\n').count()), (2047, 3));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_that_were_told_are_not_taken_back() {
+        assert_eq!((instances(None, 0), instances(None, 2)), (0, 2));
+        assert_eq!((instances(Some(0), 0), instances(Some(3), 3)), (1, 4));
+        // The second was told of, and the runtime has the first alone.
+        assert_eq!(instances(Some(0), 2), 2);
     }
 }

@@ -40,7 +40,14 @@ impl Worker {
             self.event(false, "SandboxChanged", message.to_owned());
         }
         for instance in observation.running() {
-            let _ = self.shared.runtime().stop_container(&instance.id, Duration::ZERO).await;
+            let stopped = self.shared.runtime().stop_container(&instance.id, Duration::ZERO).await;
+            // What lives must not meet what is started in its place.
+            if let Err(error) = Self::tolerate(stopped) {
+                let message = words::message(&error);
+                self.event(true, "FailedKillPod", format!("error killing pod: {message}"));
+                self.fail_all(Reason::ContainerCreating, message);
+                return;
+            }
         }
         let directory = self.directory();
         let path = directory.clone();
