@@ -154,7 +154,12 @@ impl Call {
 
     /// The body as an object of another kind than the resource's own.
     pub fn decode_as(&self, kind: &GroupVersionKind) -> Result<Object> {
-        decode::other(self, kind)
+        decode::other(self, kind, &[])
+    }
+
+    /// The same, from clients too that call it by one of `older`, in which it is served no more and had the same fields.
+    pub fn decode_as_any(&self, kind: &GroupVersionKind, older: &[GroupVersionKind]) -> Result<Object> {
+        decode::other(self, kind, older)
     }
 
     /// Changes the object that the path names, by a subresource that knows what it does: what `change`

@@ -93,9 +93,10 @@ pub(crate) fn applied(call: &Call, validation: FieldValidation) -> Result<(Objec
     Ok((decoded.object, warnings))
 }
 
-/// The body as an object of another kind than the resource's own, such as a `Scale`.
-pub(crate) fn other(call: &Call, gvk: &GroupVersionKind) -> Result<Object> {
-    let value = parse(&call.body, body_kind(call)?)?;
+/// The body as an object of another kind than the resource's own, such as a `Scale`. It may be called by one of
+/// `older`, which have the same fields.
+pub(crate) fn other(call: &Call, gvk: &GroupVersionKind, older: &[GroupVersionKind]) -> Result<Object> {
+    let value = parse_as(&call.body, body_kind(call)?, |said| older.contains(said).then(|| gvk.clone()))?;
     let schema = model::schema::builtin(gvk);
     let mut object = typed(schema.as_ref(), gvk, value)?.object;
     check_kind(&mut object, gvk)?;
@@ -190,6 +191,33 @@ fn parse(text: &[u8], kind: BodyKind) -> Result<Value> {
     plain(text, kind)
 }
 
+/// As [`parse`], where what says that it is of one kind may be read as being of another, with the same fields.
+fn parse_as(
+    text: &[u8],
+    kind: BodyKind,
+    other: impl FnOnce(&GroupVersionKind) -> Option<GroupVersionKind>,
+) -> Result<Value> {
+    if kind == BodyKind::Protobuf {
+        return protobuf_value(text, other);
+    }
+    let mut document = parse(text, kind)?;
+    if let Some(other) = other(&kind_of(&document)) {
+        document["apiVersion"] = other.api_version().into();
+        document["kind"] = other.kind.into();
+    }
+    Ok(document)
+}
+
+fn protobuf_value(
+    text: &[u8],
+    other: impl FnOnce(&GroupVersionKind) -> Option<GroupVersionKind>,
+) -> Result<Value> {
+    let document = protobuf::document_as(text, other).map_err(|e| Error::bad_request(e.to_string()))?;
+    // Before anything goes through it that calls itself.
+    model::depth::check(&document).map_err(|e| Error::bad_request(e.to_string()))?;
+    Ok(document)
+}
+
 fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
     match kind {
         BodyKind::Json => serde_json::from_slice(text)
@@ -199,12 +227,8 @@ fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
                 .map_err(|_| Error::bad_request("the body is not valid YAML: it is not UTF-8"))?;
             yaml(text)
         }
-        BodyKind::Protobuf => {
-            let document = protobuf::document(text).map_err(|e| Error::bad_request(e.to_string()))?;
-            // Before anything goes through it that calls itself.
-            model::depth::check(&document).map_err(|e| Error::bad_request(e.to_string()))?;
-            serde_json::from_value(document).map_err(|e| Error::bad_request(e.to_string()))
-        }
+        BodyKind::Protobuf => serde_json::from_value(protobuf_value(text, |_| None)?)
+            .map_err(|e| Error::bad_request(e.to_string())),
     }
 }
 

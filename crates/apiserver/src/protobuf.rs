@@ -80,17 +80,26 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The document in a body, `apiVersion` and `kind` included.
 pub(crate) fn document(body: &[u8]) -> Result<Value, ProtobufError> {
-    let (api_version, kind, raw) = opened(body)?;
-    message_document(&api_version, &kind, raw)
+    document_as(body, |_| None)
+}
+
+/// As [`document`], where what says that it is of one kind may be read as being of another, with the same fields.
+pub(crate) fn document_as(
+    body: &[u8],
+    other: impl FnOnce(&GroupVersionKind) -> Option<GroupVersionKind>,
+) -> Result<Value, ProtobufError> {
+    let (gvk, raw) = opened(body)?;
+    message_document(&other(&gvk).unwrap_or(gvk), raw)
 }
 
 /// The document in an answer: an object, or a list of some.
 pub(crate) fn readable(answer: &[u8]) -> Option<Value> {
-    let (api_version, kind, raw) = opened(answer).ok()?;
-    if let Ok(document) = message_document(&api_version, &kind, raw) {
+    let (gvk, raw) = opened(answer).ok()?;
+    if let Ok(document) = message_document(&gvk, raw) {
         return Some(document);
     }
-    let of = kind.strip_suffix("List")?;
+    let of = gvk.kind.strip_suffix("List")?;
+    let of = GroupVersionKind::new(&gvk.group, &gvk.version, of);
     let (mut metadata, mut items) = (Map::new(), Vec::new());
     for field in fields(raw) {
         match field.ok()? {
@@ -111,7 +120,7 @@ pub(crate) fn readable(answer: &[u8]) -> Option<Value> {
                 }
             }
             (2, Wire::Bytes(item)) => {
-                let mut item = message_document(&api_version, of, item).ok()?;
+                let mut item = message_document(&of, item).ok()?;
                 // An item of a list does not say what it is.
                 for name in ["kind", "apiVersion"] {
                     item.as_object_mut()?.shift_remove(name);
@@ -121,11 +130,11 @@ pub(crate) fn readable(answer: &[u8]) -> Option<Value> {
             _ => {}
         }
     }
-    Some(json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}))
+    Some(json!({"kind": gvk.kind, "apiVersion": gvk.api_version(), "metadata": metadata, "items": items}))
 }
 
-/// Version, kind and message of a body.
-fn opened(body: &[u8]) -> Result<(String, String, Bytes<'_>), ProtobufError> {
+/// Kind and message of a body.
+fn opened(body: &[u8]) -> Result<(GroupVersionKind, Bytes<'_>), ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Malformed)?;
     let (mut kind, mut api_version, mut raw) = (String::new(), String::new(), Bytes::default());
     for field in fields(envelope) {
@@ -143,22 +152,18 @@ fn opened(body: &[u8]) -> Result<(String, String, Bytes<'_>), ProtobufError> {
             _ => {}
         }
     }
-    Ok((api_version, kind, raw))
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    Ok((GroupVersionKind::new(group, version, kind), raw))
 }
 
-fn message_document(api_version: &str, kind: &str, raw: Bytes<'_>) -> Result<Value, ProtobufError> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let gvk = GroupVersionKind::new(group, version, kind);
+fn message_document(gvk: &GroupVersionKind, raw: Bytes<'_>) -> Result<Value, ProtobufError> {
     // Kinds of `meta/v1` belong to every group.
-    let schema = model::schema::builtin(&gvk)
-        .or_else(|| model::schema::builtin(&GroupVersionKind::new("", "v1", kind)))
-        .ok_or_else(|| ProtobufError::Unknown {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-        })?;
+    let schema = model::schema::builtin(gvk)
+        .or_else(|| model::schema::builtin(&GroupVersionKind::new("", "v1", &gvk.kind)))
+        .ok_or_else(|| ProtobufError::Unknown { api_version: gvk.api_version(), kind: gvk.kind.clone() })?;
     let mut object = Map::new();
-    object.insert("kind".to_owned(), json!(kind));
-    object.insert("apiVersion".to_owned(), json!(api_version));
+    object.insert("kind".to_owned(), json!(gvk.kind));
+    object.insert("apiVersion".to_owned(), json!(gvk.api_version()));
     let message = name_of(schema.root()).ok_or(ProtobufError::Malformed)?;
     read_struct(schema.root(), &message, raw, &mut object, 0)?;
     Ok(Value::Object(object))

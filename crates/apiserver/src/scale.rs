@@ -36,7 +36,7 @@ pub(crate) async fn handle(call: &Call, replicas: &Replicas) -> Result<Response<
         return Ok(answer(call, &scale_of(&object, &gvk, places)));
     }
     let options = call.write_options()?;
-    let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
+    let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk, &[])?) } else { None };
     let schema = model::schema::builtin(&gvk);
     let modified = modify(call, &options, Part::Scale, |old| {
         let scale = match &update {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use base::Timestamp;
 use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
     NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,11 +20,8 @@ use tracing::{info, warn};
 use crate::agent::Shared;
 
 mod advertised;
+mod lease;
 
-/// How often the lease is renewed.
-const LEASE_PERIOD: Duration = Duration::from_secs(10);
-/// For how long a renewal holds.
-const LEASE_SECONDS: i32 = 40;
 /// How often the status is looked at; it is written when it changed, or after five minutes.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
@@ -274,44 +270,6 @@ impl Registration {
                 size_bytes: i64::try_from(image.size).ok(),
             })
             .collect()
-    }
-
-    async fn keep_lease(&self) {
-        loop {
-            if let Err(error) = self.renew_lease().await {
-                warn!(error = %base::error::chain(&error), "cannot renew the node's lease");
-            }
-            tokio::time::sleep(LEASE_PERIOD).await;
-        }
-    }
-
-    async fn renew_lease(&self) -> Result<(), Error> {
-        let api: Api<Lease> = Api::namespaced(&self.shared.client, "kube-node-lease");
-        let name = &self.shared.config.name;
-        let now = MicroTime(self.shared.clock.now());
-        match api.find(name).await? {
-            Some(mut lease) => {
-                lease.spec.get_or_insert_default().renew_time = Some(now);
-                match api.update(&lease).await {
-                    Err(error) if error.is_conflict() => Ok(()),
-                    other => other.map(drop),
-                }
-            }
-            None => {
-                let spec = LeaseSpec {
-                    holder_identity: Some(name.clone()),
-                    lease_duration_seconds: Some(LEASE_SECONDS),
-                    renew_time: Some(now),
-                    ..LeaseSpec::default()
-                };
-                let metadata = ObjectMeta {
-                    name: Some(name.clone()),
-                    namespace: Some("kube-node-lease".to_owned()),
-                    ..ObjectMeta::default()
-                };
-                api.create(&Lease { metadata, spec: Some(spec) }).await.map(drop)
-            }
-        }
     }
 }
 

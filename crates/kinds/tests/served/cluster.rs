@@ -86,6 +86,11 @@ impl Cluster {
             _ => "application/json",
         };
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        self.send_as(method, path, kind, body).await
+    }
+
+    /// The same with a body of any form.
+    pub(crate) async fn send_as(&self, method: &str, path: &str, kind: &str, body: Bytes) -> Answer {
         let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
         let request = request.body(body).expect("a well-formed request");
         let response = self.handle.call(request, Identity::administrator()).await;

@@ -88,6 +88,41 @@ async fn what_does_not_count_goes_and_what_is_not_known_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_may_be_of_the_version_before_and_of_no_other() {
+    let cluster = Cluster::start().await;
+    let path = format!("{PODS}/p/eviction");
+    let protobuf = |version: &str| {
+        let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+        let kind = [field(1, version.as_bytes()), field(2, b"Eviction")].concat();
+        let metadata = field(1, &field(1, b"p"));
+        [b"k8s\0".to_vec(), field(1, &kind), field(2, &metadata)].concat()
+    };
+    for (version, code) in [("policy/v1", 201), ("policy/v1beta1", 201), ("policy/v2", 400), ("v1", 400)] {
+        let eviction =
+            json!({"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}}).to_string();
+        let forms: [(&str, Vec<u8>); 3] = [
+            ("application/json", eviction.clone().into()),
+            ("application/yaml", eviction.into()),
+            ("application/vnd.kubernetes.protobuf", protobuf(version)),
+        ];
+        for (form, body) in forms {
+            running(&cluster, "p", true).await;
+            let answer = cluster.send_as("POST", &path, form, body.into()).await;
+            assert_eq!(answer.code, code, "{form} of {version}: {answer:?}");
+            let pod = cluster.get(&format!("{PODS}/p")).await;
+            assert_eq!(pod["metadata"].get("deletionTimestamp").is_some(), code == 201, "{pod}");
+            let now = json!({"gracePeriodSeconds": 0});
+            cluster.send("DELETE", &format!("{PODS}/p"), now).await;
+        }
+    }
+    // No other kind is taken for one.
+    running(&cluster, "p", true).await;
+    let budget =
+        json!({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": {"name": "p"}});
+    assert_eq!(cluster.send("POST", &path, budget).await.code, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn claims_and_volumes_are_held_and_grow_where_their_class_lets_them() {
     let cluster = Cluster::start().await;
     let claims = "/api/v1/namespaces/default/persistentvolumeclaims";

@@ -18,7 +18,9 @@ const LATER: i32 = 10;
 const ALLOWED: &str = "DisruptionAllowed";
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
-    let eviction = call.decode_as(&GroupVersionKind::new("policy", "v1", "Eviction"))?;
+    let of = |version: &str| GroupVersionKind::new("policy", version, "Eviction");
+    // As clients before 1.22 send it, and those that never asked for more.
+    let eviction = call.decode_as_any(&of("v1"), &[of("v1beta1")])?;
     if !eviction.name().is_empty() && eviction.name() != call.name() {
         return Err(Error::bad_request(format!(
             "name in URL does not match name in Eviction object: {} != {}",

@@ -11,8 +11,8 @@ use std::path::Path;
 use base::place::Place;
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How a volume is opened: what it is called by may be a link of whoever laid it out.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// What the group may do: with files, and with directories besides, whose group is given on.
 const OF_FILES: u32 = 0o660;

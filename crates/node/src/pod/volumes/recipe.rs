@@ -213,7 +213,8 @@ impl Recipe {
         match self {
             Self::HostPath(source) => host_path::prepare(name, source),
             Self::Directory { group } => empty_dir::make(name, path, *group),
-            Self::Local { volume, path, .. } => match fs::symlink_metadata(path) {
+            // Whoever laid the disks out may have called this one by a link.
+            Self::Local { volume, path, .. } => match fs::metadata(path) {
                 Ok(found) if found.is_dir() => Ok(()),
                 Ok(_) => Err(VolumeError::not_a(volume, path, "directory")),
                 Err(_) => Err(VolumeError::NoLocalPath { name: volume.clone(), path: path.clone() }),
@@ -330,5 +331,40 @@ impl Kind {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_local_volume_may_be_called_by_a_link_and_is_a_directory_all_the_same() {
+        testkit::require_root();
+        let root = tempfile::tempdir().expect("temporary directory");
+        let disk = root.path().join("disk");
+        fs::create_dir_all(disk.join("deep")).expect("create");
+        fs::write(root.path().join("file"), "x").expect("write");
+        let local = |name: &str, target: &Path| {
+            let path = root.path().join(name);
+            symlink(target, &path).expect("link");
+            Recipe::Local { volume: "v".to_owned(), path, group: Some(4711), only_if_needed: false }
+        };
+        let place = root.path().join("place");
+        let link = local("link", &disk);
+        link.stage("data", &place).expect("it is there");
+        link.publish("data", &place, false).expect("it is given to the group");
+        for given in [&disk, &disk.join("deep")] {
+            assert_eq!(fs::metadata(given).expect("stat").gid(), 4711);
+        }
+        assert_eq!(fs::symlink_metadata(root.path().join("link")).expect("stat").gid(), 0);
+
+        let refused = |recipe: &Recipe| recipe.stage("data", &place).expect_err("refused").to_string();
+        let file = refused(&local("to-a-file", &root.path().join("file")));
+        assert!(file.contains("is not a directory"), "{file}");
+        let nowhere = refused(&local("to-nowhere", &root.path().join("nowhere")));
+        assert!(nowhere.contains("does not exist"), "{nowhere}");
     }
 }

@@ -1,4 +1,4 @@
-//! Pods end though the API does not take it at first that they have.
+//! An API server, and agents of a node beside it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,107 +8,22 @@ use apiserver::{Config, Handle, Identity, Server};
 use base::{SystemClock, SystemRandom};
 use bytes::Bytes;
 use client::transport::{Body, TransportError, body};
-use client::{Api, Client, DeleteOptions, Transport};
+use client::{Api, Client, Transport};
 use engine::Engine;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testkit::wait_until_async;
 use tokio_util::sync::CancellationToken;
 
 /// What the API answers to the first deletions by the node: a fault of its own, then that it is busy.
-const REFUSALS: [StatusCode; 2] = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
-
-#[test]
-fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
-    on_a_network_of_its_own(|| async {
-        let cluster = Cluster::start().await;
-        let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
-        let pod: Pod = object(json!({
-            "metadata": {"name": "going"},
-            "spec": {"nodeName": "here", "automountServiceAccountToken": false,
-                     "containers": [{"name": "main", "image": "app"}]},
-        }));
-        pods.create(&pod).await.expect("create");
-        pods.delete("going", &DeleteOptions::default()).await.expect("delete");
-        assert!(pods.find("going").await.expect("find").is_some(), "it waits for its node");
-        let running = CancellationToken::new();
-        let agent = node::Agent::new(
-            cluster.node(),
-            node::Machine::of_engine(cluster.engine().await),
-            &cluster.refused,
-            &cluster.steady,
-            &cluster.steady,
-            Arc::new(SystemClock::new()),
-        )
-        .expect("nothing is kept from pods");
-        let working = agent.run(running.clone());
-        let watching = async {
-            wait_until_async("the pod to go", || async {
-                match pods.find("going").await.expect("find") {
-                    None => Ok(()),
-                    Some(_) => Err(cluster.tries.load(Ordering::SeqCst)),
-                }
-            })
-            .await;
-            running.cancel();
-        };
-        tokio::join!(working, watching);
-        assert_eq!(cluster.tries.load(Ordering::SeqCst) as usize, REFUSALS.len() + 1);
-    });
-}
-
-#[test]
-fn what_is_left_of_pods_that_the_api_does_not_know_is_taken_away() {
-    on_a_network_of_its_own(|| async {
-        let cluster = Cluster::start().await;
-        let pods = cluster.root.path().join("pods");
-        let uid =
-            |digit: char| format!("{0}-{1}-{1}-{1}-{2}", digit.to_string().repeat(8), "4abc", "0".repeat(12));
-        let place = |name: &str, volume: &str| pods.join(name).join("volumes").join(volume);
-        // As a crash left it before there was a sandbox, and as an earlier version did, without a record.
-        let (recorded, older, later) = (uid('a'), uid('b'), uid('c'));
-        let record = |name: &str, text: &str| {
-            std::fs::create_dir_all(place(name, "scratch")).expect("make a directory");
-            std::fs::write(pods.join(name).join("volumes.json"), text).expect("write a record");
-        };
-        record(&recorded, r#"{"version":1,"volumes":{"scratch":{"kind":"directory","phase":"published"}}}"#);
-        std::fs::create_dir_all(place(&older, "scratch/deep")).expect("make a directory");
-        record(&later, r#"{"version":7,"volumes":{}}"#);
-        std::fs::create_dir_all(pods.join("seccomp")).expect("make a directory");
-        let running = CancellationToken::new();
-        let agent = node::Agent::new(
-            cluster.node(),
-            node::Machine::of_engine(cluster.engine().await),
-            &cluster.steady,
-            &cluster.steady,
-            &cluster.steady,
-            Arc::new(SystemClock::new()),
-        )
-        .expect("nothing is kept from pods");
-        let working = agent.run(running.clone());
-        let watching = async {
-            wait_until_async("what nobody knows to go", || async {
-                let mut left: Vec<_> = std::fs::read_dir(&pods)
-                    .expect("list")
-                    .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-                    .collect();
-                left.sort();
-                if left == [later.as_str(), "seccomp"] { Ok(()) } else { Err(left) }
-            })
-            .await;
-            running.cancel();
-        };
-        tokio::join!(working, watching);
-        assert!(place(&later, "scratch").is_dir(), "what is not understood is left alone");
-    });
-}
+pub(crate) const REFUSALS: [StatusCode; 2] =
+    [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
 
 /// Runs a test on a thread with a network namespace of its own, where an engine may do as it likes.
-fn on_a_network_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+pub(crate) fn on_a_network_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     testkit::require_root();
     let run = || {
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.
@@ -131,19 +46,19 @@ fn on_a_network_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
 }
 
 /// An API server and a directory for an engine; it stops when it is dropped.
-struct Cluster {
+pub(crate) struct Cluster {
     /// A client whose every word is heard.
-    steady: Client,
+    pub(crate) steady: Client,
     /// One whose first deletions of pods are refused.
-    refused: Client,
-    tries: Arc<AtomicU32>,
+    pub(crate) refused: Client,
+    pub(crate) tries: Arc<AtomicU32>,
     instance: String,
     shutdown: CancellationToken,
-    root: tempfile::TempDir,
+    pub(crate) root: tempfile::TempDir,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(SystemClock::new());
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock)
@@ -165,7 +80,7 @@ impl Cluster {
         Self { steady, refused, tries, instance, shutdown, root }
     }
 
-    fn node(&self) -> node::Config {
+    pub(crate) fn node(&self) -> node::Config {
         node::Config {
             allowed_sysctls: node::AllowedSysctls::default(),
             name: "here".to_owned(),
@@ -181,7 +96,7 @@ impl Cluster {
     }
 
     /// An engine that can start nothing: there is no program for it.
-    async fn engine(&self) -> Engine {
+    pub(crate) async fn engine(&self) -> Engine {
         let clock = Arc::new(SystemClock::new());
         Engine::open(self.engine_config(), clock, Arc::new(SystemRandom)).await.expect("open the engine")
     }
@@ -215,7 +130,7 @@ impl Drop for Cluster {
     }
 }
 
-fn object<K: DeserializeOwned>(value: Value) -> K {
+pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("the value fits the type")
 }
 
