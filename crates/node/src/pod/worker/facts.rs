@@ -238,11 +238,6 @@ mod tests {
         let long = last_words(&log((0..3).map(|_| format!("F {}", "é".repeat(500)))));
         assert_eq!((long.len(), long.chars().filter(|c| *c == '\n').count()), (2047, 3));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn restarts_that_were_told_are_not_taken_back() {
