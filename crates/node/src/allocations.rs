@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::pod::allocation::{Allocation, Capacity, Refusal, Room, Tenant, decide};
+use crate::pod::is_over;
 
 /// What all pods were granted, by uid. Kept on disk by the workers of the pods.
 pub(crate) struct Allocations {
@@ -207,11 +208,6 @@ impl Allocations {
     pub(crate) fn forget(&self, uid: &str) {
         self.entries.lock().by_uid.remove(uid);
     }
-}
-
-fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn uid(pod: &Pod) -> &str {

@@ -40,7 +40,7 @@ fn is_uid(name: &str) -> bool {
 /// Whether a pod has ended for good.
 pub(crate) fn is_over(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    phase.is_some_and(status::is_last)
 }
 
 /// Where the log of instance `number` of a container is, below the pod's directory.

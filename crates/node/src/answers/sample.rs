@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use crate::Agent;
 use crate::agent::Shared;
 use crate::local_volumes::rooms::Rooms;
+use crate::pod::is_over;
 use crate::pod::observe::Observation;
 use crate::pod::volumes::claims;
 use crate::runtime::{DiskUsage, GroupUsage, Kind, Traffic, Usage};
@@ -166,7 +167,7 @@ impl Sample {
         let unknown =
             |pod: &Arc<Pod>| UsedByPod { pod: Arc::clone(pod), usage: None, containers: Vec::new() };
         let all = self.pods.iter().map(of_pod).chain(self.unknown.iter().map(unknown));
-        all.filter(|of| !has_ended(&of.pod)).collect()
+        all.filter(|of| !is_over(&of.pod)).collect()
     }
 
     /// Works out how fast processors are used, where that was looked at before.
@@ -217,12 +218,6 @@ async fn of_volumes(shared: &Shared) -> HashMap<String, (u64, DiskUsage)> {
         }
     }
     used
-}
-
-/// Whether a pod has ended as a whole.
-pub(crate) fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 /// Those of them that a pod has. A claim's name says nothing of that: the volume of one that is gone may be there

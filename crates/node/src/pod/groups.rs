@@ -58,12 +58,8 @@ pub fn of_pod(pod: &Pod) -> Resources {
 /// What the group of all pods may take and weighs, and the weights of the classes, given all pods of the
 /// node and what they may take together.
 pub fn limits<'a>(pods: impl Iterator<Item = &'a Pod>, together: Amounts) -> [(&'static str, Resources); 3] {
-    let ended = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
     let burstable = pods
-        .filter(|pod| !ended(pod) && quality_of_service(pod) == "Burstable")
+        .filter(|pod| !super::is_over(pod) && quality_of_service(pod) == "Burstable")
         .map(|pod| requested(pod, "cpu"))
         .fold(0, i64::saturating_add);
     let weight = |millis| Resources { cpu_shares: Some(shares(millis)), ..Resources::default() };

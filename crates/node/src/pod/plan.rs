@@ -25,6 +25,8 @@ pub struct View {
     pub deadline: Option<Duration>,
     /// It has been active for longer than it may be, which is not taken back.
     pub overdue: bool,
+    /// It was told that it has ended, which is not taken back either, whatever is known of its containers.
+    pub told: bool,
     /// What happens when a container ends.
     pub restart: RestartPolicy,
     /// The sandbox as it is.
@@ -173,7 +175,7 @@ pub struct Plan {
 /// Decides what to do next.
 pub fn plan(view: &View) -> Plan {
     let late = view.deadline.is_some_and(|deadline| deadline <= view.now);
-    match (view.overdue, ended(view)) {
+    match (view.overdue, view.told || ended(view)) {
         (true, _) => return Plan { overdue: true, ..end(view) },
         (false, true) => return end(view),
         (false, false) if late => return Plan { overdue: true, ..end(view) },

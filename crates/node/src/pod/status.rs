@@ -146,11 +146,16 @@ pub fn status(view: &View<'_>) -> PodStatus {
     // While anything runs the pod has not ended: whoever waits for that may make another in its place.
     let ended = view.ended && !view.containers.values().any(is_running);
     let failure = view.failure.filter(|_| ended);
-    let phase = match failure {
-        Some(_) => "Failed",
-        None => phase(ended, ended || begun, policy, &mains, &init_failed(&inits, &roles, view.containers)),
+    // An end that was told is the end, whatever is left of it on this node.
+    let told = old.phase.as_deref().filter(|phase| is_last(phase));
+    let phase = match (told, failure) {
+        (Some(told), _) => told,
+        (None, Some(_)) => "Failed",
+        (None, None) => {
+            phase(ended, ended || begun, policy, &mains, &init_failed(&inits, &roles, view.containers))
+        }
     };
-    let terminal = phase == "Succeeded" || phase == "Failed";
+    let terminal = is_last(phase);
     let initialised = begun || phase == "Succeeded";
 
     let said = |of: fn((&str, &str)) -> String, old: &Option<String>| failure.map(of).or_else(|| old.clone());
@@ -176,8 +181,29 @@ pub fn status(view: &View<'_>) -> PodStatus {
         resources: view.whole.clone(),
         ..old.clone()
     };
+    if told.is_some() {
+        keep_ends(&mut status.init_container_statuses, old.init_container_statuses.as_deref());
+        keep_ends(&mut status.container_statuses, old.container_statuses.as_deref());
+    }
     status.conditions = Some(conditions(view, &old, &status, initialised, terminal));
     status
+}
+
+/// Whether a pod never leaves a phase.
+pub fn is_last(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
+/// How containers ended as it was told, for those of which nobody here knows any more that they did.
+fn keep_ends(statuses: &mut Option<Vec<ContainerStatus>>, told: Option<&[ContainerStatus]>) {
+    let has_ended =
+        |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    for status in statuses.iter_mut().flatten().filter(|status| !has_ended(status)) {
+        let known = told.into_iter().flatten().find(|known| known.name == status.name && has_ended(known));
+        if let Some(known) = known {
+            *status = known.clone();
+        }
+    }
 }
 
 /// Whether an init container is a sidecar.

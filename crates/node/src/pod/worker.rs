@@ -470,7 +470,8 @@ impl Worker {
         });
         let spec = self.pod.spec.as_ref();
         // One that has ended so stays as it was told, and one that ended by itself does too.
-        let told = matches!(self.published.phase.as_deref(), Some("Succeeded" | "Failed"))
+        let has_ended = self.published.phase.as_deref().is_some_and(status::is_last);
+        let told = has_ended
             && !matches!(
                 self.published.reason.as_deref(),
                 Some(crate::eviction::EVICTED) | Some("DeadlineExceeded")
@@ -484,6 +485,7 @@ impl Worker {
             now,
             deadline: deadline.filter(|_| !told),
             overdue: (self.overdue || late || self.evicted.is_some()) && !told,
+            told: has_ended,
             restart: RestartPolicy::parse(spec.and_then(|spec| spec.restart_policy.as_deref())),
             sandbox: observation.sandbox_state(),
             containers: containers.collect(),

@@ -55,7 +55,7 @@ fn check_late(
 ) {
     let containers = containers.split_whitespace().map(container).collect();
     let deadline = left.map(|left| now() + Duration::from_secs(left));
-    let plan = plan(&View { now: now(), deadline, overdue, restart, sandbox, containers });
+    let plan = plan(&View { now: now(), deadline, overdue, told: false, restart, sandbox, containers });
     let mut words: Vec<String> = plan
         .steps
         .iter()
@@ -108,6 +108,29 @@ fn what_has_ended_for_good_does_not_run_again_in_a_new_sandbox() {
     check(Never, Ready, "m:0^ m:-", "start 1#0");
     check(Always, Ready, "m:0^ m:+", "start 0#1");
     check(Never, Ready, "m:=0 m:+", "start 0#1");
+}
+
+#[test]
+fn what_was_told_to_have_ended_does_not_run_again_whatever_is_known_of_it() {
+    for (sandbox, words, steps) in [
+        (Ready, "m:-", vec![Step::StopSandbox]),
+        (Ready, "m:1", vec![Step::StopSandbox]),
+        (Ready, "m:+", vec![Step::StopContainers]),
+        (Down, "m:^", Vec::new()),
+        (Missing, "i:- m:-", Vec::new()),
+    ] {
+        let containers = words.split_whitespace().map(container).collect();
+        let view = View {
+            now: now(),
+            deadline: None,
+            overdue: false,
+            told: true,
+            restart: Always,
+            sandbox,
+            containers,
+        };
+        assert_eq!(plan(&view), Plan { steps, ended: true, ..Plan::default() }, "{words}");
+    }
 }
 
 #[test]

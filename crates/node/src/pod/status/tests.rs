@@ -174,6 +174,40 @@ fn a_pod_that_has_ended_succeeded_or_failed_by_its_exit_codes() {
 }
 
 #[test]
+fn an_end_that_was_told_stays_whatever_is_left_of_it_here() {
+    let ended = |name: &str, code: i32| {
+        json!({"name": name, "image": "x", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"terminated": {"exitCode": code}}})
+    };
+    let pod = json!({
+        "spec": {"restartPolicy": "Never", "initContainers": [{"name": "init", "image": "x"}],
+            "containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}, {"name": "c", "image": "x"}]},
+        "status": {"phase": "Failed", "reason": "Evicted", "initContainerStatuses": [ended("init", 0)],
+            "containerStatuses": [ended("a", 1), ended("b", 2), ended("c", 3)]}});
+    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    // One is known as it was told, one is known to have ended otherwise, one runs again, and of one nothing is known.
+    let containers = [("a", running()), ("b", exited(0)), ("c", Facts::default())];
+    let containers = containers.map(|(name, facts)| (name.to_owned(), facts)).into();
+    let status = status(&View {
+        pod: &pod,
+        now: now(),
+        host_ip: "192.0.2.1",
+        pod_ips: &[],
+        sandbox_ready: false,
+        containers: &containers,
+        ended: true,
+        failure: None,
+        resize: &Progress::default(),
+        whole: None,
+    });
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    let code = |status: &ContainerStatus| status.state.as_ref()?.terminated.as_ref().map(|end| end.exit_code);
+    let all = [&status.init_container_statuses, &status.container_statuses];
+    let codes: Vec<_> = all.into_iter().flatten().flatten().map(code).collect();
+    assert_eq!(codes, [Some(0), Some(1), Some(0), Some(3)]);
+}
+
+#[test]
 fn a_pod_has_not_ended_while_one_of_its_containers_runs() {
     check(
         "Never",

@@ -86,7 +86,7 @@ impl Worker {
     pub(super) async fn reject(&mut self, rejection: &Rejection) {
         self.ended = true;
         self.publish_again = None;
-        if matches!(self.published.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        if self.published.phase.as_deref().is_some_and(status::is_last) {
             return;
         }
         self.event(true, &rejection.reason, rejection.message.clone());
