@@ -207,7 +207,7 @@ impl Registry {
     /// A sandbox that was made as such.
     pub(crate) fn sandbox(&self, id: &SandboxId) -> Result<Arc<SharedSandbox>> {
         let found = self.sandboxes.read().by_id.get(id).cloned();
-        found.ok_or_else(|| Error::not_found(format!("No such sandbox: {id}")))
+        found.ok_or_else(|| no_such_sandbox(id))
     }
 
     /// All sandboxes that were made as such.
@@ -252,6 +252,10 @@ impl Drop for NameClaim<'_> {
 
 pub(crate) fn no_such_container(reference: &str) -> Error {
     Fact::NoContainer { reference: reference.to_owned() }.into()
+}
+
+fn no_such_sandbox(id: &SandboxId) -> Error {
+    Error::not_found(format!("No such sandbox: {id}"))
 }
 
 fn name_taken(name: &str, holder: &ContainerId) -> Error {

@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use engine::container::{RemoveOptions, RestartPolicy, Status, WaitCondition};
-use engine::{ContainerSpec, Fact, Kind};
+use engine::sandbox::SandboxSpec;
+use engine::{ContainerSpec, Fact, Kind, SandboxId};
 use support::{create, logs, on_host, output, remove_all, shell, start, wait};
 
 #[test]
@@ -249,5 +250,32 @@ fn the_host_s_queues_are_there_whether_the_host_has_mounted_them_or_not() {
         let own = std::fs::read_link("/proc/self/ns/ipc").expect("a namespace");
         assert_eq!(output(&engine, spec).await, format!("mqueue\n{}\n", own.display()));
         remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn no_container_is_made_in_a_sandbox_that_goes() {
+    on_host(|host, engine| async move {
+        let member = |sandbox: &SandboxId| ContainerSpec { sandbox: Some(sandbox.clone()), ..shell("true") };
+        for round in 0..20 {
+            let sandbox = engine.sandbox_create(SandboxSpec::default()).await.expect("make a sandbox");
+            let making = (0..round % 5 + 1).map(|number| {
+                let (engine, spec) = (engine.clone(), member(&sandbox));
+                async move {
+                    tokio::time::sleep(Duration::from_millis(number * 3)).await;
+                    engine.container_create(spec).await
+                }
+            });
+            let (removed, made) =
+                tokio::join!(engine.sandbox_remove(&sandbox), futures::future::join_all(making));
+            removed.expect("remove the sandbox");
+            for refused in made.into_iter().filter_map(Result::err) {
+                assert_eq!(refused.message(), format!("No such sandbox: {sandbox}"));
+            }
+            let left = engine.container_list(&Default::default()).expect("list");
+            assert!(left.is_empty(), "round {round}: {left:?}");
+            let kept = std::fs::read_dir(host.path("root/containers")).expect("list").count();
+            assert_eq!(kept, 0, "round {round}");
+        }
     });
 }

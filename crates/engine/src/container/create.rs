@@ -34,10 +34,16 @@ impl Engine {
     /// ([`crate::Kind::NotFound`], `No such image: …`, otherwise).
     pub async fn container_create(&self, spec: ContainerSpec) -> Result<Created> {
         let engine = self.clone();
-        match places(&spec) {
-            places if places.is_empty() => blocking(move || engine.create(spec)).await,
-            places => foreign(places, move || engine.create(spec)).await,
-        }
+        let entry = match &spec.sandbox {
+            Some(sandbox) => Some(self.inner.registry.sandbox(sandbox)?.enter().await?),
+            None => None,
+        };
+        let places = places(&spec);
+        let create = move || {
+            let _entry = entry;
+            engine.create(spec)
+        };
+        if places.is_empty() { blocking(create).await } else { foreign(places, create).await }
     }
 
     fn create(&self, spec: ContainerSpec) -> Result<Created> {

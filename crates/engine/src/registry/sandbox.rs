@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::container::PublishedPort;
+use crate::error::Result;
 use crate::id::{ContainerId, SandboxId};
 use crate::network::Endpoint;
 use crate::sandbox::SandboxSpec;
@@ -24,9 +25,16 @@ pub(crate) enum AnySandbox {
 /// A sandbox that was made as such.
 pub(crate) struct SharedSandbox {
     cell: SandboxCell,
+    /// Whether it is being removed: read for as long as a container is made in it.
+    going: Arc<tokio::sync::RwLock<bool>>,
     pub(crate) created: base::Timestamp,
     /// What it was asked to be.
     pub(crate) spec: Arc<SandboxSpec>,
+}
+
+/// That a container is being made in a sandbox.
+pub(crate) struct Entry {
+    _going: tokio::sync::OwnedRwLockReadGuard<bool>,
 }
 
 /// What every sandbox has.
@@ -70,7 +78,18 @@ impl Deref for AnySandbox {
 
 impl SharedSandbox {
     pub(crate) fn new(id: SandboxId, created: base::Timestamp, spec: SandboxSpec) -> Arc<Self> {
-        Arc::new(Self { cell: SandboxCell::new(id), created, spec: Arc::new(spec) })
+        Arc::new(Self { cell: SandboxCell::new(id), going: Arc::default(), created, spec: Arc::new(spec) })
+    }
+
+    /// Lets a container be made in it: as long as what is given is held, it is not removed.
+    pub(crate) async fn enter(&self) -> Result<Entry> {
+        let going = Arc::clone(&self.going).read_owned().await;
+        if *going { Err(super::no_such_sandbox(&self.id)) } else { Ok(Entry { _going: going }) }
+    }
+
+    /// Lets no more containers be made in it, and returns when those that are being made have been.
+    pub(crate) async fn close(&self) {
+        *self.going.write().await = true;
     }
 }
 

@@ -15,6 +15,8 @@ impl Engine {
             let _operation = cell.operation.lock().await;
             engine.sandbox_halt(&cell).await?;
             let options = RemoveOptions { force: true, volumes: true };
+            // One that is made now would stay without it.
+            cell.close().await;
             let containers = engine.inner.registry.of_sandbox(&cell.id);
             let removals = containers.iter().map(|container| engine.container_remove(&container.id, options));
             for removed in futures::future::join_all(removals).await {
