@@ -26,9 +26,10 @@ pub(crate) fn of(query: &Query, most: Duration) -> Result<Duration> {
     Ok(if asked.is_zero() { most } else { asked.min(most) })
 }
 
-/// Does `work` within `limit`.
+/// Does `work` within `limit`. It is large, and put where it stays: each hand that it went through would have it on the
+/// stack.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(limit, work).await {
+    match tokio::time::timeout(limit, Box::pin(work)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(over("request did not complete within the allotted timeout")),
     }
@@ -39,7 +40,7 @@ pub(crate) async fn doing<T>(verb: Verb, work: impl Future<Output = Result<T>>) 
     if verb.is_read() {
         return work.await;
     }
-    match tokio::time::timeout(WRITE, work).await {
+    match tokio::time::timeout(WRITE, Box::pin(work)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(over("request did not complete within requested timeout - context deadline exceeded")),
     }

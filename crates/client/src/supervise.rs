@@ -18,8 +18,10 @@ pub async fn supervise<F: Future<Output = ()>>(
 ) {
     let mut backoff = Backoff::new(FIRST_DELAY, MOST_DELAY);
     loop {
-        // Beginning may panic too, not only what was begun.
-        let Err(panic) = base::panics::catch_async(async { begin().await }).await else { return };
+        // Beginning may panic too, not only what was begun. It lies apart, or what waits for many that are supervised
+        // would be too large for a stack.
+        let work = Box::pin(async { begin().await });
+        let Err(panic) = base::panics::catch_async(work).await else { return };
         let delay = backoff.next_delay();
         tracing::error!(name, %panic, ?delay, "it panicked; beginning it anew");
         if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {

@@ -77,12 +77,20 @@ impl Session {
         W: AsyncWrite + Unpin,
     {
         match self.carry(&mut reader, writer, gone).await {
-            Ok(()) => drain(reader).await,
+            Ok(InputEnd::Closed) => drain(reader).await,
+            // Whoever leaves by its keys waits for the end of the connection, and what it types is for nobody.
+            Ok(InputEnd::Detached) => {}
             Err(error) => tracing::debug!(%error, "the client of an attached session has gone"),
         }
     }
 
-    async fn carry<R, W>(self, reader: R, mut writer: W, gone: impl Future<Output = ()>) -> io::Result<()>
+    /// Carries, and tells whether the client has detached.
+    async fn carry<R, W>(
+        self,
+        reader: R,
+        mut writer: W,
+        gone: impl Future<Output = ()>,
+    ) -> io::Result<InputEnd>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -126,18 +134,18 @@ impl Session {
         };
         tokio::pin!(inward);
         let mut given = false;
-        let ended: io::Result<()> = {
+        let ended: io::Result<InputEnd> = {
             tokio::pin!(outward);
             let carried = async {
                 tokio::select! {
-                    ended = &mut outward => ended,
+                    ended = &mut outward => ended.map(|()| InputEnd::Closed),
                     end = &mut inward => {
                         given = true;
                         match end {
-                            InputEnd::Closed => outward.await,
+                            InputEnd::Closed => outward.await.map(|()| InputEnd::Closed),
                             InputEnd::Detached => {
                                 (self.detached)();
-                                Ok(())
+                                Ok(InputEnd::Detached)
                             }
                         }
                     }

@@ -308,8 +308,7 @@ impl Agent {
                 supervise("pod workers", &stop, || self.run_pods(stop.clone())),
                 supervise("eviction", &stop, || self.evict(stop.clone())),
                 supervise("local volumes", &stop, || {
-                    // Apart, or what waits for all of them would be too large for a stack.
-                    Box::pin(crate::local_volumes::run(&self.shared, &self.provisioner, stop.clone()))
+                    crate::local_volumes::run(&self.shared, &self.provisioner, stop.clone())
                 }),
             )
         };

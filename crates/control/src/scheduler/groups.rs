@@ -151,13 +151,16 @@ impl Groups {
         id.is_declared && self.untold.contains(&id.key) && minimum.is_ok_and(|minimum| placed >= minimum)
     }
 
-    /// Notes that a pod waits for a node.
-    pub(super) fn wait(&mut self, pod: &PodInfo) {
+    /// Notes that a pod waits for a node. Gives the group that it was of, if it is of another one now: that one may
+    /// need fewer.
+    pub(super) fn wait(&mut self, pod: &PodInfo) -> Option<GroupId> {
         let uid = &pod.id.uid;
+        let before = self.of(uid).cloned();
         match self.meant(pod.namespace(), pod.member.as_deref()) {
             Some((id, count)) => drop(self.enter(uid, id, count).waiting.insert(uid.clone())),
             None => drop(self.leave(uid)),
         }
+        before.filter(|before| self.of(uid) != Some(before))
     }
 
     /// Notes that a pod is on a node. Gives its group, if that is news to it.
@@ -169,22 +172,17 @@ impl Groups {
     ) -> Option<GroupId> {
         let Some(meant) = self.meant(namespace, member) else { return self.leave(uid) };
         if self.of.get(uid) == Some(&meant) {
-            self.assume(uid);
-            return None;
+            return self.assume(uid).then_some(meant.0);
         }
         let (id, count) = meant;
         self.enter(uid, id.clone(), count).placed.insert(uid.clone());
         Some(id)
     }
 
-    /// Notes that a pod that waited is given a node.
-    pub(super) fn assume(&mut self, uid: &Uid) {
-        let Some((id, _)) = self.of.get(uid) else { return };
-        if let Some(group) = self.groups.get_mut(id)
-            && group.waiting.remove(uid)
-        {
-            group.placed.insert(uid.clone());
-        }
+    /// Notes that a pod that waited is given a node; whether it waited.
+    pub(super) fn assume(&mut self, uid: &Uid) -> bool {
+        let group = self.of.get(uid).and_then(|(id, _)| self.groups.get_mut(id));
+        group.is_some_and(|group| group.waiting.remove(uid) && group.placed.insert(uid.clone()))
     }
 
     /// Forgets a pod; gives the group that it was of.

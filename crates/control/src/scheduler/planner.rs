@@ -251,8 +251,9 @@ impl Planner {
                     (None, Some((_, true))) => self.disinvite(&uid),
                     (None, None) => {}
                 }
-                self.groups.wait(&pod);
+                let left = self.groups.wait(&pod);
                 self.queue.set(*pod, now);
+                self.look_at(left, now);
             }
             Sighting::Placed { uid, node, share, standing, member } => {
                 self.queue.remove(&uid);

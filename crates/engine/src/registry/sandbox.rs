@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use crate::container::PublishedPort;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::Endpoint;
 use crate::sandbox::SandboxSpec;
 use crate::shim::Shim;
+
+/// How long containers that are being made are waited for.
+const BEING_MADE: Duration = Duration::from_secs(10);
 
 /// A sandbox, of either kind.
 #[derive(Clone)]
@@ -25,8 +30,10 @@ pub(crate) enum AnySandbox {
 /// A sandbox that was made as such.
 pub(crate) struct SharedSandbox {
     cell: SandboxCell,
-    /// Whether it is being removed: read for as long as a container is made in it.
-    going: Arc<tokio::sync::RwLock<bool>>,
+    /// Whether it is being removed.
+    going: AtomicBool,
+    /// Read for as long as a container is made in it.
+    entries: Arc<tokio::sync::RwLock<()>>,
     pub(crate) created: base::Timestamp,
     /// What it was asked to be.
     pub(crate) spec: Arc<SandboxSpec>,
@@ -34,7 +41,7 @@ pub(crate) struct SharedSandbox {
 
 /// That a container is being made in a sandbox.
 pub(crate) struct Entry {
-    _going: tokio::sync::OwnedRwLockReadGuard<bool>,
+    _entry: tokio::sync::OwnedRwLockReadGuard<()>,
 }
 
 /// What every sandbox has.
@@ -78,18 +85,33 @@ impl Deref for AnySandbox {
 
 impl SharedSandbox {
     pub(crate) fn new(id: SandboxId, created: base::Timestamp, spec: SandboxSpec) -> Arc<Self> {
-        Arc::new(Self { cell: SandboxCell::new(id), going: Arc::default(), created, spec: Arc::new(spec) })
+        let (going, entries) = (AtomicBool::new(false), Arc::default());
+        Arc::new(Self { cell: SandboxCell::new(id), going, entries, created, spec: Arc::new(spec) })
     }
 
     /// Lets a container be made in it: as long as what is given is held, it is not removed.
     pub(crate) async fn enter(&self) -> Result<Entry> {
-        let going = Arc::clone(&self.going).read_owned().await;
-        if *going { Err(super::no_such_sandbox(&self.id)) } else { Ok(Entry { _going: going }) }
+        let open = || match self.going.load(Ordering::SeqCst) {
+            true => Err(super::no_such_sandbox(&self.id)),
+            false => Ok(()),
+        };
+        // Nobody stands behind whoever waits for those that are being made.
+        open()?;
+        let entry = Arc::clone(&self.entries).read_owned().await;
+        open().map(|()| Entry { _entry: entry })
     }
 
-    /// Lets no more containers be made in it, and returns when those that are being made have been.
-    pub(crate) async fn close(&self) {
-        *self.going.write().await = true;
+    /// Lets no more containers be made in it, and returns when those that are being made have been. One may hang
+    /// at a file that somebody else serves.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.going.store(true, Ordering::SeqCst);
+        match tokio::time::timeout(BEING_MADE, self.entries.write()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::new(
+                Kind::Unavailable,
+                format!("a container is still being made in the sandbox {}; try again later", self.id),
+            )),
+        }
     }
 }
 

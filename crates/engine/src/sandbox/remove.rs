@@ -16,7 +16,7 @@ impl Engine {
             engine.sandbox_halt(&cell).await?;
             let options = RemoveOptions { force: true, volumes: true };
             // One that is made now would stay without it.
-            cell.close().await;
+            cell.close().await?;
             let containers = engine.inner.registry.of_sandbox(&cell.id);
             let removals = containers.iter().map(|container| engine.container_remove(&container.id, options));
             for removed in futures::future::join_all(removals).await {

@@ -7,12 +7,31 @@ use std::time::Duration;
 use runtime::shim::protocol::{Event, ExitStatus};
 
 use crate::engine::Engine;
+use crate::error::Kind;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::shim::Shim;
 use crate::work::{blocking, in_place};
 
 /// How often those are looked at who have been killed and do not end.
 const LOOK: Duration = Duration::from_millis(200);
+const LOOK_AT_LAST: Duration = Duration::from_secs(3);
+
+/// One run of a container, from its start to its end.
+#[derive(Clone, Copy)]
+struct Run {
+    started_at: Option<base::Timestamp>,
+}
+
+impl Run {
+    fn of(cell: &ContainerCell) -> Self {
+        Self { started_at: cell.record().life.started_at }
+    }
+
+    /// Whether the container is in it still, as far as is told.
+    fn goes_on(self, cell: &ContainerCell) -> bool {
+        cell.status().is_active() && cell.record().life.started_at == self.started_at
+    }
+}
 
 impl Engine {
     pub(super) fn on_shim_event(&self, event: Event) {
@@ -61,26 +80,35 @@ impl Engine {
     /// Another may be started in its place then, and the two must not meet. One that waits for a disk or a
     /// server dies when that answers; nobody is held up by it meanwhile.
     pub(crate) async fn on_lost(&self, cell: &Arc<ContainerCell>, error: &'static str) {
+        let run = Run::of(cell);
+        if !run.goes_on(cell) {
+            return;
+        }
         if self.ends_what_is_left(cell).await {
-            return self.on_lost_end(cell, error).await;
+            return self.on_lost_end(cell, run, error).await;
         }
         tracing::warn!(container = %cell.id, "processes of a container that nobody holds are killed and still there");
         let (engine, cell) = (self.clone(), Arc::clone(cell));
         self.spawn_lasting(move || {
             let (engine, cell) = (engine.clone(), Arc::clone(&cell));
             async move {
-                while !engine.ends_what_is_left(&cell).await {
+                let mut pause = LOOK;
+                // Whoever else told its end may have started it again: those processes are none of these.
+                while run.goes_on(&cell) && !engine.ends_what_is_left(&cell).await {
                     tokio::select! {
-                        () = tokio::time::sleep(LOOK) => {}
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK_AT_LAST),
                         () = engine.inner.closing.cancelled() => return,
                     }
                 }
-                engine.on_lost_end(&cell, error).await;
+                engine.on_lost_end(&cell, run, error).await;
             }
         });
     }
 
-    async fn on_lost_end(&self, cell: &Arc<ContainerCell>, error: &str) {
+    async fn on_lost_end(&self, cell: &Arc<ContainerCell>, run: Run, error: &str) {
+        if !run.goes_on(cell) {
+            return;
+        }
         let (status, is_guess) = self.lost_exit(cell);
         self.on_exit(cell, &status, is_guess.then(|| error.to_owned())).await;
     }
@@ -91,8 +119,8 @@ impl Engine {
         let ended = blocking(move || crate::cgroup::end(&path)).await;
         ended.unwrap_or_else(|error| {
             tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "end what is left of a container");
-            // Nobody can say.
-            true
+            // Where threads are missing it can be said later; what the kernel does not tell now, it never will.
+            error.kind() != Kind::Unavailable
         })
     }
 

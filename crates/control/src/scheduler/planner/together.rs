@@ -90,9 +90,13 @@ impl Planner {
             Ok(minimum) => minimum,
             Err(lack) => return self.hold(first, &lack, now),
         };
+        let wanted = minimum.saturating_sub(standing.placed);
         let mut attempts = vec![first];
-        for uid in self.groups.waiting(group) {
-            attempts.extend(self.queue.take(&uid));
+        // Once so many have their nodes, each of the others is tried for itself, when it is its turn.
+        if wanted > 0 {
+            for uid in self.groups.waiting(group) {
+                attempts.extend(self.queue.take(&uid));
+            }
         }
         if let Some(lack) = differ(&attempts) {
             return attempts.into_iter().for_each(|attempt| self.hold(attempt, &lack, now));
@@ -100,7 +104,6 @@ impl Planner {
         // Nodes that are kept for them are theirs.
         let guests: Vec<(NodeName, Guest)> =
             attempts.iter().filter_map(|attempt| self.take_guest(&attempt.pod.id.uid)).collect();
-        let wanted = minimum.saturating_sub(standing.placed);
         let mut thought = self.think(attempts, wanted, false);
         if thought.placed.len() < wanted && self.may_make_room(&thought) {
             let attempts = self.take_back(thought);

@@ -85,6 +85,32 @@ fn a_gang_waits_for_its_group_and_for_so_many_pods_as_it_takes() {
 }
 
 #[test]
+fn who_leaves_a_group_that_asked_for_more_lets_the_others_go() {
+    let mut world = heeding();
+    world.node(node("a", "9"));
+    for (name, count) in [("p", "2"), ("q", "2"), ("r", "10")] {
+        world.pod(annotated("g", count, wants(name, "1")));
+    }
+    assert_eq!(world.together().len(), 3);
+    assert_eq!(world.planner.waiting(), [0, 0, 0, 3]);
+    world.pod(annotated("h", "10", wants("r", "1")));
+    let decided = world.together();
+    let placed: Vec<_> = decided.iter().filter(|told| told.ends_with(" -> a")).collect();
+    assert_eq!(placed, ["p -> a", "q -> a"], "{decided:?}");
+}
+
+#[test]
+fn who_comes_to_a_group_that_has_what_it_takes_is_tried_alone() {
+    let mut world = heeding();
+    world.node(node("a", "1"));
+    for number in 0..10 {
+        world.pod(annotated("g", "1", wants(&format!("p{number}"), "1")));
+        let decided = world.together();
+        assert_eq!(decided.len(), 1, "{decided:?}");
+    }
+}
+
+#[test]
 fn of_a_gang_all_are_placed_or_none() {
     let mut world = heeding();
     world.node(node("a", "2"));
