@@ -237,6 +237,19 @@ fn a_shim_that_is_killed_leaves_no_socket() {
 }
 
 #[test]
+fn what_a_taking_down_that_was_cut_off_left_goes_with_its_sandbox() {
+    on_host(|host, engine| async move {
+        let sandbox = engine.sandbox_create(SandboxSpec::default()).await.expect("make a sandbox");
+        engine.sandbox_stop(&sandbox).await.expect("stop it");
+        // Its network namespace was unmounted, and the file that it was at not removed any more.
+        let pin = host.path("run/netns").join(sandbox.as_str());
+        std::fs::write(&pin, "").expect("leave the file");
+        engine.sandbox_remove(&sandbox).await.expect("remove it");
+        assert!(!pin.exists());
+    });
+}
+
+#[test]
 fn groups_that_are_nobodys_go_and_those_of_others_stay() {
     on_host(|host, engine| async move {
         let group = |name: &str| {

@@ -254,10 +254,9 @@ impl Engine {
         self.perform(cell, effects);
     }
 
-    async fn clear_endpoints(&self, id: &SandboxId) {
-        if self.inner.network.netns_pinned(id.as_str()).is_some()
-            && let Err(error) = self.inner.network.netns_give_up(id.as_str()).await
-        {
+    /// Gives up what a sandbox that is down still has of the network: a taking down may have been cut off.
+    pub(crate) async fn clear_endpoints(&self, id: &SandboxId) {
+        if let Err(error) = self.inner.network.netns_give_up(id.as_str()).await {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "give a network namespace up");
         }
         let has = self.inner.network.endpoint_list().iter().any(|endpoint| endpoint.owner == id.as_str());

@@ -36,6 +36,7 @@ impl Engine {
             }
         }
         if cell.shim().is_none() {
+            self.clear_endpoints(&cell.id).await;
             return Ok(());
         }
         self.tear_down(cell).await;
