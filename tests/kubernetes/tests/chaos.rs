@@ -5,7 +5,7 @@ use std::path::Path;
 use kubernetes_tests::chaos;
 
 /// How many faults and changes there are unless `GANTRY_TEST_STEPS` says otherwise.
-const STEPS: u64 = 24;
+const STEPS: u64 = 12;
 
 #[test]
 fn whatever_fails_the_world_becomes_what_the_objects_say() {
