@@ -1,7 +1,6 @@
 //! Playing a power cut: what a machine finds on its disk that lost power at a given moment.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -108,30 +107,51 @@ impl Drop for PowerCut {
     }
 }
 
-/// Copies a file without its holes, as quickly as can be: the disk is in use meanwhile.
+/// Copies a file without its holes, as it is at one moment, though the disk is in use: what was written while it was
+/// copied would be there without what was written before it.
 fn copy_written(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut source = File::open(from)?;
+    let source = File::open(from)?;
+    loop {
+        let target = File::options().create(true).truncate(true).read(true).write(true).open(to)?;
+        target.set_len(source.metadata()?.len())?;
+        each_written(&source, |at, bytes| target.write_all_at(bytes, at).map(|()| true))?;
+        // What is the same when it is read once more was so when the copy was whole.
+        let mut copied = Vec::new();
+        let is_same = each_written(&source, |at, bytes| {
+            copied.resize(bytes.len(), 0);
+            target.read_exact_at(&mut copied, at).map(|()| copied == bytes)
+        })?;
+        if is_same {
+            return Ok(());
+        }
+    }
+}
+
+/// Goes through what is written of a file until `look` says that it is enough; whether it never did.
+fn each_written(
+    source: &File,
+    mut look: impl FnMut(u64, &[u8]) -> std::io::Result<bool>,
+) -> std::io::Result<bool> {
     let length = source.metadata()?.len();
-    let target = File::create_new(to)?;
-    target.set_len(length)?;
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     while at < length {
-        let Ok(start) = rustix::fs::seek(&source, rustix::fs::SeekFrom::Data(at)) else { break };
-        let end = rustix::fs::seek(&source, rustix::fs::SeekFrom::Hole(start))?;
-        source.seek(SeekFrom::Start(start))?;
+        let Ok(start) = rustix::fs::seek(source, rustix::fs::SeekFrom::Data(at)) else { break };
+        let end = rustix::fs::seek(source, rustix::fs::SeekFrom::Hole(start))?;
         at = start;
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-            let got = source.read(&mut buffer[..wanted])?;
+            let got = source.read_at(&mut buffer[..wanted], at)?;
             if got == 0 {
                 break;
             }
-            target.write_all_at(&buffer[..got], at)?;
+            if !look(at, &buffer[..got])? {
+                return Ok(false);
+            }
             at += got as u64;
         }
     }
-    (&target).flush()
+    Ok(true)
 }
 
 #[track_caller]
