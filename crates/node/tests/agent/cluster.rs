@@ -80,7 +80,21 @@ impl Cluster {
         Self { steady, refused, tries, instance, shutdown, root }
     }
 
-    pub(crate) fn node(&self) -> node::Config {
+    /// Runs the agent of the node, which tells `pods` of its pods, until something has happened.
+    pub(crate) async fn run_agent_until(&self, pods: &Client, happened: impl Future<Output = ()>) {
+        let running = CancellationToken::new();
+        let machine = node::Machine::of_engine(self.engine().await);
+        let clock = Arc::new(SystemClock::new());
+        let agent = node::Agent::new(self.node(), machine, pods, &self.steady, &self.steady, clock)
+            .expect("nothing is kept from pods");
+        let watching = async {
+            happened.await;
+            running.cancel();
+        };
+        tokio::join!(agent.run(running.clone()), watching);
+    }
+
+    fn node(&self) -> node::Config {
         node::Config {
             allowed_sysctls: node::AllowedSysctls::default(),
             name: "here".to_owned(),
@@ -96,7 +110,7 @@ impl Cluster {
     }
 
     /// An engine that can start nothing: there is no program for it.
-    pub(crate) async fn engine(&self) -> Engine {
+    async fn engine(&self) -> Engine {
         let clock = Arc::new(SystemClock::new());
         Engine::open(self.engine_config(), clock, Arc::new(SystemRandom)).await.expect("open the engine")
     }

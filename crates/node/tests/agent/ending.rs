@@ -1,14 +1,11 @@
 //! Pods end though the API does not take it at first that they have.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use base::SystemClock;
 use client::{Api, DeleteOptions};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use testkit::wait_until_async;
-use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, REFUSALS, object, on_a_network_of_its_own};
 
@@ -25,28 +22,13 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
         pods.create(&pod).await.expect("create");
         pods.delete("going", &DeleteOptions::default()).await.expect("delete");
         assert!(pods.find("going").await.expect("find").is_some(), "it waits for its node");
-        let running = CancellationToken::new();
-        let agent = node::Agent::new(
-            cluster.node(),
-            node::Machine::of_engine(cluster.engine().await),
-            &cluster.refused,
-            &cluster.steady,
-            &cluster.steady,
-            Arc::new(SystemClock::new()),
-        )
-        .expect("nothing is kept from pods");
-        let working = agent.run(running.clone());
-        let watching = async {
-            wait_until_async("the pod to go", || async {
-                match pods.find("going").await.expect("find") {
-                    None => Ok(()),
-                    Some(_) => Err(cluster.tries.load(Ordering::SeqCst)),
-                }
-            })
-            .await;
-            running.cancel();
-        };
-        tokio::join!(working, watching);
+        let gone = wait_until_async("the pod to go", || async {
+            match pods.find("going").await.expect("find") {
+                None => Ok(()),
+                Some(_) => Err(cluster.tries.load(Ordering::SeqCst)),
+            }
+        });
+        cluster.run_agent_until(&cluster.refused, gone).await;
         assert_eq!(cluster.tries.load(Ordering::SeqCst) as usize, REFUSALS.len() + 1);
     });
 }
@@ -69,30 +51,15 @@ fn what_is_left_of_pods_that_the_api_does_not_know_is_taken_away() {
         std::fs::create_dir_all(place(&older, "scratch/deep")).expect("make a directory");
         record(&later, r#"{"version":7,"volumes":{}}"#);
         std::fs::create_dir_all(pods.join("seccomp")).expect("make a directory");
-        let running = CancellationToken::new();
-        let agent = node::Agent::new(
-            cluster.node(),
-            node::Machine::of_engine(cluster.engine().await),
-            &cluster.steady,
-            &cluster.steady,
-            &cluster.steady,
-            Arc::new(SystemClock::new()),
-        )
-        .expect("nothing is kept from pods");
-        let working = agent.run(running.clone());
-        let watching = async {
-            wait_until_async("what nobody knows to go", || async {
-                let mut left: Vec<_> = std::fs::read_dir(&pods)
-                    .expect("list")
-                    .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-                    .collect();
-                left.sort();
-                if left == [later.as_str(), "seccomp"] { Ok(()) } else { Err(left) }
-            })
-            .await;
-            running.cancel();
-        };
-        tokio::join!(working, watching);
+        let gone = wait_until_async("what nobody knows to go", || async {
+            let mut left: Vec<_> = std::fs::read_dir(&pods)
+                .expect("list")
+                .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+                .collect();
+            left.sort();
+            if left == [later.as_str(), "seccomp"] { Ok(()) } else { Err(left) }
+        });
+        cluster.run_agent_until(&cluster.steady, gone).await;
         assert!(place(&later, "scratch").is_dir(), "what is not understood is left alone");
     });
 }

@@ -1,8 +1,5 @@
 //! The lease that shows that a node lives is the node's.
 
-use std::sync::Arc;
-
-use base::SystemClock;
 use client::api::{Patch, PatchOptions};
 use client::{Api, Client};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,7 +7,6 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 use testkit::wait_until_async;
-use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, object, on_a_network_of_its_own};
 
@@ -42,28 +38,12 @@ async fn renewed(cluster: &Cluster, patch: Value) {
     if !patch.is_null() {
         leases.patch("here", &Patch::Merge(patch), &PatchOptions::default()).await.expect("patch");
     }
-    let running = CancellationToken::new();
-    let agent = node::Agent::new(
-        cluster.node(),
-        node::Machine::of_engine(cluster.engine().await),
-        &cluster.refused,
-        &cluster.steady,
-        &cluster.steady,
-        Arc::new(SystemClock::new()),
-    )
-    .expect("nothing is kept from pods");
-    // What runs in it is large for the stack of a thread.
-    let working = Box::pin(agent.run(running.clone()));
-    let watching = async {
-        wait_until_async("the lease to be renewed", || async {
-            let lease = leases.find("here").await.expect("find");
-            let renewed = lease.as_ref().and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
-            if renewed.is_some() { Ok(()) } else { Err(lease) }
-        })
-        .await;
-        running.cancel();
-    };
-    tokio::join!(working, watching);
+    let renewed = wait_until_async("the lease to be renewed", || async {
+        let lease = leases.find("here").await.expect("find");
+        let renewed = lease.as_ref().and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+        if renewed.is_some() { Ok(()) } else { Err(lease) }
+    });
+    cluster.run_agent_until(&cluster.refused, renewed).await;
 }
 
 async fn owners(client: &Client) -> Vec<OwnerReference> {
