@@ -28,7 +28,7 @@ impl Engine {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
                 engine.drop_shared_memory(&id);
-                crate::cgroup::remove(&engine.inner.places.sandbox_group(&id, &cell.spec));
+                engine.remove_group(&cell).await;
                 let _ = crate::container::remove_directory(&engine.inner.places.sandbox_run(&id));
                 engine.inner.id_blocks.give_back(&id);
                 return Err(error);

@@ -8,6 +8,7 @@ use crate::error::{Kind, Result};
 use crate::id::SandboxId;
 use crate::registry::SharedSandbox;
 use crate::signal;
+use crate::work::blocking;
 
 impl Engine {
     /// Stops all containers of a sandbox at once (with no grace) and takes its network down.
@@ -40,9 +41,21 @@ impl Engine {
             return Ok(());
         }
         self.tear_down(cell).await;
-        crate::cgroup::remove(&self.inner.places.sandbox_group(&cell.id, &cell.spec));
+        self.remove_group(cell).await;
         self.emit_sandbox("stop", cell);
         Ok(())
+    }
+
+    /// Removes the control group of a sandbox that is down. The kernel may take a moment to let go of it.
+    pub(super) async fn remove_group(&self, cell: &SharedSandbox) {
+        let group = self.inner.places.sandbox_group(&cell.id, &cell.spec);
+        let removed = move || {
+            crate::cgroup::remove(&group);
+            Ok(())
+        };
+        if let Err(error) = blocking(removed).await {
+            tracing::debug!(sandbox = %cell.id, error = %base::error::chain(&error), "remove a sandbox's group");
+        }
     }
 
     /// A sandbox lost its shim: what was there of it is taken down.
